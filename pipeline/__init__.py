@@ -1,0 +1,1 @@
+"""Declarative, budget-safe batch image generation."""

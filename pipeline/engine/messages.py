@@ -1,0 +1,501 @@
+"""The three sorts of message around the ring: observations (told to us), facts (true from now on), commands (asked of the world).
+
+Times named `now` or `at` are float seconds of the driver's clock; nothing here reads one. Attempts are integers,
+given out in admission order and never reused in a run folder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+from pipeline.values.artifact import Artifact
+from pipeline.values.reply import Fault, PollReply, Reply
+from pipeline.values.task import Task
+
+
+class Phase(StrEnum):
+    """Where a task stands."""
+
+    WAITING = "waiting"
+    HELD = "held"
+    SUBMITTING = "submitting"
+    RUNNING = "running"
+    FETCHING = "fetching"
+    DONE = "done"
+    SHORT = "short"
+    FAILED = "failed"
+    IN_DOUBT = "in_doubt"
+    SKIPPED = "skipped"
+
+
+class OnDoubt(StrEnum):
+    """What happens to a task whose attempt is in doubt."""
+
+    HOLD = "hold"
+    RESUBMIT = "resubmit"
+    WRITE_OFF = "write_off"
+
+
+# --- observations -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Offered:
+    """The feed offers the next task of the plan. Answered by TaskAdmitted and Held, or by BudgetReached."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class SlotNear:
+    """The pacer of this lane will release a submit within 50 ms. Answered by Permitted, or by nothing."""
+
+    lane: str
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitAnswered:
+    """What the one POST of this attempt came to mean."""
+
+    attempt: int
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class PollAnswered:
+    """What a poll of this attempt's operation came to mean."""
+
+    attempt: int
+    reply: PollReply
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A picture is stored under its final name, durably."""
+
+    attempt: int
+    index: int
+    artifact: Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class FetchFailed:
+    """A download broke, or what came was no whole picture. `fault.kind` EXPIRED asks for a fresh link."""
+
+    attempt: int
+    index: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class TimeCame:
+    """A `WakeTask`, `WakeAttempt` or `WakeLane` fell due."""
+
+    task: int | None = None
+    attempt: int | None = None
+    lane: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DrainAsked:
+    """Ctrl-C: no new submit; what is unanswered is awaited."""
+
+
+@dataclass(frozen=True, slots=True)
+class CapAsked:
+    """The user sets a cap, in micro-units of `currency`."""
+
+    currency: str
+    cap: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetryAsked:
+    """The user sends a failed task again."""
+
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictGiven:
+    """Evidence E4-E6 about an attempt in doubt: `billed`, `not_billed`, or found under an operation id."""
+
+    attempt: int
+    verdict: str
+    why: str
+    operation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """A run folder was opened and its unfinished work loaded; black box answers were already told."""
+
+
+Observation: TypeAlias = (
+    Offered
+    | SlotNear
+    | SubmitAnswered
+    | PollAnswered
+    | Fetched
+    | FetchFailed
+    | TimeCame
+    | DrainAsked
+    | CapAsked
+    | RetryAsked
+    | VerdictGiven
+    | Resumed
+)
+
+
+# --- facts --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CapSet:
+    """The cap of a currency. The store keeps the highest cap ever set for its CHECK."""
+
+    currency: str
+    cap: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskAdmitted:
+    """A task entered the store."""
+
+    task: Task
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """Money put aside for one attempt: state RESERVED. `counts` False: it replaces a 429 or a proven NOT_SENT."""
+
+    attempt: int
+    task: int
+    #: 1 for the first attempt of the task.
+    ordinal: int
+    amount: int
+    currency: str
+
+
+@dataclass(frozen=True, slots=True)
+class Permitted:
+    """The one POST of this attempt may leave once this is durable: state SUBMITTING."""
+
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The gateway works on it under this operation id: state ACCEPTED."""
+
+    attempt: int
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """The whole hold is free again: state VOID. `counts`: whether the attempt used up one of `retry.attempts`."""
+
+    attempt: int
+    amount: int
+    fault: Fault
+    counts: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Doubted:
+    """The whole hold became doubt: state DOUBT, or VANISHED when an accepted operation is gone."""
+
+    attempt: int
+    amount: int
+    fault: Fault
+    vanished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtLifted:
+    """Evidence found the operation: the doubt is a hold again, state ACCEPTED (or SUBMITTING's answer follows)."""
+
+    attempt: int
+    amount: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DoubtReleased:
+    """Evidence says that nothing was billed: doubt freed, state VOID."""
+
+    attempt: int
+    amount: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenOff:
+    """The doubt is booked as spent and its pictures are given up: state WRITTEN_OFF."""
+
+    attempt: int
+    amount: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The attempt ended with this many billed pictures: `amount` moves from held to spent, `overage` is booked on top.
+
+    The rest of the hold stays held until RestReleased. `links` are the pictures to fetch; () with `fault` is a failure.
+    """
+
+    attempt: int
+    images: int
+    amount: int
+    overage: int
+    links: tuple[str, ...]
+    revised_prompt: str | None
+    fault: Fault | None
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RestReleased:
+    """The rest of a settled hold is free."""
+
+    attempt: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinksRenewed:
+    """Fresh links for pictures whose old ones expired."""
+
+    attempt: int
+    links: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PictureStored:
+    """A picture is on disk."""
+
+    attempt: int
+    index: int
+    artifact: Artifact
+
+
+@dataclass(frozen=True, slots=True)
+class PictureLost:
+    """A paid picture could not be had."""
+
+    attempt: int
+    index: int
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class TaskMoved:
+    """The task is in this phase now; `fault` says why for FAILED, SHORT, IN_DOUBT and SKIPPED."""
+
+    task: int
+    phase: Phase
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetReached:
+    """The next task's hold does not fit under the cap of its currency."""
+
+    currency: str
+    wanted: int
+    free: int
+
+
+@dataclass(frozen=True, slots=True)
+class LaneCooled:
+    """A 429: this lane submits nothing before `until`."""
+
+    lane: str
+    until: float
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class LaneParked:
+    """This lane submits nothing more in this run."""
+
+    lane: str
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Draining:
+    """No new submit from now on."""
+
+
+Fact: TypeAlias = (
+    CapSet
+    | TaskAdmitted
+    | Held
+    | Permitted
+    | Accepted
+    | Released
+    | Doubted
+    | DoubtLifted
+    | DoubtReleased
+    | WrittenOff
+    | Settled
+    | RestReleased
+    | LinksRenewed
+    | PictureStored
+    | PictureLost
+    | TaskMoved
+    | BudgetReached
+    | LaneCooled
+    | LaneParked
+    | Draining
+)
+
+#: Facts that change no durable state: told to the story and to listeners, not to the tables.
+PASSING: tuple[type, ...] = (BudgetReached, LaneCooled, LaneParked, Draining)
+
+
+# --- commands -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Send the one POST of this attempt, at the lane's next slot."""
+
+    attempt: int
+    task: int
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """Ask how this operation stands, not before `at`."""
+
+    attempt: int
+    task: int
+    operation: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Download one picture, not before `at`."""
+
+    attempt: int
+    task: int
+    index: int
+    link: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """Tell TimeCame with these names at `at`."""
+
+    at: float
+    task: int | None = None
+    attempt: int | None = None
+    lane: str | None = None
+
+
+Command: TypeAlias = Submit | Poll | Fetch | Wake
+
+
+# --- what the engine is told at the start -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LaneTerms:
+    """What a lane allows, from its card and the spec. *Units* - seconds."""
+
+    in_flight_max: int
+    unanswered_max: int
+    poll_first_s: float
+    poll_every_s: float
+    poll_patience_s: float
+    release_lag_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The spec's own choices."""
+
+    attempts_max: int
+    on_doubt: OnDoubt
+    #: {lane: its terms}
+    lanes: Mapping[str, LaneTerms]
+
+
+class AttemptState(StrEnum):
+    """The ledger's state machine (reliability.md 4.3)."""
+
+    RESERVED = "RESERVED"
+    SUBMITTING = "SUBMITTING"
+    ACCEPTED = "ACCEPTED"
+    SETTLED = "SETTLED"
+    VOID = "VOID"
+    DOUBT = "DOUBT"
+    VANISHED = "VANISHED"
+    WRITTEN_OFF = "WRITTEN_OFF"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPicture:
+    """One picture of a settled attempt, as the store knows it: PENDING with a link, STORED, or LOST."""
+
+    index: int
+    state: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAttempt:
+    """An attempt, as the store knows it."""
+
+    attempt: int
+    ordinal: int
+    state: AttemptState
+    currency: str
+    #: What is still held or in doubt for it, in micro-units (0 in an end state with its rest released).
+    open_micros: int
+    operation: str
+    counts: bool
+    pictures: tuple[StoredPicture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTask:
+    """An unfinished (or doubtful, or asked for) task with all of its attempts, in order."""
+
+    task: Task
+    phase: Phase
+    attempts: tuple[StoredAttempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAccount:
+    """A currency's account. *Units* - micro-units of `currency`."""
+
+    currency: str
+    cap: int
+    spent: int
+    held: int
+    doubt: int
+    overage: int
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What opening a run folder yields: accounts, unfinished tasks, the next free attempt number, counts by phase."""
+
+    accounts: tuple[StoredAccount, ...]
+    tasks: tuple[StoredTask, ...]
+    next_attempt: int
+    counts: Mapping[Phase, int]
+    images: int

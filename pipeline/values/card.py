@@ -1,0 +1,132 @@
+"""A card: what one gateway sells, with bounds, prices and limits, each figure with its source and date."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pipeline.values.digest import JSON
+
+#: How sure we are of a figure; `ours` marks a choice of this project where the vendor says nothing.
+Certainty: TypeAlias = Literal["documented", "observed", "inferred", "ours", "unknown"]
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A number with its source. `value` None means that nobody outside the vendor knows."""
+
+    value: int | float | None
+    certainty: Certainty
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class PictureRule:
+    """What input pictures must be. *Units* - side: pixels; size_bytes_max: bytes."""
+
+    count_min: int
+    count_max: int
+    #: Media types, such as image/png.
+    formats: tuple[str, ...]
+    side_min: int
+    side_max: int
+    size_bytes_max: int
+    urls: bool
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRule:
+    """Which sizes can be asked for: a closed list (`choices`) or bounds for each side, in pixels."""
+
+    choices: tuple[str, ...]
+    side_min: int | None
+    side_max: int | None
+    #: What the vendor makes when no size is sent: a size, or words.
+    default: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One further parameter of a model. `always` marks a value that the adapter always sends."""
+
+    name: str
+    kind: Literal["boolean", "integer", "number", "string"]
+    minimum: int | float | None
+    maximum: int | float | None
+    choices: tuple[JSON, ...]
+    default: JSON
+    #: A parameter the adapter always sends even when the spec leaves it out, with this value; None: never.
+    always: JSON
+    description: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """One model at one gateway."""
+
+    name: str
+    gateway: str
+    #: `image.generate`, `image.edit` or both.
+    operations: tuple[str, ...]
+    description: str
+    prompt_max: int
+    negative_prompt_max: int | None
+    n_min: int
+    n_max: int
+    #: None: the model takes no seed.
+    seed_max: int | None
+    size: SizeRule | None
+    pictures: PictureRule | None
+    parameters: Mapping[str, Parameter]
+    #: Decimal text per image in `price_unit`; None: unknown, refused unless the spec states one.
+    price_per_image: str | None
+    price_per_call: str
+    price_unit: str
+    price_source: str
+    price_date: str
+    #: Requests per `rate_period_s` seconds that a lane may submit.
+    rate: Figure
+    rate_period_s: float
+    #: Accepted and unfinished operations at once.
+    in_flight: Figure
+    #: POSTs without an answer at once.
+    unanswered: Figure
+    #: Seconds between an accepted submit and the first poll, and between polls.
+    poll_first_s: float
+    poll_every_s: float
+    #: After this long without an end, polls slow down (seconds).
+    poll_patience_s: float
+    #: How long one operation usually takes, in seconds, for forecasts.
+    typical_s: float
+    #: The call's own timeout, in seconds.
+    submit_timeout_s: float
+    #: How long after settling a shortfall may still be billed (seconds).
+    release_lag_s: float
+    #: How long result links live, in seconds.
+    links_live_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayCard:
+    """One gateway: where it lives, which header carries the key, and its models."""
+
+    name: str
+    title: str
+    base_url: str
+    base_url_env: str
+    key_env: str
+    #: Header name and a prefix before the key, such as ("Authorization", "Bearer ").
+    auth_header: str
+    auth_prefix: str
+    user_agent: str
+    #: Polls per second allowed on the account (ours where unknown).
+    poll_rate: Figure
+    models: Mapping[str, ModelCard]
+    #: Vendor rates into USD, decimal text: {"evolink-credit": "0.0147..."}; empty where none is published.
+    rates: Mapping[str, str]
+    notes: tuple[str, ...]

@@ -1,0 +1,113 @@
+"""The meaning of an answer: replies to a submit and to a poll, and faults, which are values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TypeAlias
+
+
+class FaultKind(StrEnum):
+    """What sort of thing the world did."""
+
+    RATE_LIMITED = "rate_limited"
+    TRANSIENT = "transient"
+    TIMEOUT = "timeout"
+    MALFORMED = "malformed"
+    REJECTED = "rejected"
+    MODERATED = "moderated"
+    UNAUTHORIZED = "unauthorized"
+    OUT_OF_CREDIT = "out_of_credit"
+    EXPIRED = "expired"
+    LOST = "lost"
+    NOT_SENT = "not_sent"
+    SHORT = "short"
+    UPSTREAM = "upstream"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something the world did. *Units* - retry_after_s: seconds from the answer; message: 500 characters at most."""
+
+    kind: FaultKind
+    message: str
+    #: The gateway's own code, as text; empty when it gave none.
+    code: str = ""
+    #: HTTP status; 0 when there was no answer.
+    status: int = 0
+    retry_after_s: float | None = None
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Unsent:
+    """Proven: no byte of the request left. Money is released."""
+
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Pictures are made. `billed_images` is the gateway's own count where it gives one, else the number of links."""
+
+    links: tuple[str, ...]
+    billed_images: int
+    revised_prompt: str | None = None
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """The gateway has accepted: work goes on under this operation id."""
+
+    operation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A definite answer from the not-billed table. Money is released; the kind says what to do next."""
+
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody can say whether this was accepted and billed. The hold becomes doubt."""
+
+    fault: Fault
+
+
+#: The meaning of a POST's outcome.
+Reply: TypeAlias = Unsent | Ready | Pending | Refused | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class StillRunning:
+    """The operation goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperationFailed:
+    """The operation ended without pictures. `billed` None: the vendor does not say, so the money is in doubt."""
+
+    fault: Fault
+    billed: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """The gateway does not know this operation; evidence only after a grace."""
+
+    fault: Fault
+
+
+@dataclass(frozen=True, slots=True)
+class PollBroken:
+    """No usable answer. Never evidence about the operation: ask again."""
+
+    fault: Fault
+
+
+#: The meaning of a poll's outcome.
+PollReply: TypeAlias = Ready | StillRunning | OperationFailed | Gone | PollBroken
