@@ -1,0 +1,325 @@
+"""The ring, turning: observations into the machine, facts to the journal, commands out to the world."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from functools import partial
+from typing import Protocol, assert_never
+
+from pipeline.engine.machine import Machine
+from pipeline.engine.messages import (
+    Command,
+    DrainAsked,
+    Fact,
+    Fetch,
+    Observation,
+    Offered,
+    Permitted,
+    Poll,
+    Released,
+    SlotNear,
+    Submit,
+    TaskAdmitted,
+    TaskMoved,
+    TimeCame,
+    Wake,
+)
+from pipeline.errors import StorageFailed
+from pipeline.runtime.clock import Clock
+from pipeline.runtime.pacer import Pacer
+from pipeline.runtime.perform import Performer
+from pipeline.runtime.progress import ENDED
+from pipeline.values.reply import Fault
+from pipeline.values.task import Task
+
+#: Permission to send is committed for what the pacer releases within this time (seconds).
+LEAD_S = 0.05
+FETCHES_AT_ONCE = 24
+#: After the first Ctrl-C, unanswered POSTs are awaited this long (seconds).
+DRAIN_S = 60.0
+#: Listeners are told at most this often (seconds of real time).
+TELL_EVERY_S = 0.2
+
+
+class Committer(Protocol):
+    """The small door to the journal."""
+
+    def commit(self, facts: list[Fact]) -> asyncio.Future[None]:
+        """Resolves once the facts are durable."""
+        ...
+
+
+class Driver:
+    """Turns the ring until nothing is left to do. One thread owns the machine; only `_react` waits for the disk."""
+
+    def __init__(
+        self,
+        machine: Machine,
+        *,
+        performer: Performer,
+        committer: Committer,
+        clock: Clock,
+        pacers: Mapping[str, Pacer],
+        poll_pacers: Mapping[str, Pacer],
+        offer: Iterator[Task],
+        live: dict[int, Task],
+        told: Callable[[list[Fact]], None],
+        listener: Callable[[], None] | None,
+    ) -> None:
+        self.machine = machine
+        self._performer = performer
+        self._committer = committer
+        self._clock = clock
+        self._pacers = pacers
+        self._poll_pacers = poll_pacers
+        self._offer = offer
+        #: {task number: the task}, of those that are unfinished.
+        self._live = live
+        self._told = told
+        self._listener = listener
+        self._listened = 0.0
+        #: Loops that wait for something to be told.
+        self._waiters: list[asyncio.Future[None]] = []
+        #: What the group runs, so that it can be called off at the end.
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._fetches = asyncio.Semaphore(FETCHES_AT_ONCE)
+        #: Paid POSTs: strongly held, outside every task group, never cancelled.
+        self._paid: set[asyncio.Task[None]] = set()
+        #: {lane: attempts permitted whose slot is not taken yet}
+        self._unslotted: dict[str, int] = dict.fromkeys(pacers, 0)
+        self._committing = 0
+        self._fed = False
+        self._over: BaseException | None = None
+        self._group: asyncio.TaskGroup | None = None
+        self.draining = False
+        self._leave_at: float | None = None
+        self.last_fault: Fault | None = None
+
+    # --- the ring ---
+
+    def tell(self, observation: Observation) -> list[Fact]:
+        """Decide and evolve in this tick; hand the facts to the journal; react once they are durable."""
+        if self._over is not None:
+            return []
+        facts = self.machine.step(observation, self._clock.now())
+        for fact in facts:
+            self._note(fact)
+        if facts:
+            self._committing += 1
+            future = self._committer.commit(facts)
+            future.add_done_callback(partial(self._durable, facts))
+        self._touch()
+        self._listen()
+        return facts
+
+    def _note(self, fact: Fact) -> None:
+        if isinstance(fact, TaskAdmitted):
+            self._live[fact.task.number] = fact.task
+        elif isinstance(fact, TaskMoved) and fact.fault is not None:
+            self.last_fault = fact.fault
+        elif isinstance(fact, Released):
+            self.last_fault = fact.fault
+
+    def _durable(self, facts: list[Fact], future: asyncio.Future[None]) -> None:
+        self._committing -= 1
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is not None:
+            self._stop(error)
+            return
+        if self._over is not None:
+            return
+        try:
+            self._told(facts)
+            now = self._clock.now()
+            for fact in facts:
+                for command in self.machine.react(fact, now):
+                    self._perform(command)
+                if isinstance(fact, TaskMoved) and fact.phase in ENDED:
+                    self._live.pop(fact.task, None)
+        except BaseException as problem:  # noqa: BLE001 - a callback's exception would be lost otherwise
+            self._stop(problem)
+        self._touch()
+
+    def _stop(self, error: BaseException) -> None:
+        if self._over is None:
+            self._over = error
+        self._touch()
+
+    def _listen(self) -> None:
+        now = time.monotonic()
+        if self._listener is not None and now - self._listened >= TELL_EVERY_S:
+            self._listened = now
+            self._listener()
+
+    # --- commands ---
+
+    def _perform(self, command: Command) -> None:
+        match command:
+            case Submit():
+                paid = asyncio.get_running_loop().create_task(self._submit(command))
+                self._paid.add(paid)
+                paid.add_done_callback(self._paid.discard)
+            case Poll():
+                self._spawn_at(command.at, self._poll(command))
+            case Fetch():
+                self._spawn_at(command.at, self._fetch(command))
+            case Wake():
+                self._spawn_at(command.at, self._wake(command))
+            case _:
+                assert_never(command)
+
+    def _spawn_at(self, at: float, work: Coroutine[None, None, None]) -> None:
+        self._spawn(self._later(at, work))
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+        assert self._group is not None
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _later(self, at: float, work: Coroutine[None, None, None]) -> None:
+        try:
+            await self._clock.until(at)
+        except BaseException:
+            work.close()
+            raise
+        await work
+
+    async def _guarded(self, work: Awaitable[Observation]) -> None:
+        try:
+            observation = await work
+        except asyncio.CancelledError:
+            raise
+        except OSError as error:
+            self._stop(StorageFailed(f"the disk refused a write: {error.strerror}"))
+        except BaseException as error:  # noqa: BLE001 - conventions: caught in exactly one place, and becomes a crash
+            self._stop(error)
+        else:
+            self.tell(observation)
+
+    async def _submit(self, command: Submit) -> None:
+        task = self._live[command.task]
+        await self._guarded(
+            self._performer.submit(command, task, self._pacers[task.lane], partial(self._slotted, task.lane))
+        )
+
+    def _slotted(self, lane: str) -> None:
+        self._unslotted[lane] -= 1
+        self._touch()
+
+    async def _poll(self, command: Poll) -> None:
+        task = self._live[command.task]
+        await self._guarded(self._performer.poll(command, task, self._poll_pacers[task.gateway]))
+
+    async def _fetch(self, command: Fetch) -> None:
+        task = self._live[command.task]
+        async with self._fetches:
+            await self._guarded(self._performer.fetch(command, task))
+
+    async def _wake(self, command: Wake) -> None:
+        self.tell(TimeCame(command.task, command.attempt, command.lane))
+
+    # --- loops ---
+
+    async def run(self, first: list[Command]) -> None:
+        """Turn until done. *Raises* StorageFailed (fail-stop) and Bug; submits that are out are awaited either way."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                for command in first:
+                    self._perform(command)
+                for lane in self._pacers:
+                    self._spawn(self._lane(lane))
+                self._spawn(self._feed())
+                await self._until_done()
+                # What still waits for its time (polls of a drained run, wakes) is left to the next run.
+                for task in tuple(self._tasks):
+                    task.cancel()
+        finally:
+            await self._await_paid()
+        if self._over is not None:
+            raise self._over
+
+    async def _until_done(self) -> None:
+        while not self._done():
+            await self._change()
+
+    def _done(self) -> bool:
+        if self._over is not None:
+            return True
+        if self._leave_at is not None and self._clock.now() >= self._leave_at:
+            return True
+        if self._committing or not self.machine.idle():
+            return False
+        return self._fed or self.draining or self.machine.wants_tasks() == 0
+
+    async def _await_paid(self) -> None:
+        if self._paid and not self.draining:
+            await asyncio.wait(self._paid, timeout=DRAIN_S)
+        elif self._paid:
+            left = DRAIN_S if self._leave_at is None else max(0.0, self._leave_at - self._clock.now())
+            await asyncio.wait(self._paid, timeout=left)
+
+    async def _feed(self) -> None:
+        """Offer tasks as the machine wants them; a task that does not fit is offered again when money comes free."""
+        for task in self._offer:
+            while True:
+                while self.machine.wants_tasks() <= 0:
+                    await self._change()
+                if any(isinstance(fact, TaskAdmitted) for fact in self.tell(Offered(task))):
+                    break
+            if task.number % 64 == 0:
+                await asyncio.sleep(0)
+        self._fed = True
+        self._touch()
+
+    async def _change(self) -> None:
+        """Wait until something was told. Several may wait at once."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+
+    def _touch(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _lane(self, lane: str) -> None:
+        """Ask for permission as the pacer comes near, and never more than it releases within the lead."""
+        pacer = self._pacers[lane]
+        while True:
+            while not self.machine.lane_ready(lane, self._clock.now()) or not self._may_permit(lane, pacer):
+                await self._change()
+            await pacer.near(LEAD_S)
+            facts = self.tell(SlotNear(lane))
+            permitted = sum(isinstance(fact, Permitted) for fact in facts)
+            self._unslotted[lane] += permitted
+            if not permitted:
+                await self._change()
+
+    def _may_permit(self, lane: str, pacer: Pacer) -> bool:
+        return self._unslotted[lane] == 0 or self._unslotted[lane] * pacer.spacing_s < LEAD_S
+
+    # --- signals ---
+
+    def drain(self) -> None:
+        """First Ctrl-C: no new submit; unanswered POSTs and open downloads are awaited."""
+        if self.draining:
+            self.leave()
+            return
+        self.draining = True
+        self.tell(DrainAsked())
+        self._leave_at = self._clock.now() + DRAIN_S
+        loop = asyncio.get_running_loop()
+        loop.call_later(DRAIN_S + 0.01, self._changed.set)
+
+    def leave(self) -> None:
+        """Second Ctrl-C: leave now; what is unanswered will be in doubt."""
+        self._leave_at = self._clock.now()
+        self._touch()
+

@@ -1,0 +1,162 @@
+"""Commands carried out: the one POST of an attempt, polls and downloads; each brings back an observation.
+
+Here, and only here, exceptions of any kind are caught: what the world does is already a value when it arrives, so
+whatever else escapes is ours, and stops the run as a Bug.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from pipeline.engine.messages import Fetch, Fetched, FetchFailed, Observation, Poll, PollAnswered, Submit, SubmitAnswered
+from pipeline.runtime.clock import Clock
+from pipeline.runtime.pacer import Pacer
+from pipeline.runtime.pictures import examine
+from pipeline.runtime.resources import Files
+from pipeline.store.blackbox import BlackBox
+from pipeline.store.blobs import Blobs
+from pipeline.transport.door import Door
+from pipeline.values.artifact import Artifact
+from pipeline.values.card import GatewayCard, ModelCard
+from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Provider
+from pipeline.values.reply import Fault, FaultKind, PollBroken, Refused
+from pipeline.values.task import InlineInput, LocalInput, Task, UpstreamInput, UrlInput
+from pipeline.values.wire import Answered, Downloaded, DownloadRefused
+
+POLL_TIMEOUT_S = 60.0
+DOWNLOAD_TIMEOUT_S = 300.0
+PICTURE_MAX = 64 * 1024 * 1024
+
+
+class InputChanged(Exception):  # noqa: N818 - caught one screen below
+    """An input picture is not what the plan saw: buying it would buy something else."""
+
+
+class Performer:
+    """Does what the engine asks. It decides nothing."""
+
+    def __init__(
+        self,
+        *,
+        door: Door,
+        providers: Mapping[str, Provider],
+        cards: Mapping[str, GatewayCard],
+        files: Files,
+        blobs: Blobs,
+        blackbox: BlackBox,
+        clock: Clock,
+        inline: Mapping[str, bytes] = MappingProxyType({}),
+    ) -> None:
+        self._door = door
+        self._providers = providers
+        self._cards = cards
+        self._files = files
+        self._blobs = blobs
+        self._blackbox = blackbox
+        self._clock = clock
+        #: {sha256: bytes} of pictures written into the spec as data URIs.
+        self._inline = inline
+
+    def _model(self, task: Task) -> ModelCard:
+        return self._cards[task.gateway].models[task.model]
+
+    async def submit(self, command: Submit, task: Task, pacer: Pacer, slotted: Callable[[], None]) -> Observation:
+        """The one POST: inputs are read first, the pacer's slot is taken last, the answer is written down before it is parsed."""
+        provider = self._providers[task.gateway]
+        try:
+            inputs = [await self._carry(source) for source in task.inputs]
+        except InputChanged as changed:
+            slotted()
+            return SubmitAnswered(command.attempt, Refused(Fault(FaultKind.REJECTED, str(changed))))
+        request = provider.submit(task, inputs)
+        try:
+            await pacer.slot()
+        finally:
+            slotted()
+        outcome = await self._door.exchange(request, timeout_s=self._model(task).submit_timeout_s)
+        if isinstance(outcome, Answered):
+            self._blackbox.append(command.attempt, outcome.response)
+        return SubmitAnswered(command.attempt, provider.submitted(task, outcome))
+
+    async def _carry(self, source: LocalInput | InlineInput | UrlInput | UpstreamInput) -> Carried:
+        match source:
+            case UrlInput():
+                return CarriedUrl(source.url)
+            case InlineInput():
+                data = self._inline.get(source.picture.sha256)
+                if data is None:
+                    raise InputChanged("the picture of a data URI is no longer in the spec")
+            case LocalInput():
+                try:
+                    data = await asyncio.to_thread(self._files.data, source.uri)
+                except Exception as error:
+                    raise InputChanged(f"the input picture {source.uri} can no longer be read") from error
+                if hashlib.sha256(data).hexdigest() != source.picture.sha256:
+                    raise InputChanged(f"the input picture {source.uri} changed since the plan was made; run again")
+            case UpstreamInput():
+                raise InputChanged("chained steps are not part of this version")
+        return CarriedBytes(source.picture.media_type, data)
+
+    async def poll(self, command: Poll, task: Task, pacer: Pacer) -> Observation:
+        """Ask how an operation stands, at the account's own pace."""
+        await pacer.slot()
+        provider = self._providers[task.gateway]
+        outcome = await self._door.exchange(provider.poll(task, command.operation), timeout_s=POLL_TIMEOUT_S)
+        return PollAnswered(command.attempt, provider.polled(task, outcome))
+
+    async def fetch(self, command: Fetch, task: Task) -> Observation:
+        """Download a picture, look at every pixel of it, and put it under its final name durably (W6)."""
+        part = self._blobs.part(task.id, command.index, command.attempt)
+        try:
+            with part.open() as sink:
+                outcome = await self._door.download(
+                    task.gateway, command.link, sink.write, timeout_s=DOWNLOAD_TIMEOUT_S, size_max=PICTURE_MAX
+                )
+            if isinstance(outcome, DownloadRefused):
+                kind = FaultKind.EXPIRED if outcome.gone else FaultKind.TRANSIENT
+                return self._failed(command, Fault(kind, f"the link answered {outcome.status}", status=outcome.status))
+            if not isinstance(outcome, Downloaded):
+                return self._failed(command, Fault(FaultKind.TRANSIENT, outcome.why))
+            try:
+                seen = await asyncio.to_thread(examine, part.path)
+            except ValueError as error:
+                return self._failed(command, Fault(FaultKind.MALFORMED, f"what came is no whole picture: {error}"))
+            relative = await asyncio.to_thread(self._blobs.keep, part, task, command.index, seen.media_type)
+        finally:
+            part.discard()
+        return Fetched(
+            command.attempt,
+            command.index,
+            Artifact(
+                outcome.sha256,
+                seen.media_type,
+                outcome.size_bytes,
+                seen.width,
+                seen.height,
+                relative,
+                self._clock.wall_micros(),
+            ),
+        )
+
+    @staticmethod
+    def _failed(command: Fetch, fault: Fault) -> FetchFailed:
+        return FetchFailed(command.attempt, command.index, fault)
+
+
+def replay(provider: Provider, task: Task, attempt: int, answer: Answered) -> SubmitAnswered:
+    """Evidence E0: an answer that the black box kept, parsed as it would have been."""
+    return SubmitAnswered(attempt, provider.submitted(task, answer))
+
+
+def broken_poll(attempt: int, why: str) -> PollAnswered:
+    """A poll that could not be asked: never evidence about the operation."""
+    return PollAnswered(attempt, PollBroken(Fault(FaultKind.TRANSIENT, why)))
+
+
+def part_names(folder: Path) -> list[Path]:
+    """Unfinished downloads of an earlier life."""
+    return sorted(folder.rglob("*.part"))

@@ -1,0 +1,172 @@
+"""From a spec's path to a plan, a run folder and what a run of it would change: everything before the first write."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from pipeline.errors import Mistake, Place, PlanError, SpecError
+from pipeline.plan.catalog import read_card
+from pipeline.plan.check import Summary, check
+from pipeline.plan.expand import Plan, make_plan
+from pipeline.runtime import bundled
+from pipeline.runtime.resources import DigestCache, Files
+from pipeline.spec.job import JobSpec
+from pipeline.spec.load import load_job
+from pipeline.store.folder import STORE
+from pipeline.store.journal import Journal
+from pipeline.values.card import GatewayCard
+from pipeline.values.money import Money, parse_money
+
+SPEC_MAX_BYTES = 10 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line adds to a spec."""
+
+    simulate: bool = False
+    faults: Path | None = None
+    seed: int = 0
+    run_dir: Path | None = None
+    budget: str | None = None
+    limit: int | None = None
+    settings: tuple[tuple[str, str], ...] = ()
+    yes: bool = False
+    fresh: bool = False
+    allow_paths: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How a plan stands to a run folder. *Units* - new_micros: {currency: micro-units at most}."""
+
+    owned: int
+    new: int
+    #: Planned tasks that are new where the folder holds one of the same row, axes and sample under another id.
+    changed: int
+    #: Tasks of the folder that the plan no longer has; their pictures are kept.
+    dropped: int
+    new_micros: Mapping[str, int] = field(default_factory=dict)
+
+
+def load(path: Path, settings: Sequence[tuple[str, str]] = ()) -> JobSpec:
+    """Read a spec. *Raises* SpecError with every fault."""
+    try:
+        data = path.read_bytes() if path.stat().st_size <= SPEC_MAX_BYTES else None
+    except OSError as error:
+        raise SpecError((Mistake(Place(str(path), 1, 1), f"the spec cannot be read: {error.strerror}"),)) from error
+    if data is None:
+        raise SpecError((Mistake(Place(str(path), 1, 1), "the spec is larger than 10 MB"),))
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SpecError((Mistake(Place(str(path), line, 1), "the spec is not UTF-8 text"),)) from error
+    return load_job(text, str(path), schema(), settings=tuple(settings))
+
+
+def schema() -> Mapping[str, object]:
+    """The JSON Schema of a spec."""
+    loaded = json.loads(bundled.text("schemas", "job.schema.json"))
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def cards() -> dict[str, GatewayCard]:
+    """Every gateway's card, by name. *Raises* CardError."""
+    found = {}
+    for name in bundled.names("schemas/gateways"):
+        if name.endswith(".json") and not name.endswith(".schema.json"):
+            card = read_card(json.loads(bundled.text("schemas/gateways", name)))
+            found[card.name] = card
+    return found
+
+
+def environment() -> tuple[dict[str, str], dict[str, str]]:
+    """The process's variables, and those of `.env` in the working directory."""
+    return dict(os.environ), {key: value for key, value in dotenv_values(".env").items() if value is not None}
+
+
+def plan(job: JobSpec, *, allow_paths: Sequence[Path] = (), base: Path | None = None) -> Plan:
+    """What a spec means. Files are read below the spec's folder. *Raises* PlanError."""
+    cache = DigestCache.of_user()
+    files = Files(base if base is not None else Path(job.file).parent, allow_paths, cache)
+    made = make_plan(job, cards(), files)
+    cache.save()
+    return made
+
+
+def summary(made: Plan) -> Summary:
+    """Every task rendered and checked against its card. *Raises* PlanError with every fault."""
+    return check(made)
+
+
+def run_folder(job: JobSpec, options: Options) -> Path:
+    """`runs/NAME`, `runs/NAME.sim` for a rehearsal, or what --run-dir says."""
+    if options.run_dir is not None:
+        return options.run_dir
+    return Path("runs") / (f"{job.name}.sim" if options.simulate else job.name)
+
+
+def caps(made: Plan, options: Options) -> dict[str, int]:
+    """The cap of each currency that the plan pays in, in micro-units, as spec and --budget say.
+
+    *Raises* PlanError when a paid run has no budget.
+    """
+    if options.budget is not None:
+        money = budget_option(options.budget, made.job)
+        return {**made.caps, money.unit: money.micros} if made.caps is not None else {money.unit: money.micros}
+    if made.caps is not None:
+        return dict(made.caps)
+    place = made.job.place("name")
+    raise PlanError(
+        (Mistake(place, "the spec has no budget", "add `budget: 2.00 USD`, or `budget: none` to run without a cap"),)
+    )
+
+
+def budget_option(text: str, job: JobSpec) -> Money:
+    """`--budget "5 USD"` as money. *Raises* PlanError."""
+    try:
+        return parse_money(text)
+    except ValueError as error:
+        raise PlanError((Mistake(Place("--budget", 1, 1, text), str(error)),)) from error
+
+
+def compare(made: Plan, folder: Path, limit: int | None = None) -> Comparison:
+    """How a plan stands to a run folder; reads only."""
+    known: set[bytes] = set()
+    labels: set[tuple[str | None, str, int]] = set()
+    if (folder / STORE).exists():
+        journal = Journal.open_read_only(folder / STORE)
+        try:
+            known = set(journal.task_ids())
+            labels = {_label(row.row_id, row.axes, row.sample) for row in journal.task_rows() if row.in_spec}
+        finally:
+            journal.close(clean=False)
+    owned = new = changed = 0
+    micros: dict[str, int] = {}
+    seen: set[bytes] = set()
+    for task in made.tasks():
+        if limit is not None and task.number >= limit:
+            break
+        key = bytes.fromhex(task.id)
+        if key in seen:
+            continue
+        seen.add(key)
+        if key in known:
+            owned += 1
+            continue
+        new += 1
+        changed += _label(task.row_id, task.axes, task.sample) in labels
+        micros[task.price.currency] = micros.get(task.price.currency, 0) + task.price.hold(task.n)
+    return Comparison(owned, new, changed, len(known) - owned if limit is None else 0, micros)
+
+
+def _label(row_id: str | None, axes: Mapping[str, str], sample: int) -> tuple[str | None, str, int]:
+    return row_id, json.dumps(dict(axes), sort_keys=True), sample
