@@ -1,0 +1,36 @@
+# Short names for what CONTRIBUTING.md asks for. `make check` is what CI runs.
+BIN := .venv/bin
+.PHONY: check test quick lint format wheel clean
+
+check: ## everything, as CI runs it
+	.ci/run
+
+.venv/.ready: pyproject.toml constraints.txt
+	python3 -m venv .venv
+	$(BIN)/pip install -q -c constraints.txt -e '.[test,lint]'
+	touch $@
+
+.PHONY: venv
+venv: .venv/.ready ## a virtual environment with all extras
+
+test: venv ## the whole suite
+	$(BIN)/python -m pytest
+
+quick: venv ## the suite without the slow tests
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: venv ## style, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: venv ## format and mend what can be mended by machine
+	$(BIN)/ruff check --fix-only .
+	$(BIN)/ruff format .
+
+wheel: venv ## dist/*.whl, without a network
+	$(BIN)/python -m build --no-isolation --wheel
+
+clean: ## remove what can be made again (never runs/)
+	rm -rf dist build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
