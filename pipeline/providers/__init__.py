@@ -1,0 +1,16 @@
+"""Every gateway that pipeline can talk to: its name and the module that speaks its language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from pipeline.providers import mulerouter
+from pipeline.values.provider import Provider
+
+#: Names as a spec writes them before the slash of a model: `mulerouter/qwen-image-max`.
+GATEWAYS: Final[tuple[str, ...]] = ("mulerouter",)
+
+#: {gateway name: its module}. Names are the gateways', so a module may be spelled differently.
+PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType({"mulerouter": mulerouter})

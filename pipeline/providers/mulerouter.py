@@ -1,0 +1,288 @@
+"""How MuleRouter talks: one POST makes an operation, GETs of the same path with its id say how it stands.
+
+*Source* - the vendor's API pages for qwen-image-max and qwen-image-edit-max, its list of HTTP statuses and its own
+client, as of 2026-11. The marks documented, observed and inferred say how sure we are.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, assert_never
+from urllib.parse import quote
+
+from pipeline.providers.answers import NAME_MAX, code_text, is_page, read_object, retry_after_s, words
+from pipeline.values.digest import JSON
+from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl
+from pipeline.values.reply import (
+    Fault,
+    FaultKind,
+    Gone,
+    OperationFailed,
+    Pending,
+    PollBroken,
+    PollReply,
+    Ready,
+    Refused,
+    Reply,
+    StillRunning,
+    Unknown,
+    Unsent,
+)
+from pipeline.values.task import Task
+from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Request, Response
+
+NAME: Final = "mulerouter"
+
+#: Whether a failed operation costs money. No vendor page says so; ours, inferred: the price is "per image", and a
+#: failed operation returns none. None would put every failed task's money in doubt.
+FAILED_BILLED: Final[bool | None] = False
+
+#: Characters of an id that may stand in a path. The documented ids are UUIDs.
+_ID: Final = re.compile(r"[!-~]{1,200}", re.ASCII)
+_LINK_MAX: Final = 8_192
+#: Words by which a failure's text tells that a filter refused the content. "prohibited" is documented, the rest is
+#: inferred from the upstream vendor's messages.
+_MODERATION_WORDS: Final = ("prohibited", "moderation", "content policy", "inappropriate", "sensitive content")
+
+
+@dataclass(frozen=True, slots=True)
+class NotBilled:
+    """One row of the not-billed table: this status with a well-formed error body made and billed nothing."""
+
+    kind: FaultKind
+    source: str
+
+
+_TABLE: Final = "documented: HTTP status table of the vendor's error page, read 2026-11"
+
+#: {status: row}. Only these release money. Left out on purpose, so that their money is in doubt: 409, which may speak
+#: of a task that does exist; 423; and all 5xx, after which nobody says whether the task was made.
+NOT_BILLED: Final[Mapping[int, NotBilled]] = MappingProxyType(
+    {
+        400: NotBilled(FaultKind.REJECTED, f"{_TABLE}: invalid parameters; observed with the accepted values listed"),
+        401: NotBilled(FaultKind.UNAUTHORIZED, f"{_TABLE}: token"),
+        402: NotBilled(FaultKind.OUT_OF_CREDIT, f"{_TABLE}: payment required (balance or plan)"),
+        403: NotBilled(FaultKind.UNAUTHORIZED, f"{_TABLE}: forbidden"),
+        404: NotBilled(FaultKind.REJECTED, f"{_TABLE}: unknown path; observed for unknown models"),
+        405: NotBilled(FaultKind.REJECTED, f"{_TABLE}: asynchronous call on a synchronous endpoint"),
+        422: NotBilled(FaultKind.REJECTED, "inferred: RFC 9110 15.5.21, the request was understood and not processed"),
+        429: NotBilled(FaultKind.RATE_LIMITED, f"{_TABLE}: rate limit, quota or daily spend cap"),
+        451: NotBilled(FaultKind.MODERATED, f"{_TABLE}: 451; that it means moderation is inferred"),
+    }
+)
+
+
+def submit(task: Task, inputs: Sequence[Carried]) -> Request:
+    """The POST that buys this task. Only what the task says is sent: nothing is added that could cost or alter."""
+    body: dict[str, JSON] = dict(task.params)
+    if inputs:
+        body["images"] = [_carried(picture) for picture in inputs]
+    body["prompt"] = task.prompt
+    if task.negative_prompt is not None:
+        body["negative_prompt"] = task.negative_prompt
+    if task.size is not None:
+        body["size"] = task.size.replace("x", "*")
+    if task.operation == "image.edit":
+        body["n"] = task.n
+    if task.seed is not None:
+        body["seed"] = task.seed
+    return Request(
+        gateway=task.gateway,
+        method="POST",
+        path=_path(task.model),
+        body=json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(),
+        headers=(("Content-Type", "application/json"), ("Accept", "application/json")),
+    )
+
+
+def submitted(task: Task, outcome: Outcome) -> Reply:
+    """What the outcome of that POST means; the default is Unknown, which keeps the money."""
+    match outcome:
+        case NotSent(why):
+            return Unsent(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
+        case Broken(why):
+            return Unknown(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case Answered(response):
+            return _accepted(response) if _is_success(response) else _not_accepted(response)
+    assert_never(outcome)
+
+
+def poll(task: Task, operation: str) -> Request:
+    """The GET that asks how an operation stands."""
+    return Request(
+        gateway=task.gateway,
+        method="GET",
+        path=f"{_path(task.model)}/{quote(operation, safe='')}",
+        headers=(("Accept", "application/json"),),
+    )
+
+
+def polled(task: Task, outcome: Outcome) -> PollReply:
+    """What a poll's outcome means. States that nobody documented count as running, as in the vendor's own client."""
+    match outcome:
+        case NotSent(why):
+            return PollBroken(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
+        case Broken(why):
+            return PollBroken(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case Answered(response):
+            return _stands(response) if _is_success(response) else _not_told(response)
+    assert_never(outcome)
+
+
+# --- questions ----------------------------------------------------------------------------------------------------
+
+
+def _path(model: str) -> str:
+    return f"/vendors/alibaba/v1/{quote(model, safe='')}/generation"
+
+
+def _carried(picture: Carried) -> str:
+    match picture:
+        case CarriedBytes(media_type, data):
+            return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+        case CarriedUrl(url):
+            return url
+    assert_never(picture)
+
+
+# --- answers to the POST ------------------------------------------------------------------------------------------
+
+
+def _accepted(response: Response) -> Reply:
+    """A 2xx: Pending if it carries an id that can be asked about, else nobody knows."""
+    info = _task_info(read_object(response.body))
+    operation = None if info is None else info.get("id")
+    if isinstance(operation, str) and _ID.fullmatch(operation) and operation not in {".", ".."}:
+        return Pending(operation)
+    return Unknown(_fault(FaultKind.MALFORMED, response, "accepted, but without an id that can be asked about"))
+
+
+def _not_accepted(response: Response) -> Reply:
+    status, row = response.status, NOT_BILLED.get(response.status)
+    if status == 403 and is_page(response):
+        # The CDN in front of the gateway refuses whole classes of clients (its code 1010, observed): the API never
+        # saw the request, and no later one from here would pass either.
+        message = "the CDN in front of MuleRouter refused this client with a page; the API never saw the request"
+        return Refused(_fault(FaultKind.UNAUTHORIZED, response, message))
+    answer = read_object(response.body)
+    if row is None or answer is None or _message(answer) == "" or _speaks_of_a_task(answer):
+        kind = FaultKind.TRANSIENT if status >= 500 else FaultKind.UNKNOWN
+        return Unknown(_fault(kind, response, "an answer that is not in the not-billed table"))
+    return Refused(_fault(row.kind, response, "refused"))
+
+
+def _speaks_of_a_task(answer: Mapping[str, object]) -> bool:
+    """Whether an error body names a task by its id: then one was made, whatever the status says."""
+    info = _task_info(answer)
+    return info is not None and bool(info.get("id"))
+
+
+# --- answers to the GET -------------------------------------------------------------------------------------------
+
+
+def _stands(response: Response) -> PollReply:
+    answer = read_object(response.body)
+    info = _task_info(answer)
+    status = None if info is None else info.get("status")
+    if answer is None or info is None or not isinstance(status, str) or status == "":
+        return PollBroken(_fault(FaultKind.MALFORMED, response, "no state in the answer"))
+    match status:
+        case "completed" | "succeeded":
+            return _made(response, answer)
+        case "failed":
+            return OperationFailed(_failure(response, answer), billed=FAILED_BILLED)
+        case _:
+            return StillRunning()
+
+
+def _made(response: Response, answer: Mapping[str, object]) -> PollReply:
+    links = answer.get("images")
+    if not isinstance(links, list) or not all(_is_link(link) for link in links):
+        return PollBroken(_fault(FaultKind.MALFORMED, response, "completed, but without a list of links"))
+    if not links:
+        # Nothing made should cost nothing, but no page says so of a completed task: its money is in doubt.
+        return OperationFailed(_fault(FaultKind.SHORT, response, "completed without any picture"), billed=None)
+    return Ready(links=tuple(links), billed_images=len(links), request_id=_request_id(response))
+
+
+def _is_link(value: object) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= _LINK_MAX and value.isprintable() and " " not in value
+
+
+def _failure(response: Response, answer: Mapping[str, object]) -> Fault:
+    """Why an operation failed: moderated and rejected ones would fail again, others may not."""
+    error = _error(answer)
+    title, message = (words(error.get("title")), _message(answer)) if error else ("", _message(answer))
+    text = f"{title} {message}".lower()
+    if any(word in text for word in _MODERATION_WORDS):
+        kind = FaultKind.MODERATED
+    elif title.lower() == "invalid request" or (error or {}).get("code") == 400:
+        kind = FaultKind.REJECTED
+    else:
+        kind = FaultKind.UPSTREAM
+    return _fault(kind, response, "the operation failed")
+
+
+def _not_told(response: Response) -> PollReply:
+    answer = read_object(response.body)
+    status, row = response.status, NOT_BILLED.get(response.status)
+    if status == 404 and answer is not None and _message(answer):
+        return Gone(_fault(FaultKind.LOST, response, "MuleRouter does not know this operation"))
+    if status in {401, 403, 402, 429} and row is not None:
+        kind = row.kind
+    else:
+        kind = FaultKind.TRANSIENT if status >= 500 else FaultKind.UNKNOWN
+    return PollBroken(_fault(kind, response, "no usable answer to a poll"))
+
+
+# --- both ---------------------------------------------------------------------------------------------------------
+
+
+def _is_success(response: Response) -> bool:
+    return 200 <= response.status < 300
+
+
+def _task_info(answer: Mapping[str, object] | None) -> Mapping[str, object] | None:
+    info = None if answer is None else answer.get("task_info")
+    return info if isinstance(info, dict) else None
+
+
+def _error(answer: Mapping[str, object]) -> Mapping[str, object] | None:
+    """The error object, wherever it stands: the answer itself, `error` in it, or `error` in its task."""
+    for holder in (_task_info(answer) or {}, answer):
+        error = holder.get("error")
+        if isinstance(error, dict):
+            return error
+    return None
+
+
+def _message(answer: Mapping[str, object]) -> str:
+    """The gateway's words: `detail`, then `error`, then `message`, then the task's error, as the vendor's client does."""
+    error = _error(answer) or {}
+    told = (answer.get("detail"), answer.get("error"), answer.get("message"))
+    nested = (error.get("detail"), error.get("message"), error.get("title"), answer.get("title"))
+    return next((text for text in map(words, (*told, *nested)) if text), "")
+
+
+def _fault(kind: FaultKind, response: Response, otherwise: str) -> Fault:
+    """A fault with the gateway's own words where it gave some."""
+    answer = read_object(response.body) or {}
+    error = _error(answer) or answer
+    return Fault(
+        kind=kind,
+        message=_message(answer) or otherwise,
+        code=code_text(error.get("code")),
+        status=response.status,
+        retry_after_s=retry_after_s(response),
+        request_id=_request_id(response),
+    )
+
+
+def _request_id(response: Response) -> str:
+    """The id that the vendor's support asks for: the trace header, as its own client keeps it."""
+    return words(response.headers.get("traceparent"), NAME_MAX)
