@@ -316,7 +316,7 @@ class Driver:
         self.tell(DrainAsked())
         self._leave_at = self._clock.now() + DRAIN_S
         loop = asyncio.get_running_loop()
-        loop.call_later(DRAIN_S + 0.01, self._changed.set)
+        loop.call_later(DRAIN_S + 0.01, self._touch)
 
     def leave(self) -> None:
         """Second Ctrl-C: leave now; what is unanswered will be in doubt."""

@@ -140,21 +140,28 @@ def budget_option(text: str, job: JobSpec) -> Money:
 
 def compare(made: Plan, folder: Path, limit: int | None = None) -> Comparison:
     """How a plan stands to a run folder; reads only."""
-    known: set[bytes] = set()
-    labels: set[tuple[str | None, str, int]] = set()
-    if (folder / STORE).exists():
-        journal = Journal.open_read_only(folder / STORE)
-        try:
-            known = set(journal.task_ids())
-            labels = {_label(row.row_id, row.axes, row.sample) for row in journal.task_rows() if row.in_spec}
-        finally:
-            journal.close(clean=False)
+    if not (folder / STORE).exists():
+        return _compare(made, set(), set(), limit)
+    journal = Journal.open_read_only(folder / STORE)
+    try:
+        return compare_known(made, journal, limit)
+    finally:
+        journal.close(clean=False)
+
+
+def compare_known(made: Plan, journal: Journal, limit: int | None = None) -> Comparison:
+    """How a plan stands to an open store."""
+    labels = {_label(row.row_id, row.axes, row.sample) for row in journal.task_rows() if row.in_spec}
+    return _compare(made, set(journal.task_ids()), labels, limit)
+
+
+def _compare(
+    made: Plan, known: set[bytes], labels: set[tuple[str | None, str, int]], limit: int | None
+) -> Comparison:
     owned = new = changed = 0
     micros: dict[str, int] = {}
     seen: set[bytes] = set()
     for task in made.tasks():
-        if limit is not None and task.number >= limit:
-            break
         key = bytes.fromhex(task.id)
         if key in seen:
             continue
@@ -162,10 +169,12 @@ def compare(made: Plan, folder: Path, limit: int | None = None) -> Comparison:
         if key in known:
             owned += 1
             continue
+        if limit is not None and task.number >= limit:
+            continue
         new += 1
         changed += _label(task.row_id, task.axes, task.sample) in labels
         micros[task.price.currency] = micros.get(task.price.currency, 0) + task.price.hold(task.n)
-    return Comparison(owned, new, changed, len(known) - owned if limit is None else 0, micros)
+    return Comparison(owned, new, changed, len(known) - owned, micros)
 
 
 def _label(row_id: str | None, axes: Mapping[str, str], sample: int) -> tuple[str | None, str, int]:

@@ -1,0 +1,349 @@
+"""One run of a plan in one folder: open, recover, turn the ring, write the manifest, say how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from pipeline.engine.machine import Machine
+from pipeline.engine.messages import CapAsked, Fact, Observation, OnDoubt, Policy, Resumed
+from pipeline.errors import PlanChanged, RunError, StorageFailed
+from pipeline.manifest.table import write_manifest
+from pipeline.plan.expand import Plan
+from pipeline.providers import PROVIDERS
+from pipeline.runtime import prepare, wiring
+from pipeline.runtime.clock import Clock, run_virtual
+from pipeline.runtime.commits import InlineCommitter, ThreadCommitter
+from pipeline.runtime.control import Control
+from pipeline.runtime.driver import Driver
+from pipeline.runtime.history import EXITS, Result, doubts_of, state_of
+from pipeline.runtime.inspect import finished_result
+from pipeline.runtime.perform import Performer, replay
+from pipeline.runtime.prepare import Options
+from pipeline.runtime.progress import ENDED, View, status_of
+from pipeline.spec.long_form import long_form
+from pipeline.store.blackbox import BlackBox
+from pipeline.store.blobs import Blobs
+from pipeline.store.folder import BLACKBOX, LOG, STORE, RunFolder
+from pipeline.store.journal import Journal
+from pipeline.store.lock import Lock
+from pipeline.store.story import Story
+from pipeline.values.money import format_money
+from pipeline.values.task import Task
+from pipeline.values.wire import Answered
+
+#: A change of the spec that costs more than this asks first (micro-units, 1 USD).
+ASK_ABOVE = 1_000_000
+
+
+Listener = Callable[[View], None]
+Confirm = Callable[[str], bool]
+
+
+def run_sync(
+    plan: Plan, options: Options, listener: Listener | None = None, confirm: Confirm | None = None
+) -> Result:
+    """`run` on a loop of its own: virtual time for a rehearsal, the real clock otherwise."""
+    if options.simulate:
+        start = wiring.rehearsal_start(prepare.run_folder(plan.job, options))
+        return run_virtual(lambda clock: run(plan, options, listener, confirm, clock=clock), start=start)
+    return asyncio.run(run(plan, options, listener, confirm))
+
+
+async def run(
+    plan: Plan,
+    options: Options,
+    listener: Listener | None = None,
+    confirm: Confirm | None = None,
+    *,
+    clock: Clock | None = None,
+) -> Result:
+    """Run or continue a plan. *Raises* PlanError, SecretMissing, RunLocked, PlanChanged before anything is sent;
+    StorageFailed when the disk fails (nothing is sent after that; run again).
+    """
+    begun = time.monotonic()
+    prepare.summary(plan)
+    caps = prepare.caps(plan, options)
+    place = prepare.run_folder(plan.job, options)
+    finished = finished_result(place, wiring.finish_mark(plan, options, caps))
+    if finished is not None:
+        return replace(finished, seconds=time.monotonic() - begun)
+    with ExitStack() as stack:
+        session = _Session(plan, options, caps, place, stack, clock or wiring.real_clock())
+        session.open(confirm)
+        try:
+            return await session.turn(listener, begun)
+        finally:
+            await session.door.close()
+
+
+@dataclass(slots=True)
+class _Opened:
+    """What opening a folder yields."""
+
+    folder: RunFolder
+    journal: Journal
+    story: Story
+    blackbox: BlackBox
+    blobs: Blobs
+    live: dict[int, Task] = field(default_factory=dict)
+
+
+class _Session:
+    """A run folder in use, from lock to last word."""
+
+    def __init__(
+        self, plan: Plan, options: Options, caps: dict[str, int], place: Path, stack: ExitStack, clock: Clock
+    ) -> None:
+        self.plan = plan
+        self.options = options
+        self.caps = caps
+        self.place = place
+        self.stack = stack
+        self.clock = clock
+        self.notes: list[str] = []
+        # Keys are asked for first: a missing one must not leave a folder behind.
+        self.door = wiring.door(plan, options, place, clock)
+
+    # --- opening ---
+
+    def open(self, confirm: Confirm | None) -> None:
+        if self.options.fresh:
+            self._set_aside()
+        folder = RunFolder.create(self.place)
+        self.stack.enter_context(Lock(folder))
+        journal = Journal.open(folder.path / STORE, run_id=wiring.new_run_id(), clock=self.clock.wall_micros)
+        self.stack.callback(journal.close, clean=False)
+        self._agree(journal, confirm)
+        self.it = _Opened(
+            folder,
+            journal,
+            self.stack.enter_context(Story(folder.path / LOG)),
+            self.stack.enter_context(BlackBox(folder.path / BLACKBOX)),
+            Blobs(folder),
+        )
+        self._note_plan()
+        self._recover()
+
+    def _set_aside(self) -> None:
+        if not (self.place / STORE).exists():
+            return
+        with Lock(RunFolder(self.place)):
+            journal = Journal.open_read_only(self.place / STORE)
+            try:
+                unfinished = journal.snapshot().tasks
+            finally:
+                journal.close(clean=False)
+            still = sum(1 for task in unfinished if task.phase.value in {"submitting", "running", "fetching", "in_doubt"})
+            if still:
+                raise RunError(
+                    f"--fresh is refused: {still} tasks of {self.place} are at the gateway or in doubt; run again without it first"
+                )
+            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+            self.place.rename(self.place.with_name(f"{self.place.name}.{stamp}"))
+        self.notes.append(f"the old run is kept as {self.place.name}.{stamp}")
+
+    def _agree(self, journal: Journal, confirm: Confirm | None) -> None:
+        """A folder belongs to one spec; an edit that costs real money is agreed to first."""
+        spec = str(Path(self.plan.job.file).resolve())
+        owner = journal.get_meta("spec_path")
+        if owner is not None and owner != spec and not self.options.yes:
+            raise PlanChanged(
+                f"{self.place} belongs to another spec of the same name; use --run-dir, another name, or --yes: {owner}"
+            )
+        known = journal.get_meta("plan_sha256")
+        if known is None or known == self.plan.digest:
+            return
+        change = prepare.compare_known(self.plan, journal, self.options.limit)
+        words = ", ".join(format_money(micros, unit) for unit, micros in change.new_micros.items()) or "nothing"
+        line = (
+            f"the spec changed: {change.owned} tasks owned, {change.new} new ({change.changed} of them changed), "
+            f"{change.dropped} dropped; at most {words} more"
+        )
+        self.notes.append(line)
+        costly = any(micros > ASK_ABOVE for micros in change.new_micros.values())
+        if self.options.simulate or self.options.yes or not costly:
+            return
+        if confirm is None or not confirm(line + ". Go on?"):
+            raise PlanChanged(line + "; say --yes to agree")
+
+    def _note_plan(self) -> None:
+        journal, plan = self.it.journal, self.plan
+        if journal.get_meta("plan_sha256") not in (None, plan.digest):
+            journal.mark_plan((bytes.fromhex(task.id), task) for task in plan.tasks())
+        journal.set_meta(
+            {
+                "spec_path": str(Path(plan.job.file).resolve()),
+                "job": plan.name,
+                "plan_sha256": plan.digest,
+                "spec_sha256": wiring.spec_digest(plan.job),
+                "total": str(self._total()),
+                "simulate": "1" if self.options.simulate else "0",
+                "state": "running",
+            }
+        )
+        wiring.write_spec(self.it.folder, long_form(plan.job))
+
+    def _policy(self, stored: tuple[Task, ...]) -> Policy:
+        lanes = wiring.run_lanes(self.plan)
+        for task in stored:
+            if task.lane not in lanes:
+                lanes[task.lane] = wiring.default_lane(self.plan.cards, task)
+        self.lanes = lanes
+        job = self.plan.job
+        return Policy(job.attempts_max, OnDoubt(job.on_doubt), {name: lane.terms for name, lane in lanes.items()})
+
+    def _recover(self) -> None:
+        """Black box first, then what the store says is unfinished; polls and fetches come before new submits."""
+        journal = self.it.journal
+        snapshot = journal.snapshot()
+        for stored in snapshot.tasks:
+            self.it.live[stored.task.number] = stored.task
+        self.before = {phase: count for phase, count in snapshot.counts.items() if phase in ENDED}
+        self.machine = Machine.restore(
+            self._policy(tuple(stored.task for stored in snapshot.tasks)), snapshot, seed=self.options.seed
+        )
+        for currency, cap in self.caps.items():
+            account = self.machine.accounts().get(currency)
+            if account is None or account.cap != cap:
+                self._record(CapAsked(currency, cap, self._cap_reason()))
+        tasks = {attempt.attempt: stored.task for stored in snapshot.tasks for attempt in stored.attempts}
+        for attempt, response in self.it.blackbox.read():
+            task = tasks.get(attempt)
+            if task is not None and wiring.awaits_answer(snapshot, attempt):
+                self._record(replay(PROVIDERS[task.gateway], task, attempt, Answered(response)))
+        self._record(Resumed())
+        self.it.blackbox.clear()
+        for note in self.it.blobs.recover(journal):
+            self.notes.append(note)
+        self.first = self.machine.resume_commands(self.clock.now())
+
+    def _cap_reason(self) -> str:
+        return "--budget" if self.options.budget is not None else "the spec's budget"
+
+    def _record(self, observation: Observation) -> None:
+        facts = self.machine.step(observation, self.clock.now())
+        if facts:
+            self.it.journal.commit(facts)
+            self.it.story.tell(facts, self.clock.wall_micros())
+
+    # --- turning ---
+
+    async def turn(self, listener: Listener | None, begun: float) -> Result:
+        started = self.clock.now()
+        self.started = started
+        committer = InlineCommitter(self.it.journal) if self.options.simulate else ThreadCommitter(self.it.journal)
+        driver = Driver(
+            self.machine,
+            performer=Performer(
+                door=self.door,
+                providers=PROVIDERS,
+                cards=self.plan.cards,
+                files=wiring.files(self.plan, self.options),
+                blobs=self.it.blobs,
+                blackbox=self.it.blackbox,
+                clock=self.clock,
+                inline=wiring.inline_pictures(self.plan.job.images),
+            ),
+            committer=committer,
+            clock=self.clock,
+            pacers=wiring.pacers(self.lanes, self.it.journal),
+            poll_pacers=wiring.poll_pacers(self.plan.cards),
+            offer=self._offer(),
+            live=self.it.live,
+            told=self._told,
+            listener=None if listener is None else lambda: listener(self._view(driver, "running")),
+        )
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, driver.drain)
+        control = Control(self.it.folder.path / "control", lambda: self._status(driver, "running"))
+        failed: BaseException | None = None
+        try:
+            await control.open()
+            await driver.run(self.first)
+        except StorageFailed as error:
+            failed = error
+            raise
+        finally:
+            await control.close()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(number)
+            await committer.close()
+            if failed is None:
+                wiring.keep_stamps(self.it.journal, driver)
+        return self._conclude(driver, listener, begun, started)
+
+    def _offer(self) -> Iterator[Task]:
+        known = set(self.it.journal.task_ids())
+        for task in self.plan.tasks():
+            if self.options.limit is not None and task.number >= self.options.limit:
+                return
+            key = bytes.fromhex(task.id)
+            if key not in known:
+                known.add(key)
+                yield task
+
+    def _told(self, facts: list[Fact]) -> None:
+        self.it.story.tell(facts, self.clock.wall_micros())
+
+    def _conclude(self, driver: Driver, listener: Listener | None, begun: float, started: float) -> Result:
+        state = state_of(
+            draining=driver.draining,
+            parked=any(view.parked is not None for view in self.machine.lane_views().values()),
+            budget=self.machine.budget_blocked() is not None,
+            counts=self.machine.counts(),
+        )
+        status = self._status(driver, state)
+        journal = self.it.journal
+        write_manifest(self.it.folder.path, journal)
+        marks = {"state": state, "ended_at": str(self.clock.wall_micros())}
+        if state in ("complete", "failed_tasks", "in_doubt"):
+            marks["finished_plan"] = wiring.finish_mark(self.plan, self.options, self.caps)
+        journal.set_meta(marks)
+        if state == "complete":
+            self.it.blackbox.clear()
+        if listener is not None:
+            listener(self._view(driver, state))
+        simulated = self.clock.now() - started if self.options.simulate else None
+        return Result(
+            state, EXITS[state], self.place, status, time.monotonic() - begun, simulated, tuple(self.notes)
+        )
+
+    # --- looking ---
+
+    def _total(self) -> int:
+        return len(self.plan) if self.options.limit is None else min(self.options.limit, len(self.plan))
+
+    def _view(self, driver: Driver, state: str) -> View:
+        now = self.clock.now()
+        counts = self.machine.counts()
+        total = self._total()
+        ended = sum(counts.get(phase, 0) for phase in ENDED)
+        fresh = ended - sum(self.before.values())
+        elapsed = now - self.started
+        left = max(0, total - ended)
+        return View(
+            state=state,
+            total=total,
+            counts=counts,
+            images=self.machine.images(),
+            money=self.machine.accounts(),
+            lanes=self.machine.lane_views(),
+            rates={name: lane.rate_text for name, lane in self.lanes.items()},
+            faults=self.machine.faults(),
+            now=now,
+            elapsed_s=elapsed,
+            eta_s=left * elapsed / fresh if fresh and elapsed > 0 else None,
+            last_fault=driver.last_fault,
+        )
+
+    def _status(self, driver: Driver, state: str) -> dict[str, object]:
+        return status_of(
+            self._view(driver, state), in_doubt=doubts_of(self.machine.doubts()), folder=str(self.place)
+        )

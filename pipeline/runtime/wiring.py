@@ -1,0 +1,193 @@
+"""What a run is put together from: doors, clocks, pacers and lanes, for the real world or for a rehearsal."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import math
+import os
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
+
+import yaml
+
+from pipeline.engine.messages import AttemptState, LaneTerms, Snapshot
+from pipeline.plan.expand import Lane, Plan
+from pipeline.runtime import prepare
+from pipeline.runtime.clock import Clock, RealClock
+from pipeline.runtime.pacer import Pacer
+from pipeline.runtime.resources import Files
+from pipeline.simulator.faults import parse_faults
+from pipeline.simulator.world import World
+from pipeline.spec.job import JobSpec
+from pipeline.store.folder import SPEC, STORE, RunFolder
+from pipeline.store.journal import Journal
+from pipeline.transport.door import Door
+from pipeline.transport.http import HttpDoor
+from pipeline.transport.memory import MemoryDoor
+from pipeline.values.card import GatewayCard
+from pipeline.values.digest import digest
+from pipeline.values.task import Task
+
+if TYPE_CHECKING:
+    from pipeline.runtime.driver import Driver
+
+WORLD: Final = "world.jsonl"
+#: Where a rehearsal's clock starts: a fixed moment, so that the same rehearsal is the same byte for byte.
+REHEARSAL_EPOCH_S: Final = 1_767_225_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunLane:
+    """One lane as this run uses it."""
+
+    terms: LaneTerms
+    #: Submits per `period_s` seconds.
+    count: int
+    period_s: float
+
+    @property
+    def rate_text(self) -> str:
+        """`60/min`."""
+        unit = {1.0: "s", 60.0: "min", 3600.0: "h"}.get(self.period_s)
+        return f"{self.count}/{unit}" if unit else f"{self.count}/{self.period_s:g} s"
+
+
+def run_lanes(plan: Plan) -> dict[str, RunLane]:
+    """{lane: how it is used}, from cards and the spec's limits."""
+    return {name: _run_lane(lane) for name, lane in plan.lanes.items()}
+
+
+def _run_lane(lane: Lane) -> RunLane:
+    card = lane.card
+    terms = LaneTerms(
+        lane.in_flight, lane.unanswered, card.poll_first_s, card.poll_every_s, card.poll_patience_s, card.release_lag_s
+    )
+    return RunLane(terms, lane.rate_count, lane.rate_period_s)
+
+
+def default_lane(cards: Mapping[str, GatewayCard], task: Task) -> RunLane:
+    """The lane of a stored task that the spec no longer names: its card's own figures."""
+    card = cards[task.gateway].models[task.model]
+    terms = LaneTerms(
+        int(card.in_flight.value or 1),
+        int(card.unanswered.value or 1),
+        card.poll_first_s,
+        card.poll_every_s,
+        card.poll_patience_s,
+        card.release_lag_s,
+    )
+    return RunLane(terms, int(card.rate.value or 1), card.rate_period_s)
+
+
+def real_clock() -> Clock:
+    """The running loop's clock and the wall's."""
+    return RealClock()
+
+
+def rehearsal_start(place: Path) -> float:
+    """Where a rehearsal's clock goes on: after everything that its world has seen."""
+    latest = REHEARSAL_EPOCH_S
+    if (place / STORE).exists():
+        journal = Journal.open_read_only(place / STORE)
+        try:
+            latest = max(latest, journal.last_time() / 1e6)
+        finally:
+            journal.close(clean=False)
+    world = place / WORLD
+    if world.exists():
+        latest = max(latest, World.latest(world.read_text().splitlines()))
+    return math.ceil(latest)
+
+
+def door(plan: Plan, options: prepare.Options, place: Path, clock: Clock) -> Door:
+    """The network, or the emulators. *Raises* SecretMissing when a gateway of the plan has no key."""
+    if not options.simulate:
+        environ, dotenv = prepare.environment()
+        used = {lane.partition("/")[0] for lane in plan.lanes}
+        return HttpDoor({name: plan.cards[name] for name in sorted(used)}, environ, dotenv)
+    faults = {}
+    if options.faults is not None:
+        faults = yaml.safe_load(options.faults.read_text()) or {}
+    world = World(seed=options.seed, faults=parse_faults(faults))
+    return MemoryDoor(world, clock, journal=place / WORLD)
+
+
+def pacers(lanes: Mapping[str, RunLane], journal: Journal) -> dict[str, Pacer]:
+    """One pacer a lane; after a resume each starts as if the last window had been full."""
+    made = {}
+    for name, lane in lanes.items():
+        made[name] = Pacer(lane.count, lane.period_s)
+        if journal.get_meta(f"sends:{name}") is not None:
+            made[name].assume_full()
+    return made
+
+
+def poll_pacers(cards: Mapping[str, GatewayCard]) -> dict[str, Pacer]:
+    """One pacer an account for polls."""
+    return {name: Pacer(int(card.poll_rate.value or 1), 1.0) for name, card in cards.items()}
+
+
+def files(plan: Plan, options: prepare.Options) -> Files:
+    """The files that the spec may read."""
+    return Files(Path(plan.job.file).parent, options.allow_paths)
+
+
+def inline_pictures(images: tuple[str, ...] | str) -> dict[str, bytes]:
+    """{sha256: bytes} of the data URIs written in a spec."""
+    found = {}
+    for written in (images,) if isinstance(images, str) else images:
+        if written.startswith("data:") and "," in written:
+            head, _, body = written.partition(",")
+            try:
+                data = base64.b64decode(body) if head.endswith(";base64") else unquote_to_bytes(body)
+            except (binascii.Error, ValueError):
+                continue
+            found[hashlib.sha256(data).hexdigest()] = data
+    return found
+
+
+def awaits_answer(snapshot: Snapshot, attempt: int) -> bool:
+    """Whether a black box answer is news: its attempt was sent and never answered, as far as the store knows."""
+    return any(
+        known.attempt == attempt and known.state in (AttemptState.SUBMITTING, AttemptState.DOUBT)
+        for stored in snapshot.tasks
+        for known in stored.attempts
+    )
+
+
+def spec_digest(job: JobSpec) -> str:
+    """SHA-256 of the spec's text."""
+    return hashlib.sha256(job.text.encode()).hexdigest()
+
+
+def finish_mark(plan: Plan, options: prepare.Options, caps: Mapping[str, int]) -> str:
+    """What makes a finished run recognisable: plan, part of it, caps."""
+    return digest({"plan": plan.digest, "limit": options.limit, "caps": dict(caps)})
+
+
+def write_spec(folder: RunFolder, text: str) -> None:
+    """Keep the spec as run; unchanged text is not written again."""
+    target = folder.path / SPEC
+    if not target.exists() or target.read_text() != text:
+        part = target.with_suffix(".part")
+        part.write_text(text)
+        part.chmod(0o600)
+        with part.open("rb") as handle:
+            os.fsync(handle.fileno())
+        part.replace(target)
+
+
+def new_run_id() -> str:
+    """128 random bits."""
+    return secrets.token_hex(16)
+
+
+def keep_stamps(journal: Journal, driver: Driver) -> None:
+    """Remember which lanes have sent, for the next run's pacers."""
+    journal.set_meta({f"sends:{name}": "1" for name, view in driver.machine.lane_views().items() if view.submits})
