@@ -1,0 +1,258 @@
+"""The catalogue: gateway cards read from JSON, each key checked, so that a wrong figure stops before it costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Final, NoReturn, cast, get_args
+
+from pipeline.errors import CardError
+from pipeline.plan.flaw import nearest
+from pipeline.values.card import Certainty, Figure, GatewayCard, ModelCard, Parameter, PictureRule, SizeRule
+from pipeline.values.digest import JSON
+from pipeline.values.money import UNITS, micros_from_text
+
+OPERATIONS: Final = ("image.generate", "image.edit")
+_KINDS: Final = ("boolean", "integer", "number", "string")
+
+
+def read_card(text: str, file: str = "card") -> GatewayCard:
+    """A gateway card from its JSON text. *Raises* CardError naming the file and the key."""
+    try:
+        data = json.loads(text, parse_constant=lambda name: _fail(file, "", f"{name} is no JSON number"))
+    except (ValueError, RecursionError) as error:
+        raise CardError(f"{file}: not JSON: {error}") from error
+    if not isinstance(data, dict):
+        _fail(file, "", "must be an object")
+    data.pop("$schema", None)
+    top = _Part(file, "", data)
+    name = top.text("name")
+    models = top.part("models")
+    card = GatewayCard(
+        name=name,
+        title=top.text("title"),
+        base_url=top.text("base_url"),
+        base_url_env=top.text("base_url_env"),
+        key_env=top.text("key_env"),
+        auth_header=top.text("auth_header"),
+        auth_prefix=top.text("auth_prefix", empty=True),
+        user_agent=top.text("user_agent"),
+        poll_rate=top.figure("poll_rate"),
+        models={model: _model(name, model, models.part(model)) for model in models.names()},
+        rates=top.amounts("rates"),
+        notes=top.texts("notes"),
+    )
+    models.done()
+    top.done()
+    if not card.base_url.startswith("https://"):
+        _fail(file, "base_url", "must begin with https://")
+    if not card.models:
+        _fail(file, "models", "must name a model")
+    return card
+
+
+def _model(gateway: str, name: str, part: _Part) -> ModelCard:
+    count, price, parameters = part.part("n"), part.part("price"), part.part("parameters")
+    for key in ("source", "certainty", "date"):
+        count.text(key)
+    part.text("text_source")
+    part.text("time_source")
+    made = ModelCard(
+        name=name,
+        gateway=gateway,
+        operations=part.texts("operations", OPERATIONS),
+        description=part.text("description"),
+        prompt_max=part.whole("prompt_max", 1),
+        negative_prompt_max=part.whole_or_none("negative_prompt_max"),
+        n_min=count.whole("min", 1),
+        n_max=count.whole("max", 1),
+        seed_max=part.whole_or_none("seed_max"),
+        size=_size(part.part_or_none("size")),
+        pictures=_pictures(part.part_or_none("pictures")),
+        parameters={key: _parameter(key, parameters.part(key)) for key in parameters.names()},
+        price_per_image=price.amount_or_none("per_image"),
+        price_per_call=price.amount("per_call"),
+        price_unit=price.one_of("unit", UNITS),
+        price_source=price.text("source"),
+        price_date=price.text("date"),
+        rate=part.figure("rate"),
+        rate_period_s=part.seconds("rate_period_s", above_zero=True),
+        in_flight=part.figure("in_flight"),
+        unanswered=part.figure("unanswered"),
+        poll_first_s=part.seconds("poll_first_s"),
+        poll_every_s=part.seconds("poll_every_s"),
+        poll_patience_s=part.seconds("poll_patience_s"),
+        typical_s=part.seconds("typical_s"),
+        submit_timeout_s=part.seconds("submit_timeout_s", above_zero=True),
+        release_lag_s=part.seconds("release_lag_s"),
+        links_live_s=part.seconds("links_live_s"),
+    )
+    for inner in (count, price, parameters, part):
+        inner.done()
+    if made.n_max < made.n_min:
+        count.fail("max", "is below min")
+    if "image.edit" in made.operations and made.pictures is None:
+        part.fail("pictures", "is needed for image.edit")
+    return made
+
+
+def _size(part: _Part | None) -> SizeRule | None:
+    if part is None:
+        return None
+    made = SizeRule(
+        choices=part.texts("choices"),
+        side_min=part.whole_or_none("side_min"),
+        side_max=part.whole_or_none("side_max"),
+        default=part.text("default"),
+        source=part.text("source"),
+    )
+    part.done()
+    if not made.choices and (made.side_min is None or made.side_max is None):
+        part.fail("choices", "are empty, so side_min and side_max are needed")
+    return made
+
+
+def _pictures(part: _Part | None) -> PictureRule | None:
+    if part is None:
+        return None
+    made = PictureRule(
+        count_min=part.whole("count_min"),
+        count_max=part.whole("count_max", 1),
+        formats=part.texts("formats"),
+        side_min=part.whole("side_min", 1),
+        side_max=part.whole("side_max", 1),
+        size_bytes_max=part.whole("size_bytes_max", 1),
+        urls=part.truth("urls"),
+        source=part.text("source"),
+    )
+    part.done()
+    return made
+
+
+def _parameter(name: str, part: _Part) -> Parameter:
+    made = Parameter(
+        name=name,
+        kind=part.one_of("kind", _KINDS),  # type: ignore[arg-type]  # checked against the same four words
+        minimum=part.number_or_none("minimum"),
+        maximum=part.number_or_none("maximum"),
+        choices=tuple(cast("Sequence[JSON]", part.take("choices"))),
+        default=part.take("default"),
+        always=part.take("always"),
+        description=part.text("description"),
+        source=part.text("source"),
+    )
+    part.done()
+    return made
+
+
+def _fail(file: str, key: str, what: str) -> NoReturn:
+    raise CardError(f"{file}: {key + ': ' if key else ''}{what}")
+
+
+class _Part:
+    """One object of a card: every key is taken exactly once, and what is left over is an error."""
+
+    def __init__(self, file: str, path: str, data: Mapping[str, JSON]) -> None:
+        self._file, self._path, self._data = file, path, data
+        self._taken: set[str] = set()
+
+    def fail(self, key: str, what: str) -> NoReturn:
+        _fail(self._file, f"{self._path}{key}", what)
+
+    def names(self) -> list[str]:
+        return list(self._data)
+
+    def done(self) -> None:
+        for key in self._data:
+            if key not in self._taken:
+                self.fail(key, f"unknown key; {nearest(key, self._taken)}")
+
+    def take(self, key: str) -> JSON:
+        if key not in self._data:
+            self.fail(key, "is missing")
+        self._taken.add(key)
+        return self._data[key]
+
+    def part(self, key: str) -> _Part:
+        value = self.take(key)
+        if not isinstance(value, dict):
+            self.fail(key, "must be an object")
+        return _Part(self._file, f"{self._path}{key}.", cast("Mapping[str, JSON]", value))
+
+    def part_or_none(self, key: str) -> _Part | None:
+        return None if self.take(key) is None else self.part(key)
+
+    def text(self, key: str, *, empty: bool = False) -> str:
+        value = self.take(key)
+        if not isinstance(value, str) or not (value or empty):
+            self.fail(key, "must be text")
+        return cast("str", value)
+
+    def texts(self, key: str, allowed: Sequence[str] = ()) -> tuple[str, ...]:
+        value = self.take(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            self.fail(key, "must be a list of texts")
+        for item in cast("list[str]", value):
+            if allowed and item not in allowed:
+                self.fail(key, f"unknown value '{item}'; {nearest(item, allowed)}")
+        return tuple(cast("list[str]", value))
+
+    def one_of(self, key: str, allowed: Sequence[str]) -> str:
+        value = self.text(key)
+        if value not in allowed:
+            self.fail(key, f"unknown value '{value}'; {nearest(value, allowed)}")
+        return value
+
+    def whole(self, key: str, least: int = 0) -> int:
+        value = self.take(key)
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            self.fail(key, f"must be a whole number from {least}")
+        return cast("int", value)
+
+    def whole_or_none(self, key: str) -> int | None:
+        return None if self.take(key) is None else self.whole(key)
+
+    def number_or_none(self, key: str) -> int | float | None:
+        value = self.take(key)
+        if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
+            self.fail(key, "must be a number or null")
+        return cast("int | float | None", value)
+
+    def seconds(self, key: str, *, above_zero: bool = False) -> float:
+        value = self.number_or_none(key)
+        if value is None or value < 0 or (above_zero and not value):
+            self.fail(key, "must be a number of seconds")
+        return float(cast("float", value))
+
+    def truth(self, key: str) -> bool:
+        value = self.take(key)
+        if not isinstance(value, bool):
+            self.fail(key, "must be true or false")
+        return cast("bool", value)
+
+    def amount(self, key: str) -> str:
+        value = self.take(key)
+        if not isinstance(value, str):
+            self.fail(key, 'must be decimal text, such as "0.075"')
+        try:
+            micros_from_text(cast("str", value))
+        except ValueError as error:
+            self.fail(key, str(error))
+        return cast("str", value)
+
+    def amount_or_none(self, key: str) -> str | None:
+        return None if self.take(key) is None else self.amount(key)
+
+    def amounts(self, key: str) -> dict[str, str]:
+        part = self.part(key)
+        return {name: part.amount(name) for name in part.names()}
+
+    def figure(self, key: str) -> Figure:
+        part = self.part(key)
+        value = part.number_or_none("value")
+        certainty = part.one_of("certainty", get_args(Certainty))
+        made = Figure(value, cast("Certainty", certainty), part.text("source"), part.text("date"))
+        part.done()
+        if value is not None and value <= 0:
+            part.fail("value", "must be above zero, or null when it is unknown")
+        return made
