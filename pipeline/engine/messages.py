@@ -1,4 +1,4 @@
-"""The three sorts of message around the ring: observations (told to us), facts (true from now on), commands (asked of the world).
+"""The three sorts of message around the ring: observations (told to us), facts (true from now on), commands (asked).
 
 Times named `now` or `at` are float seconds of the driver's clock; nothing here reads one. Attempts are integers,
 given out in admission order and never reused in a run folder.
@@ -44,7 +44,11 @@ class OnDoubt(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """The feed offers the next task of the plan. Answered by TaskAdmitted and Held, or by BudgetReached."""
+    """The feed offers the next task of the plan.
+
+    Answered by TaskAdmitted and Held; or not admitted, by BudgetReached (offer it again later), by LaneParked (pass
+    over it in this run) or by Draining.
+    """
 
     task: Task
 
@@ -132,7 +136,10 @@ class VerdictGiven:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """A run folder was opened and its unfinished work loaded; black box answers were already told."""
+    """A run folder was opened and its unfinished work loaded; black box answers were already told.
+
+    The driver takes `Machine.resume_commands` once the facts of this step are durable.
+    """
 
 
 Observation: TypeAlias = (
@@ -302,6 +309,8 @@ class TaskMoved:
     task: int
     phase: Phase
     fault: Fault | None = None
+    #: WAITING, IN_DOUBT: nothing is bought for it before this time; None: at once, or never. Not durable.
+    until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,11 +324,13 @@ class BudgetReached:
 
 @dataclass(frozen=True, slots=True)
 class LaneCooled:
-    """A 429: this lane submits nothing before `until`."""
+    """This lane submits nothing before `until`: a 429, a gateway that cannot be reached, or too many doubts."""
 
     lane: str
     until: float
     fault: Fault
+    #: The doubt breaker opened: after `until`, one submit at a time until one is answered.
+    probe: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -471,7 +482,10 @@ class StoredAttempt:
 
 @dataclass(frozen=True, slots=True)
 class StoredTask:
-    """An unfinished (or doubtful, or asked for) task with all of its attempts, in order."""
+    """A task that is unfinished, has money open (in doubt, or a rest to release), or is asked for.
+
+    With all of its attempts, in order.
+    """
 
     task: Task
     phase: Phase
@@ -499,3 +513,5 @@ class Snapshot:
     next_attempt: int
     counts: Mapping[Phase, int]
     images: int
+    #: Every (gateway, operation id) accepted in this folder, of ended tasks too: an id seen twice is no acceptance.
+    operations: frozenset[tuple[str, str]] = frozenset()

@@ -1,0 +1,221 @@
+"""Decisions about answers: what a submit or a poll came to mean, for money and for the task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from pipeline.engine.lanes import UNREACHABLE_S, Lane
+from pipeline.engine.messages import (
+    Accepted,
+    AttemptState,
+    DoubtLifted,
+    DoubtReleased,
+    Fact,
+    LaneCooled,
+    LinksRenewed,
+    Phase,
+    PictureLost,
+    Released,
+    RestReleased,
+    Settled,
+)
+from pipeline.engine.outcome import close, doubted, ended_unbilled, park, park_gateway, proceed, settled, unhold
+from pipeline.engine.retry import (
+    AFTER,
+    GONE_ANSWERS_MIN,
+    GONE_GRACE_S,
+    RENEWAL_PATIENCE_S,
+    STUCK_S,
+    After,
+    asked_s,
+    backoff_s,
+    wait_s,
+)
+from pipeline.engine.state import PENDING, LiveAttempt, LiveTask, State
+from pipeline.errors import Bug
+from pipeline.values.reply import (
+    Fault,
+    FaultKind,
+    Gone,
+    OperationFailed,
+    Pending,
+    PollBroken,
+    PollReply,
+    Ready,
+    Refused,
+    Reply,
+    StillRunning,
+    Unknown,
+    Unsent,
+)
+
+
+def submit_answered(state: State, number: int, reply: Reply, now: float) -> Iterator[Fact]:
+    """Decide on the answer to a POST, told by the wire or, at recovery, by the black box."""
+    attempt = state.attempts.get(number)
+    if attempt is not None and attempt.doubtful:
+        yield from _evidence(state, state.tasks[attempt.task], attempt, reply, now)
+    elif attempt is not None and attempt.state is AttemptState.SUBMITTING:
+        yield from _answer(state, state.tasks[attempt.task], attempt, reply, now)
+    elif not state.recovering:
+        # The black box may repeat what is committed already; the wire answers a POST once.
+        raise Bug(f"attempt {number} was answered although it is {attempt.state if attempt else 'over'}: {reply}")
+
+
+def _answer(state: State, live: LiveTask, attempt: LiveAttempt, reply: Reply, now: float) -> Iterator[Fact]:
+    lane = state.lane_of(attempt)
+    match reply:
+        case Pending(operation):
+            if (live.task.gateway, operation) in state.operations:
+                twice = Fault(FaultKind.MALFORMED, f"the gateway gave an operation id twice: {operation}")
+                yield from doubted(state, live, attempt, twice, now)
+            else:
+                yield Accepted(attempt.number, operation)
+                yield from proceed(live, Phase.RUNNING)
+        case Ready():
+            yield from settled(state, live, attempt, reply)
+        case Refused(fault):
+            counts = AFTER[fault.kind] in {After.AGAIN, After.GIVE_UP}
+            yield Released(attempt.number, attempt.open, fault, counts)
+            if AFTER[fault.kind] is After.COOL:
+                yield from _cool(
+                    lane, now + wait_s(fault, state.seed, attempt.number, lane.rate_limited_streak - 1), fault
+                )
+            yield from ended_unbilled(state, live, attempt, fault, now)
+        case Unsent(fault):
+            yield Released(attempt.number, attempt.open, fault, counts=False)
+            yield from _cool(lane, now + backoff_s(state.seed, attempt.number, lane.unsent_streak - 1), fault)
+            if lane.unsent_since is not None and now - lane.unsent_since >= UNREACHABLE_S:
+                unreachable = Fault(FaultKind.TRANSIENT, f"gateway unreachable: {fault.message}")
+                yield from park(state, [lane], unreachable)
+            yield from close(live, fault, again=True)
+        case Unknown(fault):
+            yield from doubted(state, live, attempt, fault, now)
+            if lane.breaker_trips(attempt.number):
+                yield LaneCooled(lane.name, now + lane.breaker_pause_s(), fault, probe=True)
+        case _:
+            assert_never(reply)
+
+
+def _cool(lane: Lane, until: float, fault: Fault) -> Iterator[Fact]:
+    if until > lane.cooling_until:
+        yield LaneCooled(lane.name, until, fault)
+
+
+def _evidence(state: State, live: LiveTask, attempt: LiveAttempt, reply: Reply, now: float) -> Iterator[Fact]:
+    """E0: an answer that was written down before the process died."""
+    match reply:
+        case Unknown():
+            return
+        case Pending(operation):
+            # An accepted operation that vanished has its own id in `operations`.
+            if operation == attempt.operation or (live.task.gateway, operation) not in state.operations:
+                yield from found(live, attempt, operation, "its answer was found")
+        case Ready():
+            yield from _lifted(live, attempt, "its answer was found")
+            yield from settled(state, live, attempt, reply)
+        case Refused(fault) | Unsent(fault):
+            yield DoubtReleased(attempt.number, attempt.open, "its answer was found: " + fault.message)
+            yield from ended_unbilled(state, live, attempt, fault, now)
+        case _:
+            assert_never(reply)
+
+
+def found(live: LiveTask, attempt: LiveAttempt, operation: str, why: str) -> Iterator[Fact]:
+    """An attempt in doubt turns out to be this operation: follow it."""
+    yield from _lifted(live, attempt, why)
+    yield Accepted(attempt.number, operation)
+    yield from proceed(live, Phase.RUNNING)
+
+
+def _lifted(live: LiveTask, attempt: LiveAttempt, why: str) -> Iterator[Fact]:
+    for other in list(live.attempts.values()):
+        if other.state is AttemptState.RESERVED:
+            # The second try that `on_doubt: resubmit` prepared is not needed any more.
+            yield from unhold(live, other, why)
+    yield DoubtLifted(attempt.number, attempt.open, why)
+
+
+def poll_answered(state: State, number: int, reply: PollReply, now: float) -> Iterator[Fact]:
+    """Decide on the answer to a poll. An answer that comes after its operation's end says nothing."""
+    attempt = state.attempts.get(number)
+    if attempt is None:
+        return
+    live = state.tasks[attempt.task]
+    if isinstance(reply, PollBroken) and reply.fault.kind is FaultKind.UNAUTHORIZED:
+        yield from park_gateway(state, live.task.gateway, reply.fault)
+    if attempt.state is AttemptState.ACCEPTED:
+        yield from _operation(state, live, attempt, reply, now)
+    elif attempt.state is AttemptState.SETTLED and attempt.renewing:
+        yield from _renewed(state, live, attempt, reply, now)
+
+
+def _operation(state: State, live: LiveTask, attempt: LiveAttempt, reply: PollReply, now: float) -> Iterator[Fact]:
+    match reply:
+        case Ready():
+            yield from settled(state, live, attempt, reply)
+        case OperationFailed(fault, False):
+            yield Settled(attempt.number, 0, 0, 0, (), None, fault, fault.request_id)
+            if attempt.open:
+                yield RestReleased(attempt.number, attempt.open)
+            yield from ended_unbilled(state, live, attempt, fault, now)
+        case OperationFailed(fault, True):
+            yield Settled(attempt.number, live.task.n, attempt.open, 0, (), None, fault, fault.request_id)
+            yield from close(live, fault)
+        case OperationFailed(fault, None):
+            yield from doubted(state, live, attempt, fault, now)
+        case Gone(fault):
+            if attempt.gone >= GONE_ANSWERS_MIN and _since(attempt.gone_since, now) >= GONE_GRACE_S:
+                yield from doubted(state, live, attempt, fault, now, vanished=True)
+        case StillRunning() | PollBroken():
+            if _since(attempt.since, now) >= STUCK_S:
+                stuck = Fault(FaultKind.TIMEOUT, f"stuck: operation {attempt.operation} has no end after a day")
+                yield from park(state, [state.lane_of(attempt)], stuck)
+
+
+def _renewed(state: State, live: LiveTask, attempt: LiveAttempt, reply: PollReply, now: float) -> Iterator[Fact]:
+    match reply:
+        case Ready(links):
+            yield LinksRenewed(attempt.number, links)
+        case OperationFailed(fault, _):
+            yield from give_up_pictures(live, attempt, fault)
+        case Gone(fault):
+            if attempt.gone >= GONE_ANSWERS_MIN and _since(attempt.gone_since, now) >= GONE_GRACE_S:
+                yield from give_up_pictures(live, attempt, fault)
+        case PollBroken(fault):
+            # A broken poll is no evidence: the pictures stay paid and wanted, for the next run.
+            if _since(attempt.broken_since, now) >= RENEWAL_PATIENCE_S:
+                yield from park(state, [state.lane_of(attempt)], fault)
+        case StillRunning():
+            pass
+        case _:
+            assert_never(reply)
+
+
+def give_up_pictures(live: LiveTask, attempt: LiveAttempt, fault: Fault) -> Iterator[Fact]:
+    """The pictures that are still to be fetched cannot be had any more."""
+    for picture in list(attempt.pictures.values()):
+        if picture.state == PENDING:
+            yield PictureLost(attempt.number, picture.index, fault)
+    yield from close(live, Fault(FaultKind.LOST, fault.message, fault.code, fault.status, request_id=fault.request_id))
+
+
+def _since(then: float | None, now: float) -> float:
+    return 0.0 if then is None else now - then
+
+
+def poll_after_s(state: State, attempt: LiveAttempt, reply: PollReply, now: float) -> float:
+    """Seconds until the next poll of an operation that has no end yet."""
+    terms = state.lane_of(attempt).terms
+    match reply:
+        case PollBroken(fault):
+            asked = asked_s(fault)
+            tries = attempt.broken - 1
+            usual = backoff_s(state.seed, attempt.number, tries, first_s=terms.poll_every_s, most_s=60.0)
+            return usual if asked is None else asked
+        case Gone():
+            return max(terms.poll_every_s, 60.0)
+        case _:
+            patient = _since(attempt.since, now) < terms.poll_patience_s
+            return terms.poll_every_s * (1 if patient else 4)

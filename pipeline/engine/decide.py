@@ -1,0 +1,270 @@
+"""Policy: what an observation means for a run, as facts. Reads the state, never writes it.
+
+A generator: each fact is evolved before the next is asked for, so the state read after a `yield` contains it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import assert_never
+
+from pipeline.engine import answers, ledger
+from pipeline.engine.hear import EARLY_S
+from pipeline.engine.messages import (
+    AttemptState,
+    BudgetReached,
+    CapAsked,
+    CapSet,
+    DoubtReleased,
+    DrainAsked,
+    Draining,
+    Fact,
+    Fetched,
+    FetchFailed,
+    Held,
+    LaneParked,
+    Observation,
+    Offered,
+    OnDoubt,
+    Permitted,
+    Phase,
+    PictureLost,
+    PictureStored,
+    PollAnswered,
+    Released,
+    RestReleased,
+    Resumed,
+    RetryAsked,
+    SlotNear,
+    SubmitAnswered,
+    TaskAdmitted,
+    TaskMoved,
+    TimeCame,
+    VerdictGiven,
+    WrittenOff,
+)
+from pipeline.engine.outcome import close, doubt_policy, doubted, proceed, release_held
+from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWALS_MAX
+from pipeline.engine.state import PENDING, LiveAttempt, LivePicture, LiveTask, State
+from pipeline.errors import Bug, RunError
+from pipeline.values.reply import Fault, FaultKind
+from pipeline.values.task import Task
+
+
+def decide(state: State, observation: Observation, now: float) -> Iterator[Fact]:
+    """The facts that follow from an observation. Total over observations."""
+    match observation:
+        case Offered(task):
+            yield from _offered(state, task)
+        case SlotNear(lane):
+            yield from _slot_near(state, lane, now)
+        case SubmitAnswered(attempt, reply):
+            yield from answers.submit_answered(state, attempt, reply, now)
+        case PollAnswered(attempt, reply):
+            yield from answers.poll_answered(state, attempt, reply, now)
+        case Fetched():
+            yield from _fetched(state, observation)
+        case FetchFailed():
+            yield from _fetch_failed(state, observation)
+        case TimeCame():
+            yield from _time_came(state, observation, now)
+        case DrainAsked():
+            yield from _drain(state)
+        case CapAsked(currency, cap, why):
+            yield CapSet(currency, cap, why)
+        case RetryAsked(task):
+            yield from _retry(state, task)
+        case VerdictGiven():
+            yield from _verdict(state, observation)
+        case Resumed():
+            yield from _resumed(state, now)
+        case _:
+            assert_never(observation)
+    yield from _hold_ready(state)
+
+
+# --- buying -------------------------------------------------------------------------------------------------------
+
+
+def _offered(state: State, task: Task) -> Iterator[Fact]:
+    if task.lane not in state.policy.lanes:
+        raise Bug(f"task {task.number} is for a lane without terms: {task.lane}")
+    parked = state.lane(task.lane).parked
+    if state.draining:
+        yield Draining()
+    elif parked is not None:
+        yield LaneParked(task.lane, parked)
+    else:
+        refusal = _unaffordable(state, task)
+        if refusal is not None:
+            yield refusal
+        else:
+            yield TaskAdmitted(task)
+            yield from _hold(state, state.tasks[task.number])
+
+
+def _unaffordable(state: State, task: Task) -> BudgetReached | None:
+    account = state.account(task.price.currency)
+    wanted = task.price.hold(task.n)
+    if ledger.fits(account, wanted):
+        return None
+    return BudgetReached(account.currency, wanted, max(0, ledger.free(account)))
+
+
+def _hold(state: State, live: LiveTask) -> Iterator[Fact]:
+    task = live.task
+    yield TaskMoved(task.number, Phase.HELD)
+    amount = task.price.hold(task.n)
+    yield Held(state.next_attempt, task.number, len(live.attempts) + 1, amount, task.price.currency)
+
+
+def _hold_ready(state: State) -> Iterator[Fact]:
+    """Hold money again for tasks that wait for nothing else, oldest first, until it no longer fits."""
+    if state.draining or state.recovering:
+        return
+    for currency in list(state.ready):
+        for number in list(state.ready[currency]):
+            if currency in state.blocked:
+                break
+            live = state.tasks[number]
+            refusal = _unaffordable(state, live.task)
+            yield from (_hold(state, live) if refusal is None else (refusal,))
+
+
+def _slot_near(state: State, name: str, now: float) -> Iterator[Fact]:
+    lane = state.lane(name)
+    if not state.draining and lane.ready(now):
+        attempt = state.attempts[lane.first()]
+        yield Permitted(attempt.number)
+        yield TaskMoved(attempt.task, Phase.SUBMITTING)
+
+
+def _drain(state: State) -> Iterator[Fact]:
+    if not state.draining:
+        yield Draining()
+        for lane in list(state.lanes.values()):
+            yield from release_held(state, lane, "the run was asked to stop")
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+
+def _fetched(state: State, observation: Fetched) -> Iterator[Fact]:
+    attempt, picture = _picture(state, observation.attempt, observation.index)
+    if attempt is None or picture is None or picture.state != PENDING:
+        raise Bug(f"a picture came that nobody asked for: {observation}")
+    yield PictureStored(attempt.number, picture.index, observation.artifact)
+    if not attempt.pending:
+        yield from close(state.tasks[attempt.task], Fault(FaultKind.LOST, "a picture was lost"))
+
+
+def _fetch_failed(state: State, observation: FetchFailed) -> Iterator[Fact]:
+    attempt, picture = _picture(state, observation.attempt, observation.index)
+    if attempt is None or picture is None or picture.state != PENDING:
+        return
+    if not fetchable(attempt, picture, observation.fault):
+        fault = observation.fault
+        yield PictureLost(attempt.number, picture.index, fault)
+        if not attempt.pending:
+            yield from close(state.tasks[attempt.task], Fault(FaultKind.LOST, fault.message, fault.code, fault.status))
+
+
+def fetchable(attempt: LiveAttempt, picture: LivePicture, fault: Fault) -> bool:
+    """Whether a picture may still be had after this failure: by the same link, or by a fresh one."""
+    if fault.kind is not FaultKind.EXPIRED and picture.tries < FETCH_TRIES_MAX:
+        return True
+    # Only an operation can be asked for fresh links; a link that merely fails is renewed once.
+    return bool(attempt.operation) and picture.renewals <= (RENEWALS_MAX if fault.kind is FaultKind.EXPIRED else 1)
+
+
+def _picture(state: State, number: int, index: int) -> tuple[LiveAttempt | None, LivePicture | None]:
+    attempt = state.attempts.get(number)
+    return attempt, attempt.pictures.get(index) if attempt else None
+
+
+# --- time ---------------------------------------------------------------------------------------------------------
+
+
+def _time_came(state: State, observation: TimeCame, now: float) -> Iterator[Fact]:
+    # A lane needs nothing: the driver asks `lane_ready` again. A WAITING task was put among the ready ones by `hear`.
+    live = state.tasks.get(-1 if observation.task is None else observation.task)
+    if live is not None and live.phase is Phase.IN_DOUBT and came(live.due, now) and live.task.number in state.timers:
+        yield TaskMoved(live.task.number, Phase.WAITING)
+    number = observation.attempt
+    if number is not None and number in state.rests and came(state.attempts[number].rest_at, now):
+        yield RestReleased(number, state.attempts[number].open)
+
+
+def came(due: float | None, now: float) -> bool:
+    """Whether a time that was set has come."""
+    return due is not None and now >= due - EARLY_S
+
+
+# --- what people say ----------------------------------------------------------------------------------------------
+
+
+def _retry(state: State, number: int) -> Iterator[Fact]:
+    live = state.tasks.get(number)
+    if live is None:
+        raise Bug(f"task {number} is to be sent again and was not loaded")
+    if live.phase in {Phase.FAILED, Phase.SHORT}:
+        yield TaskMoved(number, Phase.WAITING)
+
+
+def _verdict(state: State, verdict: VerdictGiven) -> Iterator[Fact]:
+    attempt = state.attempts.get(verdict.attempt)
+    if attempt is None or not attempt.doubtful:
+        raise RunError(f"attempt {verdict.attempt} is not in doubt")
+    live = state.tasks[attempt.task]
+    if verdict.operation:
+        known = (live.task.gateway, verdict.operation) in state.operations
+        if known and verdict.operation != attempt.operation:
+            raise RunError(f"another attempt has this operation: {verdict.operation}")
+        yield from answers.found(live, attempt, verdict.operation, verdict.why)
+    elif verdict.verdict == "billed":
+        yield WrittenOff(attempt.number, attempt.open, verdict.why)
+        yield from close(live, Fault(FaultKind.LOST, f"billed, and its pictures cannot be had: {verdict.why}"))
+    elif verdict.verdict == "not_billed":
+        yield DoubtReleased(attempt.number, attempt.open, verdict.why)
+        if live.phase is Phase.IN_DOUBT:
+            yield TaskMoved(live.task.number, Phase.WAITING)
+    else:
+        raise RunError(f"a verdict is billed, not_billed or an operation id: {verdict.verdict}")
+
+
+# --- recovery -----------------------------------------------------------------------------------------------------
+
+
+def _resumed(state: State, now: float) -> Iterator[Fact]:
+    """Money first: what was provably not sent is free, what may have been sent is in doubt."""
+    recovered = Fault(FaultKind.NOT_SENT, "found at recovery")
+    unknown = Fault(FaultKind.UNKNOWN, "the process ended before an answer was written down")
+    for live in list(state.tasks.values()):
+        for attempt in list(live.attempts.values()):
+            match attempt.state:
+                case AttemptState.RESERVED:
+                    yield Released(attempt.number, attempt.open, recovered, counts=False)
+                case AttemptState.SUBMITTING:
+                    yield from doubted(state, live, attempt, unknown, now)
+                case AttemptState.DOUBT | AttemptState.VANISHED if state.policy.on_doubt is OnDoubt.WRITE_OFF:
+                    yield from doubt_policy(state, live, attempt, unknown, now)
+                case AttemptState.ACCEPTED:
+                    yield from proceed(live, Phase.RUNNING)
+                case AttemptState.SETTLED if attempt.pending:
+                    yield from proceed(live, Phase.FETCHING)
+                case _:
+                    pass
+        yield from _picked_up(live)
+
+
+def _picked_up(live: LiveTask) -> Iterator[Fact]:
+    """A task in the middle of something that none of its attempts does any more."""
+    if live.live:
+        return
+    match live.phase:
+        case Phase.HELD:
+            yield TaskMoved(live.task.number, Phase.WAITING)
+        case Phase.SUBMITTING | Phase.RUNNING | Phase.FETCHING:
+            yield from close(live, Fault(FaultKind.LOST, "no picture could be had"))
+        case _:
+            pass

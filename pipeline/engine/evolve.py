@@ -1,0 +1,256 @@
+"""Bookkeeping: a fact changes the state. Total, dull, no policy."""
+
+from __future__ import annotations
+
+from typing import TypeAlias, assert_never
+
+from pipeline.engine import ledger, lifecycle
+from pipeline.engine.messages import (
+    Accepted,
+    AttemptState,
+    BudgetReached,
+    CapSet,
+    Doubted,
+    DoubtLifted,
+    DoubtReleased,
+    Draining,
+    Fact,
+    Held,
+    LaneCooled,
+    LaneParked,
+    LinksRenewed,
+    Permitted,
+    Phase,
+    PictureLost,
+    PictureStored,
+    Released,
+    RestReleased,
+    Settled,
+    TaskAdmitted,
+    TaskMoved,
+    WrittenOff,
+)
+from pipeline.engine.state import LOST, PENDING, STORED, LiveAttempt, LivePicture, LiveTask, State
+from pipeline.errors import Bug
+
+#: Facts about one attempt that is known already.
+_OF_ATTEMPT: TypeAlias = (
+    Permitted
+    | Accepted
+    | Released
+    | Doubted
+    | DoubtLifted
+    | DoubtReleased
+    | WrittenOff
+    | Settled
+    | RestReleased
+    | LinksRenewed
+    | PictureStored
+    | PictureLost
+)
+
+
+def evolve(state: State, fact: Fact, now: float) -> None:
+    """Change the state by one fact. *Raises* Bug for a fact that cannot follow, before anything is changed."""
+    match fact:
+        case CapSet(currency, cap):
+            known = state.accounts.get(currency)
+            state.accounts[currency] = ledger.set_cap(known, cap) if known else ledger.open_account(currency, cap)
+            state.blocked.pop(currency, None)
+        case TaskAdmitted(task):
+            if task.number in state.tasks:
+                raise Bug(f"task {task.number} was admitted twice")
+            state.tasks[task.number] = LiveTask(task, Phase.WAITING)
+            state.counts[Phase.WAITING] += 1
+            state.story(task.number).append("admitted")
+        case Held():
+            _held(state, fact)
+        case TaskMoved():
+            _moved(state, fact)
+        case BudgetReached(currency):
+            state.blocked[currency] = fact
+        case LaneCooled(name, until, _, probe):
+            lane = state.lane(name)
+            lane.cooling_until = max(lane.cooling_until, until)
+            if probe:
+                lane.breaker += 1
+                lane.probe = None
+                lane.doubted_at.clear()
+        case LaneParked(name):
+            _parked(state, name, fact)
+        case Draining():
+            state.draining = True
+        case _:
+            _attempted(state, fact, now)
+
+
+def _held(state: State, fact: Held) -> None:
+    live = state.tasks[fact.task]
+    story = state.story(fact.task)
+    if fact.attempt < state.next_attempt:
+        raise Bug(f"attempt number {fact.attempt} was given out already; the task's story: {', '.join(story)}")
+    attempt = LiveAttempt(
+        fact.attempt,
+        fact.task,
+        fact.ordinal,
+        lifecycle.next_state(fact.attempt, None, fact, story),
+        fact.currency,
+        fact.amount,
+    )
+    state.accounts[fact.currency] = ledger.hold(state.account(fact.currency), fact.amount)
+    live.attempts[fact.attempt] = state.attempts[fact.attempt] = attempt
+    state.next_attempt = fact.attempt + 1
+    lane = state.lane(live.task.lane)
+    (lane.again if fact.ordinal > 1 else lane.fresh).append(fact.attempt)
+    story.append(f"{fact.attempt} held")
+
+
+def _moved(state: State, fact: TaskMoved) -> None:
+    live = state.tasks[fact.task]
+    story = state.story(fact.task)
+    was, live.phase = live.phase, lifecycle.next_phase(fact.task, live.phase, fact.phase, story)
+    story.append(str(fact.phase))
+    state.counts[was] -= 1
+    state.counts[fact.phase] += 1
+    live.due = fact.until
+    state.timers.pop(fact.task, None)
+    queue = state.ready.setdefault(live.task.price.currency, {})
+    queue.pop(fact.task, None)
+    parked = state.lane(live.task.lane).parked is not None
+    if fact.until is not None and not parked:
+        state.timers[fact.task] = None
+    elif fact.phase is Phase.WAITING and not parked:
+        queue[fact.task] = None
+    if fact.phase is Phase.WAITING and was in lifecycle.ENDED:
+        live.used = 0  # A user asked for it: the allowance of attempts begins anew.
+    if fact.phase in lifecycle.ENDED and fact.fault is not None:
+        state.faults[fact.fault.kind] += 1
+    _forget(state, live)
+
+
+def _parked(state: State, name: str, fact: LaneParked) -> None:
+    state.lane(name).parked = fact.fault
+    for queue in (*state.ready.values(), state.timers):
+        for number in [number for number in queue if state.tasks[number].task.lane == name]:
+            del queue[number]
+
+
+def _attempted(state: State, fact: Fact, now: float) -> None:
+    assert isinstance(fact, _OF_ATTEMPT)
+    attempt = state.attempts.get(fact.attempt)
+    if attempt is None:
+        raise Bug(f"a fact about an attempt that is over or was never made: {fact}")
+    live = state.tasks[attempt.task]
+    story = state.story(attempt.task)
+    was = attempt.state
+    becomes = lifecycle.next_state(attempt.number, was, fact, story)
+    _money(state, attempt, fact)
+    attempt.state = becomes
+    story.append(f"{attempt.number} {type(fact).__name__}")
+    match fact:
+        case Accepted(_, operation):
+            attempt.operation = operation
+            attempt.since = now
+            state.operations.add((live.task.gateway, operation))
+        case Released(counts=counts):
+            attempt.counts = counts
+            live.used += counts
+        case Settled():
+            attempt.pictures = {index: LivePicture(index, PENDING, link) for index, link in enumerate(fact.links)}
+            attempt.rest_at = now + state.lane(live.task.lane).terms.release_lag_s
+            live.used += fact.fault is not None and not fact.images
+        case LinksRenewed(_, links):
+            attempt.renewing = False
+            for picture, link in zip(attempt.pictures.values(), links, strict=False):
+                picture.link = link
+                picture.tries = 0
+        case PictureStored(_, index):
+            attempt.pictures[index].state = STORED
+            state.images += 1
+        case PictureLost(_, index):
+            attempt.pictures.setdefault(index, LivePicture(index, LOST, "")).state = LOST
+        case Permitted():
+            state.lane(live.task.lane).submits += 1
+        case DoubtReleased():
+            live.used += attempt.counts
+        case Doubted() | DoubtLifted() | WrittenOff() | RestReleased():
+            pass
+        case _:
+            assert_never(fact)
+    _place(state, live, attempt, was)
+    _forget(state, live)
+
+
+def _money(state: State, attempt: LiveAttempt, fact: Fact) -> None:
+    """Move the money of a fact. Whole holds move whole: an amount that differs from what is open is a Bug."""
+    account = state.account(attempt.currency)
+    match fact:
+        case Settled(_, _, amount, overage):
+            if amount > attempt.open:
+                raise Bug(f"settled above the hold of {attempt.open}: {fact}")
+            account = ledger.settle(account, amount, overage)
+            attempt.open -= amount
+        case Doubted(_, amount) | DoubtLifted(_, amount):
+            _whole(attempt, fact, amount)
+            account = (ledger.doubt if isinstance(fact, Doubted) else ledger.lift)(account, amount)
+        case Released(_, amount) | RestReleased(_, amount) | DoubtReleased(_, amount) | WrittenOff(_, amount):
+            _whole(attempt, fact, amount)
+            attempt.open = 0
+            match fact:
+                case WrittenOff():
+                    account = ledger.write_off(account, amount)
+                case DoubtReleased():
+                    account = ledger.release_doubt(account, amount)
+                case _:
+                    account = ledger.release(account, amount)
+            if amount and not isinstance(fact, WrittenOff):
+                state.blocked.pop(attempt.currency, None)
+        case _:
+            return
+    state.accounts[attempt.currency] = account
+
+
+def _whole(attempt: LiveAttempt, fact: Fact, amount: int) -> None:
+    if amount != attempt.open:
+        raise Bug(f"attempt {attempt.number} has {attempt.open} open, not what moves: {fact}")
+
+
+def _place(state: State, live: LiveTask, attempt: LiveAttempt, was: AttemptState) -> None:
+    """Keep the queues and sets in step with the state of an attempt."""
+    lane = state.lane(live.task.lane)
+    number = attempt.number
+    if was is not attempt.state:
+        match was:
+            case AttemptState.RESERVED:
+                lane.drop_held(number)
+            case AttemptState.SUBMITTING:
+                lane.unanswered.discard(number)
+            case AttemptState.ACCEPTED:
+                lane.running.discard(number)
+                state.stuck.discard(number)
+            case _:
+                pass
+        match attempt.state:
+            case AttemptState.SUBMITTING:
+                lane.unanswered.add(number)
+                if lane.breaker and was is AttemptState.RESERVED:
+                    lane.probe = number
+            case AttemptState.ACCEPTED:
+                lane.running.add(number)
+            case _:
+                pass
+    settled = attempt.state is AttemptState.SETTLED
+    (state.fetching.add if settled and attempt.pending else state.fetching.discard)(number)
+    (state.rests.add if settled and attempt.open else state.rests.discard)(number)
+    if number not in state.fetching and attempt.state is not AttemptState.ACCEPTED:
+        state.stuck.discard(number)
+
+
+def _forget(state: State, live: LiveTask) -> None:
+    """Drop a task that is over: only its count is kept, so memory does not grow with the run."""
+    if live.over:
+        number = live.task.number
+        for attempt in live.attempts:
+            del state.attempts[attempt]
+        del state.tasks[number]
+        state.stories.pop(number, None)

@@ -1,0 +1,130 @@
+"""One lane per gateway and model: what is queued, unanswered and in flight, and why it may not submit just now."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipeline.engine.messages import LaneTerms
+from pipeline.values.reply import Fault, FaultKind, Pending, Ready, Refused, Reply, Unknown, Unsent
+
+#: Beyond what is in flight, so many attempts are held ready per lane; and so many in all.
+AHEAD: Final = 4
+AHEAD_TOTAL: Final = 256
+#: The doubt breaker: so many doubts within so many seconds; then a pause that doubles up to a limit (seconds).
+DOUBTS_MAX: Final = 5
+DOUBTS_WINDOW_S: Final = 60.0
+BREAKER_FIRST_S: Final = 30.0
+BREAKER_MOST_S: Final = 900.0
+#: A gateway that could not be reached for this long is parked (seconds).
+UNREACHABLE_S: Final = 600.0
+#: The terms of a lane that the spec no longer names but that still has operations to follow.
+LEFTOVER: Final = LaneTerms(
+    in_flight_max=1, unanswered_max=1, poll_first_s=5.0, poll_every_s=5.0, poll_patience_s=600.0, release_lag_s=0.0
+)
+
+
+@dataclass(slots=True)
+class Lane:
+    """The state of one lane. What stands below `memory` is not durable: a new process starts without it."""
+
+    name: str
+    terms: LaneTerms
+    #: Held attempts in the order in which they will be permitted: tries after the first come first.
+    again: deque[int] = field(default_factory=deque)
+    fresh: deque[int] = field(default_factory=deque)
+    #: SUBMITTING attempts and ACCEPTED attempts.
+    unanswered: set[int] = field(default_factory=set)
+    running: set[int] = field(default_factory=set)
+    parked: Fault | None = None
+    submits: int = 0
+    # memory
+    cooling_until: float = float("-inf")
+    rate_limited: int = 0
+    rate_limited_streak: int = 0
+    unsent_streak: int = 0
+    unsent_since: float | None = None
+    doubted_at: deque[float] = field(default_factory=deque)
+    #: How often the doubt breaker opened in a row; 0 is closed.
+    breaker: int = 0
+    probe: int | None = None
+
+    @property
+    def gateway(self) -> str:
+        """The part of the name before the slash."""
+        return self.name.split("/", 1)[0]
+
+    @property
+    def held(self) -> int:
+        """How many attempts wait for their permit."""
+        return len(self.again) + len(self.fresh)
+
+    @property
+    def in_flight(self) -> int:
+        """What the gateway works on, or may work on."""
+        return len(self.unanswered) + len(self.running)
+
+    def ready(self, now: float) -> bool:
+        """Whether a held attempt could be permitted now."""
+        return (
+            self.held > 0
+            and self.parked is None
+            and now >= self.cooling_until
+            and self.in_flight < self.terms.in_flight_max
+            and len(self.unanswered) < (1 if self.breaker else self.terms.unanswered_max)
+        )
+
+    def first(self) -> int:
+        """The attempt to permit next."""
+        return self.again[0] if self.again else self.fresh[0]
+
+    def room(self) -> int:
+        """How many more attempts may be held ahead; 0 when parked."""
+        return 0 if self.parked else max(0, self.terms.in_flight_max + AHEAD - self.held)
+
+    def drop_held(self, attempt: int) -> None:
+        """A held attempt is held no longer: permitted or released, most often the first."""
+        for queue in (self.again, self.fresh):
+            if queue and queue[0] == attempt:
+                queue.popleft()
+                return
+        (self.again if attempt in self.again else self.fresh).remove(attempt)
+
+    def hear(self, attempt: int, reply: Reply, now: float) -> None:
+        """Remember how the gateway answers submits."""
+        match reply:
+            case Unsent():
+                if now >= self.cooling_until:
+                    # Several POSTs that fail together are one event.
+                    self.unsent_streak += 1
+                self.unsent_since = now if self.unsent_since is None else self.unsent_since
+            case Unknown():
+                self.reached()
+                self.doubted_at.append(now)
+                while self.doubted_at[0] < now - DOUBTS_WINDOW_S:
+                    self.doubted_at.popleft()
+            case Refused(fault=Fault(kind=FaultKind.RATE_LIMITED)):
+                self.reached()
+                self.rate_limited += 1
+                if now >= self.cooling_until:
+                    self.rate_limited_streak += 1
+            case Pending() | Ready() | Refused():
+                self.reached()
+                self.rate_limited_streak = 0
+                if attempt == self.probe:
+                    self.breaker = 0
+                    self.doubted_at.clear()
+
+    def reached(self) -> None:
+        """Something came back from the gateway."""
+        self.unsent_streak = 0
+        self.unsent_since = None
+
+    def breaker_trips(self, attempt: int) -> bool:
+        """Whether the doubt just heard opens the breaker: one too many, or the probe's own."""
+        return attempt == self.probe if self.breaker else len(self.doubted_at) >= DOUBTS_MAX
+
+    def breaker_pause_s(self) -> float:
+        """How long the breaker stays open if it opens now."""
+        return float(min(BREAKER_MOST_S, BREAKER_FIRST_S * 2.0 ** min(self.breaker, 16)))

@@ -1,0 +1,228 @@
+"""The engine's door: step an observation into facts, react to durable facts with commands, and ask how things stand."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.engine import lifecycle
+from pipeline.engine.decide import decide
+from pipeline.engine.evolve import evolve
+from pipeline.engine.hear import hear
+from pipeline.engine.lanes import AHEAD_TOTAL
+from pipeline.engine.messages import (
+    AttemptState,
+    BudgetReached,
+    Command,
+    Fact,
+    Observation,
+    Phase,
+    Policy,
+    Snapshot,
+    StoredAccount,
+)
+from pipeline.engine.react import follow, react, resume
+from pipeline.engine.retry import DOUBT_RESUBMITS_MAX
+from pipeline.engine.state import State, restored
+from pipeline.errors import Bug
+from pipeline.values.reply import Fault, FaultKind
+from pipeline.values.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """How a lane stands. *Units* - cooling_until: seconds of the driver's clock, None when it is not cooling."""
+
+    held: int
+    in_flight: int
+    unanswered: int
+    submits: int
+    rate_limited: int
+    cooling_until: float | None
+    parked: Fault | None
+
+
+class Machine:
+    """One run's engine. The driver steps observations, commits the facts, then performs what `react` commands."""
+
+    def __init__(self, policy: Policy, seed: int = 0) -> None:
+        """A run in which nothing has happened; caps are set by CapAsked."""
+        self.state = State(policy, seed)
+        self._follow: list[Command] = []
+
+    @classmethod
+    def restore(cls, policy: Policy, snapshot: Snapshot, seed: int = 0) -> Machine:
+        """A run as its folder has it. Tell black box answers, then Resumed, then take `resume_commands`."""
+        machine = cls(policy, seed)
+        machine.state = restored(policy, snapshot, seed)
+        return machine
+
+    def step(self, observation: Observation, now: float) -> list[Fact]:
+        """Hear, decide and evolve in one tick. The facts are one transaction: all of them durable, or none.
+
+        *Raises* Bug for what cannot happen, RunError for a verdict that does not apply; then nothing may be committed.
+        """
+        facts: list[Fact] = []
+        hear(self.state, observation, now)
+        for fact in decide(self.state, observation, now):
+            evolve(self.state, fact, now)
+            facts.append(fact)
+        self._follow.extend(follow(self.state, observation, now))
+        return facts
+
+    def react(self, fact: Fact, now: float) -> list[Command]:
+        """The commands of one fact. Call it only once the fact is durable, once per fact, in order."""
+        return list(react(self.state, fact, now))
+
+    def follow_up(self) -> list[Command]:
+        """Commands that rest on no new fact (polls and downloads to repeat): take them after every step."""
+        commands, self._follow = self._follow, []
+        return commands
+
+    def resume_commands(self, now: float) -> list[Command]:
+        """What was going on when the last process ended. Take them once the facts of Resumed are durable."""
+        return list(resume(self.state, now))
+
+    # --- questions ----------------------------------------------------------------------------------------------
+
+    def wants_tasks(self) -> int:
+        """How many tasks the feed may offer now."""
+        state = self.state
+        if state.draining or state.recovering or state.blocked:
+            return 0
+        held = room = 0
+        for name in state.policy.lanes:
+            lane = state.lane(name)
+            held += lane.held
+            room += lane.room()
+        return max(0, min(AHEAD_TOTAL - held, room))
+
+    def lane_ready(self, lane: str, now: float) -> bool:
+        """Whether SlotNear for this lane would permit a submit now."""
+        return not self.state.draining and self.state.lane(lane).ready(now)
+
+    def lane_next_time(self, lane: str, now: float) -> float | None:
+        """When a lane that has something to submit stops cooling; None when it does not wait for time."""
+        known = self.state.lane(lane)
+        waits = known.held > 0 and known.parked is None and not self.state.draining
+        return known.cooling_until if waits and now < known.cooling_until else None
+
+    def idle(self) -> bool:
+        """Whether nothing will happen by itself any more in this run."""
+        state = self.state
+        lanes = state.lanes.values()
+        if any(lane.unanswered for lane in lanes) or not state.fetching <= state.stuck:
+            return False
+        if state.draining:
+            return True  # Operations, rests and backoffs are left for the next run.
+        busy = any(lane.held or not lane.running <= state.stuck for lane in lanes)
+        return not busy and not state.rests and not state.timers
+
+    def budget_blocked(self) -> BudgetReached | None:
+        """What did not fit under a cap, while no money came free since."""
+        return next(iter(self.state.blocked.values()), None)
+
+    def draining(self) -> bool:
+        """Whether the run was asked to stop."""
+        return self.state.draining
+
+    def task(self, number: int) -> Task:
+        """The task that a command names. *Raises* Bug when it is over."""
+        live = self.state.tasks.get(number)
+        if live is None:
+            raise Bug(f"task {number} is over, or was never admitted")
+        return live.task
+
+    def counts(self) -> Mapping[Phase, int]:
+        """{phase: tasks in it}, of all tasks ever admitted in this run folder; phases without a task are left out."""
+        return {phase: count for phase, count in self.state.counts.items() if count}
+
+    def images(self) -> int:
+        """How many pictures are stored in this run folder."""
+        return self.state.images
+
+    def accounts(self) -> Mapping[str, StoredAccount]:
+        """{currency: its account}."""
+        return dict(self.state.accounts)
+
+    def lane_views(self) -> Mapping[str, LaneView]:
+        """{lane: how it stands}, for every lane of the policy and every other one in use."""
+        for name in self.state.policy.lanes:
+            self.state.lane(name)
+        return {
+            name: LaneView(
+                lane.held,
+                lane.in_flight,
+                len(lane.unanswered),
+                lane.submits,
+                lane.rate_limited,
+                None if lane.cooling_until == float("-inf") else lane.cooling_until,
+                lane.parked,
+            )
+            for name, lane in self.state.lanes.items()
+        }
+
+    def faults(self) -> Mapping[FaultKind, int]:
+        """{kind: tasks that ended with it in this process}."""
+        return dict(self.state.faults)
+
+    # --- invariants ---------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """*Raises* Bug when an invariant does not hold (I1, I2 and I6 of the design, and our own indexes)."""
+        _check_money(self.state)
+        _check_tasks(self.state)
+        _check_lanes(self.state)
+
+
+def _check(holds: bool, promise: str) -> None:  # noqa: FBT001 - the condition is the argument
+    if not holds:
+        raise Bug(promise)
+
+
+def _check_money(state: State) -> None:
+    held: Counter[str] = Counter()
+    doubt: Counter[str] = Counter()
+    for attempt in state.attempts.values():
+        _check(attempt.open >= 0, f"attempt {attempt.number} has {attempt.open} open")
+        if attempt.state in lifecycle.HOLDING:
+            held[attempt.currency] += attempt.open
+        elif attempt.doubtful:
+            doubt[attempt.currency] += attempt.open
+        else:
+            _check(not attempt.open, f"attempt {attempt.number} is {attempt.state} with {attempt.open} open")
+    for currency, account in state.accounts.items():
+        _check(account.held == held[currency], f"held is not the sum of the open holds ({held[currency]}): {account}")
+        _check(account.doubt == doubt[currency], f"doubt is not the sum of the doubts ({doubt[currency]}): {account}")
+        _check(account.spent >= account.overage >= 0, f"overage above what is spent: {account}")
+
+
+def _check_tasks(state: State) -> None:
+    for number, live in state.tasks.items():
+        states = [attempt.state for attempt in live.attempts.values()]
+        unsettled = states.count(AttemptState.RESERVED) + states.count(AttemptState.SUBMITTING)
+        _check(unsettled <= 1, f"task {number} has {unsettled} attempts before their answers")
+        exposed = sum(each in lifecycle.EXPOSED for each in states)
+        _check(exposed <= 1 + DOUBT_RESUBMITS_MAX, f"task {number} has {exposed} attempts that may be accepted")
+        if live.phase is Phase.HELD and not state.recovering:
+            _check(AttemptState.RESERVED in states, f"task {number} is held without a hold")
+        if live.phase is Phase.IN_DOUBT:
+            _check(live.doubts > 0, f"task {number} is in doubt without a doubt")
+        _check(all(state.attempts.get(each) is known for each, known in live.attempts.items()), f"index of {number}")
+    _check(sum(len(live.attempts) for live in state.tasks.values()) == len(state.attempts), "attempts without a task")
+    _check(all(count >= 0 for count in state.counts.values()), f"counts below zero: {state.counts}")
+
+
+def _check_lanes(state: State) -> None:
+    placed: dict[int, AttemptState] = {}
+    for lane in state.lanes.values():
+        placed |= dict.fromkeys((*lane.again, *lane.fresh), AttemptState.RESERVED)
+        placed |= dict.fromkeys(lane.unanswered, AttemptState.SUBMITTING)
+        placed |= dict.fromkeys(lane.running, AttemptState.ACCEPTED)
+    known = {
+        number: attempt.state
+        for number, attempt in state.attempts.items()
+        if attempt.state in {AttemptState.RESERVED, AttemptState.SUBMITTING, AttemptState.ACCEPTED}
+    }
+    _check(placed == known, f"the lanes have {placed}, the attempts are {known}")

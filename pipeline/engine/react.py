@@ -1,0 +1,115 @@
+"""What the world must do now: commands, for facts that are durable, and for news that changed nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipeline.engine.answers import poll_after_s
+from pipeline.engine.decide import came
+from pipeline.engine.messages import (
+    Accepted,
+    AttemptState,
+    Command,
+    Fact,
+    Fetch,
+    FetchFailed,
+    LaneCooled,
+    LinksRenewed,
+    Observation,
+    Permitted,
+    Poll,
+    PollAnswered,
+    Settled,
+    Submit,
+    TaskMoved,
+    TimeCame,
+    Wake,
+)
+from pipeline.engine.retry import FETCH_TRIES_MAX, wait_s
+from pipeline.engine.state import PENDING, LiveAttempt, State
+from pipeline.values.reply import FaultKind
+
+
+def react(state: State, fact: Fact, now: float) -> Iterator[Command]:
+    """The commands that a durable fact asks for. Facts of tasks that are over by now ask for nothing."""
+    match fact:
+        case Permitted(number):
+            yield Submit(number, state.attempts[number].task)
+        case Accepted(number) if number in state.attempts:
+            attempt = state.attempts[number]
+            yield from poll(attempt, now + state.lane_of(attempt).terms.poll_first_s)
+        case Settled(number) if number in state.attempts:
+            attempt = state.attempts[number]
+            yield from _fetch_all(attempt, now)
+            yield from _wake_rest(state, attempt)
+        case LinksRenewed(number) if number in state.attempts:
+            yield from _fetch_all(state.attempts[number], now)
+        case TaskMoved(task, _, _, float(until)):
+            yield Wake(until, task=task)
+        case LaneCooled(lane, until):
+            yield Wake(until, lane=lane)
+        case _:
+            pass
+
+
+def follow(state: State, observation: Observation, now: float) -> Iterator[Command]:
+    """The commands that an observation asks for when it ended nothing: polls and downloads to repeat, early timers."""
+    match observation:
+        case PollAnswered(number, reply) if number in state.attempts:
+            attempt = state.attempts[number]
+            if attempt.state is AttemptState.ACCEPTED or attempt.renewing:
+                yield from poll(attempt, now + poll_after_s(state, attempt, reply, now))
+        case FetchFailed(number, index, fault) if number in state.attempts:
+            attempt = state.attempts[number]
+            picture = attempt.pictures.get(index)
+            if picture is None or picture.state != PENDING or picture.asked:
+                return
+            if fault.kind is FaultKind.EXPIRED or picture.tries >= FETCH_TRIES_MAX:
+                attempt.renewing = True
+                yield from poll(attempt, now)
+            else:
+                picture.asked = True
+                wait = wait_s(fault, state.seed, number * 64 + index, picture.tries - 1)
+                yield Fetch(number, attempt.task, index, picture.link, now + wait)
+        case TimeCame(task=int(number)) if number in state.timers:
+            due = state.tasks[number].due
+            if due is not None and not came(due, now):
+                yield Wake(due, task=number)
+        case TimeCame(attempt=int(number)) if number in state.rests:
+            yield from _wake_rest(state, state.attempts[number])
+        case _:
+            pass
+
+
+def resume(state: State, now: float) -> Iterator[Command]:
+    """What was going on when the last process ended: polls and downloads first, then timers."""
+    for attempt in state.attempts.values():
+        if attempt.state is AttemptState.ACCEPTED:
+            yield from poll(attempt, now)
+        elif attempt.pending and attempt.state is AttemptState.SETTLED:
+            yield from _fetch_all(attempt, now)
+    for number in sorted(state.rests):
+        yield from _wake_rest(state, state.attempts[number])
+    for number in state.timers:
+        due = state.tasks[number].due
+        if due is not None:
+            yield Wake(due, task=number)
+
+
+def poll(attempt: LiveAttempt, at: float) -> Iterator[Command]:
+    """Ask how an operation stands, unless it is being asked already: one chain of polls per attempt."""
+    if not attempt.asked:
+        attempt.asked = True
+        yield Poll(attempt.number, attempt.task, attempt.operation, at)
+
+
+def _fetch_all(attempt: LiveAttempt, now: float) -> Iterator[Command]:
+    for picture in attempt.pictures.values():
+        if picture.state == PENDING and not picture.asked:
+            picture.asked = True
+            yield Fetch(attempt.number, attempt.task, picture.index, picture.link, now)
+
+
+def _wake_rest(state: State, attempt: LiveAttempt) -> Iterator[Command]:
+    if attempt.number in state.rests and attempt.rest_at is not None:
+        yield Wake(attempt.rest_at, attempt=attempt.number)

@@ -1,0 +1,254 @@
+"""What the engine knows of a run: tasks that are not over, their attempts and pictures, accounts and lanes."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipeline.engine import lifecycle
+from pipeline.engine.lanes import LEFTOVER, Lane
+from pipeline.engine.messages import (
+    AttemptState,
+    BudgetReached,
+    OnDoubt,
+    Phase,
+    Policy,
+    Snapshot,
+    StoredAccount,
+    StoredAttempt,
+    StoredTask,
+)
+from pipeline.engine.retry import DOUBT_RESUBMITS_MAX
+from pipeline.errors import Bug
+from pipeline.values.reply import FaultKind
+from pipeline.values.task import Task
+
+PENDING: Final = "PENDING"
+STORED: Final = "STORED"
+LOST: Final = "LOST"
+#: How many words of a task's story are kept for a Bug.
+STORY_LENGTH: Final = 40
+
+
+@dataclass(slots=True)
+class LivePicture:
+    """A picture of a settled attempt. `tries`, `renewals` and `asked` are memory, not durable."""
+
+    index: int
+    state: str
+    link: str
+    tries: int = 0
+    renewals: int = 0
+    #: A Fetch was commanded and is not answered.
+    asked: bool = False
+
+
+@dataclass(slots=True)
+class LiveAttempt:
+    """An attempt of a task that is not over. What stands below `memory` is not durable."""
+
+    number: int
+    task: int
+    ordinal: int
+    state: AttemptState
+    currency: str
+    #: Micro-units still held or in doubt for it.
+    open: int
+    operation: str = ""
+    counts: bool = True
+    pictures: dict[int, LivePicture] = field(default_factory=dict)
+    # memory
+    #: When this process first knew it as accepted.
+    since: float | None = None
+    #: A Poll was commanded and is not answered.
+    asked: bool = False
+    #: The next poll is for fresh links.
+    renewing: bool = False
+    broken: int = 0
+    broken_since: float | None = None
+    gone: int = 0
+    gone_since: float | None = None
+    #: When the rest of its hold may be released.
+    rest_at: float | None = None
+
+    @property
+    def pending(self) -> bool:
+        """Whether pictures are still to be fetched."""
+        return any(picture.state == PENDING for picture in self.pictures.values())
+
+    @property
+    def live(self) -> bool:
+        """Whether this attempt will still do something by itself."""
+        match self.state:
+            case AttemptState.RESERVED | AttemptState.SUBMITTING | AttemptState.ACCEPTED:
+                return True
+            case AttemptState.SETTLED:
+                return self.pending
+            case _:
+                return False
+
+    @property
+    def stored(self) -> int:
+        """How many of its pictures are on disk."""
+        return sum(picture.state == STORED for picture in self.pictures.values())
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether its money is in doubt."""
+        return self.state in lifecycle.DOUBTFUL
+
+
+@dataclass(slots=True)
+class LiveTask:
+    """A task that is not over, with all of its attempts in order."""
+
+    task: Task
+    phase: Phase
+    attempts: dict[int, LiveAttempt] = field(default_factory=dict)
+    #: Attempts that used up one of `retry.attempts`.
+    used: int = 0
+    #: WAITING or IN_DOUBT until this time; then it is tried again.
+    due: float | None = None
+
+    @property
+    def live(self) -> bool:
+        """Whether one of its attempts will still do something by itself."""
+        return any(attempt.live for attempt in self.attempts.values())
+
+    @property
+    def doubts(self) -> int:
+        """How many of its attempts are in doubt."""
+        return sum(attempt.doubtful for attempt in self.attempts.values())
+
+    @property
+    def over(self) -> bool:
+        """Whether it can be forgotten: ended, nothing alive, nothing in doubt, no money open."""
+        return self.phase in lifecycle.ENDED and not any(
+            attempt.live or attempt.doubtful or attempt.open for attempt in self.attempts.values()
+        )
+
+
+@dataclass(slots=True)
+class State:
+    """Everything between two observations. Only `evolve` writes what is durable; `hear` and `react` write memory."""
+
+    policy: Policy
+    seed: int
+    next_attempt: int = 1
+    images: int = 0
+    accounts: dict[str, StoredAccount] = field(default_factory=dict)
+    #: {task number: task} and {attempt number: attempt}, of tasks that are not over.
+    tasks: dict[int, LiveTask] = field(default_factory=dict)
+    attempts: dict[int, LiveAttempt] = field(default_factory=dict)
+    lanes: dict[str, Lane] = field(default_factory=dict)
+    counts: Counter[Phase] = field(default_factory=Counter)
+    faults: Counter[FaultKind] = field(default_factory=Counter)
+    operations: set[tuple[str, str]] = field(default_factory=set)
+    #: {currency: {task number}}: tasks that may be held as soon as the money is there, in order.
+    ready: dict[str, dict[int, None]] = field(default_factory=dict)
+    #: {task number}: tasks with a `due` that will be tried again.
+    timers: dict[int, None] = field(default_factory=dict)
+    #: Attempts with pictures to fetch, with a rest to release, and those that nobody waits for any more.
+    fetching: set[int] = field(default_factory=set)
+    rests: set[int] = field(default_factory=set)
+    stuck: set[int] = field(default_factory=set)
+    blocked: dict[str, BudgetReached] = field(default_factory=dict)
+    draining: bool = False
+    #: Restored, and not yet told Resumed: answers that are known already are told again.
+    recovering: bool = False
+    #: {task number: the names of its latest facts}, for the message of a Bug.
+    stories: dict[int, deque[str]] = field(default_factory=dict)
+
+    def account(self, currency: str) -> StoredAccount:
+        """*Raises* Bug when no cap was ever set for it."""
+        account = self.accounts.get(currency)
+        if account is None:
+            raise Bug(f"no cap is set for {currency}")
+        return account
+
+    def lane(self, name: str) -> Lane:
+        """The lane of this name."""
+        lane = self.lanes.get(name)
+        if lane is None:
+            lane = self.lanes[name] = Lane(name, self.policy.lanes.get(name, LEFTOVER))
+        return lane
+
+    def lane_of(self, attempt: LiveAttempt) -> Lane:
+        """The lane that an attempt runs on."""
+        return self.lane(self.tasks[attempt.task].task.lane)
+
+    def lanes_of_gateway(self, gateway: str) -> Iterator[Lane]:
+        """Every lane of one gateway, by name; also those that have not been used yet."""
+        for name in sorted({*self.policy.lanes, *self.lanes}):
+            if name.split("/", 1)[0] == gateway:
+                yield self.lane(name)
+
+    def story(self, task: int) -> deque[str]:
+        """What happened to a task, latest last."""
+        story = self.stories.get(task)
+        if story is None:
+            story = self.stories[task] = deque(maxlen=STORY_LENGTH)
+        return story
+
+    def resubmits(self, live: LiveTask) -> bool:
+        """Whether a task with an attempt in doubt is to be bought again."""
+        return self.policy.on_doubt is OnDoubt.RESUBMIT and 1 <= live.doubts <= DOUBT_RESUBMITS_MAX
+
+
+def restored(policy: Policy, snapshot: Snapshot, seed: int) -> State:
+    """The state that an opened run folder stands for."""
+    state = State(policy, seed, snapshot.next_attempt, snapshot.images, recovering=True)
+    state.accounts = {account.currency: account for account in snapshot.accounts}
+    state.counts.update(snapshot.counts)
+    state.operations.update(snapshot.operations)
+    for stored in snapshot.tasks:
+        _restore_task(state, stored)
+    return state
+
+
+def _restore_task(state: State, stored: StoredTask) -> None:
+    live = LiveTask(stored.task, stored.phase)
+    number = stored.task.number
+    state.tasks[number] = live
+    state.story(number).append(f"restored {stored.phase}")
+    lane = state.lane(stored.task.lane)
+    for known in stored.attempts:
+        attempt = _attempt(number, known)
+        live.attempts[attempt.number] = state.attempts[attempt.number] = attempt
+        state.story(number).append(f"{attempt.number} {attempt.state}")
+        if attempt.operation:
+            state.operations.add((stored.task.gateway, attempt.operation))
+        match attempt.state:
+            case AttemptState.RESERVED:
+                lane.again.append(attempt.number)
+            case AttemptState.SUBMITTING:
+                lane.unanswered.add(attempt.number)
+            case AttemptState.ACCEPTED:
+                lane.running.add(attempt.number)
+            case AttemptState.SETTLED:
+                if attempt.pending:
+                    state.fetching.add(attempt.number)
+                if attempt.open:
+                    state.rests.add(attempt.number)
+            case _:
+                pass
+        live.used += attempt.counts and attempt.state in {AttemptState.VOID, AttemptState.SETTLED}
+    if stored.phase is Phase.WAITING:
+        state.ready.setdefault(stored.task.price.currency, {})[number] = None
+
+
+def _attempt(task: int, known: StoredAttempt) -> LiveAttempt:
+    pictures = {each.index: LivePicture(each.index, each.state, each.link) for each in known.pictures}
+    return LiveAttempt(
+        known.attempt,
+        task,
+        known.ordinal,
+        known.state,
+        known.currency,
+        known.open_micros,
+        known.operation,
+        known.counts,
+        pictures,
+    )
