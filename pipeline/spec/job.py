@@ -150,6 +150,12 @@ class JobSpec:
     text: str = ""
     #: {dotted path: where its value stands}; `place()` falls back to the nearest parent.
     positions: Mapping[str, Place] = field(default_factory=dict)
+    #: {dotted path: where its key stands}
+    key_positions: Mapping[str, Place] = field(default_factory=dict)
+
+    def key_place(self, path: str) -> Place:
+        """Where a key itself stands: `matrix.color`; its value's place for items of a list."""
+        return self.key_positions.get(path) or self.place(path)
 
     def place(self, path: str) -> Place:
         """Where a key's value stands in the file: `matrix.color[0]`; the nearest known parent otherwise."""
