@@ -262,7 +262,7 @@ def _error(answer: Mapping[str, object]) -> Mapping[str, object] | None:
 
 
 def _message(answer: Mapping[str, object]) -> str:
-    """The gateway's words: `detail`, then `error`, then `message`, then the task's error, as the vendor's client does."""
+    """The gateway's words: `detail`, then `error`, then `message`, then the task's error, as the vendor's client."""
     error = _error(answer) or {}
     told = (answer.get("detail"), answer.get("error"), answer.get("message"))
     nested = (error.get("detail"), error.get("message"), error.get("title"), answer.get("title"))

@@ -1,0 +1,284 @@
+"""What a simulated world remembers: operations, input pictures, its own bill, and the journal lines that keep them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from math import ceil
+from typing import Final, Literal
+
+from pipeline.simulator.faults import Dice, FaultPlan
+from pipeline.simulator.pictures import PictureLimits, SeenPicture, look
+from pipeline.values.digest import sha256_hex
+
+#: Version of the journal lines.
+VERSION: Final = 1
+#: Two stamps closer than this to a window's edge count as evenly spaced, in seconds.
+_EDGE_S: Final = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a submit asks for, once an emulator has found it to be in order. *Units* - micros_per_image: 10^-6 USD."""
+
+    gateway: str
+    model: str
+    prompt: str
+    negative_prompt: str
+    width: int
+    height: int
+    n: int
+    seed: int | None
+    #: Digests of the input pictures, in order.
+    inputs: tuple[str, ...]
+    micros_per_image: int
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """An accepted order. Its end is decided at once, and told when its time has come. *Units* - at: seconds."""
+
+    id: str
+    order: Order
+    accepted_at: float
+    ends_at: float
+    end: Literal["completed", "failed", "moderated", "stuck"]
+    #: Pictures that are made in the end.
+    images: int
+    #: Nobody knows it when asked; it is made and billed all the same.
+    vanished: bool
+
+    def has_ended(self, now: float) -> bool:
+        """Whether its end has come."""
+        return self.end != "stuck" and self.ends_at <= now
+
+    def billed_images(self, now: float) -> int:
+        """Pictures on the bill: those that were made. Failed operations cost nothing."""
+        return self.images if self.end == "completed" and self.has_ended(now) else 0
+
+
+@dataclass(slots=True)
+class Books:
+    """The state of a world and the chances that it draws. Every method that takes `now` moves the clock forward."""
+
+    dice: Dice
+    faults: FaultPlan
+    #: Where result links live; `{gateway}` in it stands for the gateway's name.
+    links_base: str
+    #: {operation id: operation}, in the order of acceptance.
+    operations: dict[str, Operation] = field(default_factory=dict)
+    #: {digest: input picture}.
+    pictures: dict[str, SeenPicture] = field(default_factory=dict)
+    #: The latest moment that the world was told, in seconds.
+    clock: float = 0.0
+    #: {digest of a submit's body: how often it came}.
+    _seen: dict[str, int] = field(default_factory=dict)
+    _windows: dict[str, deque[float]] = field(default_factory=dict)
+    _unsaved: list[str] = field(default_factory=list)
+    _unsaved_seen: set[str] = field(default_factory=set)
+    _saved_counters: str = ""
+    #: Operations whose bill entry is not written yet.
+    _unbilled: dict[str, Operation] = field(default_factory=dict)
+
+    def tick(self, now: float) -> None:
+        """Move the world's clock; it never goes back."""
+        self.clock = max(self.clock, now)
+
+    def occasion(self, lane: str, body: bytes) -> str:
+        """A name for this very submit: what is asked, and the how-manieth time. Chances hang on it, not on order."""
+        key = sha256_hex(lane.encode() + b"\n" + body)[:24]
+        self._seen[key] = self._seen.get(key, 0) + 1
+        self._unsaved_seen.add(key)
+        return f"{key}/{self._seen[key]}"
+
+    def strikes(self, fault: str, occasion: str, prompt: str = "") -> bool:
+        """Whether a fault strikes now."""
+        return self.dice.strikes(self.faults, fault, occasion, prompt)
+
+    def latency_s(self, target: str, now: float) -> float:
+        """How long this answer takes."""
+        return self.faults.latency_s.at(self.dice.chance("latency", target, now))
+
+    def over_the_rate(self, lane: str, now: float) -> tuple[bool, float | None]:
+        """Whether this submit is one too many for the lane's window, and the seconds that Retry-After names."""
+        limit = self.faults.rate_limit
+        if limit is None:
+            return False, None
+        window = self._windows.setdefault(lane, deque())
+        while window and window[0] <= now - limit.period_s + _EDGE_S:
+            window.popleft()
+        if len(window) < limit.requests:
+            window.append(now)
+            return False, None
+        if limit.retry_after_s == "window":
+            return True, float(max(1, ceil(window[0] + limit.period_s - now)))
+        return True, float(limit.retry_after_s) if limit.retry_after_s is not None else None
+
+    def look(self, text: str, limits: PictureLimits) -> SeenPicture | str:
+        """An input picture, decoded once however often it is sent, or a sentence on what is wrong with it."""
+        known = self.pictures.get(sha256_hex(text.encode("utf-8", "surrogatepass")))
+        return look(text, limits) if known is None else known
+
+    def accept(self, order: Order, pictures: Iterable[SeenPicture], occasion: str, now: float) -> Operation:
+        """Take an order on: from now on it will be made, and billed when it is."""
+        for picture in pictures:
+            self._keep(picture)
+        operation = Operation(
+            id=self._new_id(),
+            order=order,
+            accepted_at=now,
+            ends_at=now + self.faults.generation_s.at(self.dice.chance("generation", occasion)),
+            end=self._end(order, occasion),
+            images=self._images(order, occasion),
+            vanished=self.strikes("vanished", occasion, order.prompt),
+        )
+        self.operations[operation.id] = operation
+        self._unbilled[operation.id] = operation
+        self._unsaved.append(_line("accepted", **asdict(operation)))
+        return operation
+
+    def link(self, operation: Operation, index: int, expires: int) -> str:
+        """A signed link to one picture. *Units* - expires: seconds of the world's clock."""
+        base = self.links_base.replace("{gateway}", operation.order.gateway).rstrip("/")
+        signature = self.signature(operation.id, index, expires)
+        return f"{base}/files/{operation.id}/image_{index}.png?expires={expires}&signature={signature}"
+
+    def signature(self, operation: str, index: int, expires: int) -> str:
+        """What makes a link ours: 16 hex digits."""
+        return sha256_hex(f"{self.dice.seed}/{operation}/{index}/{expires}".encode())[:16]
+
+    def bill(self, *, operations: bool = False) -> dict[str, object]:
+        """The vendor's own book at the world's latest moment. *Units* - micros: 10^-6 USD.
+
+        *Shape* - {"clock", "gateways": {name: {"accepted", "completed", "failed", "running", "images", "micros"}}},
+        and "operations", a list with one entry for each accepted one, if asked for.
+        """
+        gateways: dict[str, dict[str, int]] = {}
+        for operation in self.operations.values():
+            book = gateways.setdefault(
+                operation.order.gateway,
+                {"accepted": 0, "completed": 0, "failed": 0, "running": 0, "images": 0, "micros": 0},
+            )
+            images = operation.billed_images(self.clock)
+            book["accepted"] += 1
+            book[self._standing(operation)] += 1
+            book["images"] += images
+            book["micros"] += images * operation.order.micros_per_image
+        bill: dict[str, object] = {"clock": self.clock, "currency": "USD", "gateways": gateways}
+        if operations:
+            bill["operations"] = [self._entry(operation) for operation in self.operations.values()]
+        return bill
+
+    def lines(self) -> list[str]:
+        """Journal lines, without newlines, for everything that happened since the last call."""
+        if self._unsaved_seen:
+            self._unsaved.append(_line("seen", counts={key: self._seen[key] for key in sorted(self._unsaved_seen)}))
+            self._unsaved_seen.clear()
+        for operation in [one for one in self._unbilled.values() if one.has_ended(self.clock)]:
+            del self._unbilled[operation.id]
+            self._unsaved.append(_line("billed", **self._entry(operation)))
+        counters = _line("counters", clock=self.clock, seed=self.dice.seed, occasions=self.dice.occasions)
+        if counters != self._saved_counters:
+            self._saved_counters = counters
+            self._unsaved.append(counters)
+        lines, self._unsaved = self._unsaved, []
+        return lines
+
+    def replay(self, lines: Iterable[str]) -> None:
+        """Take in lines of an earlier life. A torn last line, as kill -9 leaves it, is passed over.
+
+        *Raises* ValueError for any other line that cannot be read.
+        """
+        written = [line for line in lines if line.strip()]
+        for number, line in enumerate(written, start=1):
+            try:
+                self._take_in(json.loads(line))
+            except (ValueError, KeyError, TypeError) as error:
+                if number == len(written) and isinstance(error, json.JSONDecodeError):
+                    break
+                raise ValueError(f"line {number} of the world's journal cannot be read: {error}") from error
+        self._saved_counters = _line("counters", clock=self.clock, seed=self.dice.seed, occasions=self.dice.occasions)
+
+    # --- helpers ------------------------------------------------------------------------------------------------
+
+    def _standing(self, operation: Operation) -> str:
+        if not operation.has_ended(self.clock):
+            return "running"
+        return "completed" if operation.end == "completed" else "failed"
+
+    def _entry(self, operation: Operation) -> dict[str, object]:
+        images = operation.billed_images(self.clock)
+        return {
+            "id": operation.id,
+            "gateway": operation.order.gateway,
+            "model": operation.order.model,
+            "status": self._standing(operation),
+            "asked": operation.order.n,
+            "images": images,
+            "micros": images * operation.order.micros_per_image,
+            "at": operation.ends_at,
+        }
+
+    def _new_id(self) -> str:
+        digits = sha256_hex(f"{self.dice.seed}/operation/{len(self.operations)}".encode())
+        return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:32]}"
+
+    def _end(self, order: Order, occasion: str) -> Literal["completed", "failed", "moderated", "stuck"]:
+        if self.strikes("moderated", occasion, order.prompt):
+            return "moderated"
+        if self.strikes("failed", occasion, order.prompt):
+            return "failed"
+        return "stuck" if self.strikes("stuck", occasion, order.prompt) else "completed"
+
+    def _images(self, order: Order, occasion: str) -> int:
+        if order.n > 1 and self.strikes("fewer", occasion, order.prompt):
+            return 1 + int(self.dice.chance("how many", occasion) * (order.n - 1))
+        return order.n + 1 if self.strikes("more", occasion, order.prompt) else order.n
+
+    def _keep(self, picture: SeenPicture) -> None:
+        if picture.digest in self.pictures:
+            return
+        self.pictures[picture.digest] = picture
+        thumbnail = base64.b64encode(picture.thumbnail).decode("ascii")
+        self._unsaved.append(
+            _line("picture", digest=picture.digest, width=picture.width, height=picture.height, thumbnail=thumbnail)
+        )
+
+    def _take_in(self, entry: Mapping[str, object]) -> None:
+        match entry:
+            case {"kind": "accepted"}:
+                operation = _operation(entry)
+                self.operations[operation.id] = self._unbilled[operation.id] = operation
+                self._windows.setdefault(f"{operation.order.gateway}/{operation.order.model}", deque()).append(
+                    operation.accepted_at
+                )
+                self.tick(operation.accepted_at)
+            case {"kind": "picture", "digest": str(digest), "width": int(width), "height": int(height)}:
+                thumbnail = base64.b64decode(str(entry["thumbnail"]))
+                self.pictures[digest] = SeenPicture(digest, width, height, thumbnail)
+            case {"kind": "seen", "counts": dict(counts)}:
+                self._seen.update(counts)
+            case {"kind": "billed", "id": str(identity)}:
+                self._unbilled.pop(identity, None)
+            case {"kind": "counters", "clock": int() | float() as clock, "seed": int(seed), "occasions": dict(struck)}:
+                self.tick(float(clock))
+                self.dice.seed = seed
+                self.dice.occasions.update(struck)
+            case _:
+                raise ValueError(f"unknown entry {entry.get('kind')!r}")
+
+
+def _line(kind: str, **entry: object) -> str:
+    return json.dumps({"v": VERSION, "kind": kind, **entry}, separators=(",", ":"))
+
+
+def _operation(entry: Mapping[str, object]) -> Operation:
+    values = {key: value for key, value in entry.items() if key not in {"v", "kind"}}
+    order = values["order"]
+    if not isinstance(order, dict):
+        raise TypeError("no order")
+    values["order"] = Order(**{**order, "inputs": tuple(order["inputs"])})
+    return Operation(**values)  # type: ignore[arg-type]  # our own line, written from an Operation

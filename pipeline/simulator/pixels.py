@@ -1,0 +1,371 @@
+"""Pictures of the asked size that show what was asked: a seeded poster with the prompt on it, or the inputs, changed.
+
+Everything is painted in greys on one byte a pixel, and a seeded ramp of colours is laid over it at the end as the
+PNG's palette: edges stay smooth, and a picture of 1664 x 928 takes a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import math
+import random
+import unicodedata
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from typing import Final, TypeAlias
+
+from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageOps
+
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+#: Ramps from the darkest to the lightest grey; text is light on dark in all of them.
+RAMPS: Final = (
+    ("#0b1026", "#3b2e72", "#d8577a", "#ffd9a0"),
+    ("#06202b", "#0f5d63", "#6fb98f", "#f7f2cf"),
+    ("#1a0b16", "#7a2340", "#e2703a", "#fbe6b5"),
+    ("#0c1445", "#2b5dab", "#7fc4e8", "#fdf6e3"),
+    ("#10210f", "#3f6b2c", "#b6c44f", "#fff6cf"),
+    ("#1d1128", "#5b3a8c", "#b892d6", "#fdeef4"),
+    ("#17181c", "#4a5568", "#b8a58c", "#f8f2e6"),
+    ("#031d2e", "#00567a", "#f2a65a", "#fff1d0"),
+    ("#220a2b", "#8a1c62", "#f0587e", "#ffe3d1"),
+    ("#08221f", "#1c6e5c", "#e0b050", "#fff4d8"),
+)
+#: The smallest text, in pixels: below it nothing can be read.
+_TEXT_MIN: Final = 13
+#: The caption takes at most this part of the picture's height.
+_CAPTION_PART: Final = 0.52
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What one picture shows. *Units* - width, height: pixels."""
+
+    width: int
+    height: int
+    prompt: str
+    negative_prompt: str
+    model: str
+    seed: str
+    #: Which picture of its call, from 0, and of how many.
+    index: int
+    count: int
+    #: Input pictures as WEBP thumbnails; b"" for one that only its gateway could fetch.
+    inputs: tuple[bytes, ...]
+    edits: bool
+
+
+def draw(scene: Scene) -> bytes:
+    """The picture as a PNG of exactly the scene's size. Same scene, same bytes."""
+    names = (scene.prompt, scene.negative_prompt, scene.model, scene.seed, str(scene.index), *map(len, scene.inputs))
+    dice = random.Random(_digest(*names))  # noqa: S311 - pictures, not secrets
+    ramp = RAMPS[(_digest(scene.prompt, scene.seed) + 3 * scene.index) % len(RAMPS)]
+    canvas = _collage(scene, dice) if scene.edits else _landscape(scene, dice)
+    _caption(canvas, scene)
+    canvas.putpalette(_palette(ramp))
+    file = io.BytesIO()
+    canvas.save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+def _digest(*names: object) -> int:
+    text = "\x1f".join(map(str, names)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(hashlib.sha256(text).digest()[:8])
+
+
+@lru_cache(maxsize=len(RAMPS))
+def _palette(ramp: tuple[str, ...]) -> list[int]:
+    """256 colours between the ramp's stops."""
+    stops = [tuple(bytes.fromhex(stop[1:])) for stop in ramp]
+    colours = []
+    for level in range(256):
+        place = level / 255 * (len(stops) - 1)
+        low = min(int(place), len(stops) - 2)
+        pairs = zip(stops[low], stops[low + 1], strict=True)
+        colours += [round(one + (other - one) * (place - low)) for one, other in pairs]
+    return colours
+
+
+# --- backgrounds, painted at half the size ------------------------------------------------------------------------
+
+
+def _landscape(scene: Scene, dice: random.Random) -> Image.Image:
+    small = (scene.width + 1) // 2, (scene.height + 1) // 2
+    canvas = _sky(small, dice)
+    dice.choice(_PAINTERS)(canvas, dice)
+    return canvas.resize((scene.width, scene.height), Image.Resampling.BILINEAR)
+
+
+def _sky(size: tuple[int, int], dice: random.Random) -> Image.Image:
+    """A soft sky: lighter towards the horizon, with a little weather."""
+    rows = 4
+    levels = [min(235, max(20, round(70 + 42 * row + dice.uniform(-16, 16)))) for row in range(rows) for _ in range(5)]
+    return Image.frombytes("L", (5, rows), bytes(levels)).resize(size, Image.Resampling.BICUBIC)
+
+
+def _ridge(width: int, base: float, swing: float, dice: random.Random, waves: int = 3) -> list[tuple[float, float]]:
+    """Points of a rolling line from left to right."""
+    parts = [(dice.uniform(0.5, 2.4) * (k + 1), dice.uniform(0, math.tau), swing / (k + 1)) for k in range(waves)]
+    return [
+        (x, base + sum(high * math.sin(often * x / width * math.pi + at) for often, at, high in parts))
+        for x in range(0, width + 6, 6)
+    ]
+
+
+def _sun(canvas: Image.Image, dice: random.Random, radius: float) -> None:
+    width, height = canvas.size
+    x, y = dice.uniform(0.2, 0.8) * width, dice.uniform(0.14, 0.36) * height
+    brush = ImageDraw.Draw(canvas)
+    for part, level in ((1.5, 200), (1.22, 222), (1.0, 252)):
+        brush.ellipse((x - radius * part, y - radius * part, x + radius * part, y + radius * part), fill=level)
+
+
+def _dunes(canvas: Image.Image, dice: random.Random) -> None:
+    width, height = canvas.size
+    _sun(canvas, dice, dice.uniform(0.08, 0.15) * height)
+    brush, count = ImageDraw.Draw(canvas), dice.randint(4, 6)
+    for layer in range(count):
+        ridge = _ridge(width, height * (0.42 + 0.5 * layer / count), height * 0.06, dice)
+        brush.polygon([(0, height), *ridge, (width, height)], fill=round(150 - 118 * layer / (count - 1)))
+
+
+def _peaks(canvas: Image.Image, dice: random.Random) -> None:
+    width, height = canvas.size
+    _sun(canvas, dice, dice.uniform(0.06, 0.1) * height)
+    brush, count = ImageDraw.Draw(canvas), 4
+    for layer in range(count):
+        base, level = height * (0.5 + 0.14 * layer), round(158 - 36 * layer)
+        x, points = -width * 0.1, []
+        while x < width * 1.1:
+            points.append((x, base - dice.uniform(0.02, 0.3 - 0.04 * layer) * height))
+            x += dice.uniform(0.07, 0.16) * width
+            points.append((x, base + dice.uniform(0.0, 0.05) * height))
+            x += dice.uniform(0.05, 0.12) * width
+        brush.polygon([(-width, height), *points, (2 * width, height)], fill=level)
+        for (left, low), (top, high), (right, low_right) in zip(points[1::2], points[2::2], points[3::2], strict=False):
+            foot = max(low, low_right)
+            shade = [(top, high), (right, low_right), (top + (right - left) * 0.08, foot)]
+            brush.polygon(shade, fill=max(8, level - 16))
+
+
+def _discs(canvas: Image.Image, dice: random.Random) -> None:
+    width, height = canvas.size
+    for _ in range(dice.randint(9, 14)):
+        radius = dice.uniform(0.05, 0.3) * height
+        x, y = dice.uniform(0, width), dice.uniform(0, height * 0.8)
+        box = tuple(map(round, (x - radius, y - radius, x + radius, y + radius)))
+        disc = Image.new("L", (box[2] - box[0], box[3] - box[1]), 0)
+        ImageDraw.Draw(disc).ellipse((0, 0, disc.width - 1, disc.height - 1), fill=dice.randint(30, 90))
+        under = canvas.crop((box[0], box[1], box[2], box[3]))
+        join = ImageChops.add if dice.random() < 0.55 else ImageChops.subtract
+        canvas.paste(join(under, disc), (box[0], box[1]))
+
+
+def _ribbons(canvas: Image.Image, dice: random.Random) -> None:
+    width, height = canvas.size
+    brush, count = ImageDraw.Draw(canvas), dice.randint(6, 9)
+    levels = [round(232 - 205 * layer / (count - 1)) for layer in range(count)]
+    tilt = dice.uniform(-0.3, 0.3) * height
+    for layer, level in enumerate(levels):
+        line = _ridge(width, height * (0.08 + 0.92 * layer / count), height * 0.07, dice, waves=2)
+        tilted = [(x, y + tilt * (x / width - 0.5)) for x, y in line]
+        brush.polygon([(0, height + abs(tilt)), *tilted, (width, height + abs(tilt))], fill=level)
+
+
+def _rays(canvas: Image.Image, dice: random.Random) -> None:
+    width, height = canvas.size
+    x, y, reach = dice.uniform(0.3, 0.7) * width, height * dice.uniform(0.34, 0.46), width + height
+    brush, count, turn = ImageDraw.Draw(canvas), dice.choice((14, 18, 22)), dice.uniform(0, math.tau)
+    for ray in range(count):
+        one, other = turn + math.tau * ray / count, turn + math.tau * (ray + 0.5) / count
+        ends = [(x + reach * math.cos(angle), y + reach * math.sin(angle)) for angle in (one, other)]
+        brush.polygon([(x, y), *ends], fill=112 + 10 * (ray % 2))
+    for part, level in ((0.27, 190), (0.235, 150), (0.2, 248)):
+        radius = part * height
+        brush.ellipse((x - radius, y - radius, x + radius, y + radius), fill=level)
+    for layer in range(3):
+        ridge = _ridge(width, height * (0.62 + 0.12 * layer), height * 0.03, dice)
+        brush.polygon([(0, height), *ridge, (width, height)], fill=92 - 30 * layer)
+
+
+_PAINTERS: Final[tuple[Callable[[Image.Image, random.Random], None], ...]] = (_dunes, _peaks, _discs, _ribbons, _rays)
+
+
+# --- edits: the inputs as mirrored prints on a soft enlargement of the last one -----------------------------------
+
+
+def _collage(scene: Scene, dice: random.Random) -> Image.Image:
+    prints = [_print(data) for data in scene.inputs]
+    last = prints[-1]
+    small = (scene.width + 1) // 2, (scene.height + 1) // 2
+    if last is None:
+        canvas = _sky(small, dice)
+        dice.choice(_PAINTERS)(canvas, dice)
+    else:
+        tiny = ImageOps.fit(last, (20, max(4, round(20 * small[1] / small[0]))))
+        canvas = tiny.point([round(36 + 0.42 * level) for level in range(256)]).resize(small, Image.Resampling.BICUBIC)
+    canvas = canvas.resize((scene.width, scene.height), Image.Resampling.BILINEAR)
+    _lay_out(canvas, prints, scene, dice)
+    return canvas
+
+
+@lru_cache(maxsize=64)
+def _print(data: bytes) -> Image.Image | None:
+    """An input in greys, mirrored and with its contrast stretched: the same motif, visibly changed."""
+    if not data:
+        return None
+    with Image.open(io.BytesIO(data)) as picture:
+        return ImageOps.autocontrast(ImageOps.mirror(picture.convert("L")), cutoff=1)
+
+
+def _lay_out(canvas: Image.Image, prints: list[Image.Image | None], scene: Scene, dice: random.Random) -> None:
+    """Prints side by side (above one another on a tall picture), each with a white border and a shadow."""
+    margin = round(0.05 * min(scene.width, scene.height))
+    room_x, room_y = scene.width - 2 * margin, round(scene.height * 0.68) - margin
+    tall = room_y > room_x * 1.2
+    cells = len(prints)
+    cell = (
+        (room_x, (room_y - margin * (cells - 1)) // cells)
+        if tall
+        else ((room_x - margin * (cells - 1)) // cells, room_y)
+    )
+    brush, border = ImageDraw.Draw(canvas), max(3, round(0.009 * min(scene.width, scene.height)))
+    for number, picture in enumerate(prints):
+        size = _within(cell, picture.size if picture else (4, 3))
+        left = margin + (0 if tall else number * (cell[0] + margin)) + (cell[0] - size[0]) // 2
+        top = margin + (number * (cell[1] + margin) if tall else 0) + (cell[1] - size[1]) // 2
+        frame = (left - border, top - border, left + size[0] + border - 1, top + size[1] + border - 1)
+        shadow = tuple(edge + 2 * border for edge in frame)
+        brush.rectangle((shadow[0], shadow[1], shadow[2], shadow[3]), fill=14)
+        brush.rectangle(frame, fill=252)
+        if picture is None:
+            inside = _sky(size, dice)
+            dice.choice(_PAINTERS)(inside, dice)
+            canvas.paste(inside, (left, top))
+            brush.text(
+                (left + 2 * border, top + border), f"Image {number + 1}: by URL", font=_font(4 * border), fill=255
+            )
+        else:
+            canvas.paste(picture.resize(size, Image.Resampling.BICUBIC), (left, top))
+
+
+def _within(room: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    scale = min(room[0] / size[0], room[1] / size[1])
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+# --- the caption --------------------------------------------------------------------------------------------------
+
+
+def _caption(canvas: Image.Image, scene: Scene) -> None:
+    """The prompt over a darkened foot of the picture, as large as fits, and a line that says what made it."""
+    margin = round(0.05 * min(scene.width, scene.height))
+    width, height = scene.width - 2 * margin, round(scene.height * _CAPTION_PART)
+    note_size = max(_TEXT_MIN - 2, round(0.021 * min(scene.width, scene.height)))
+    lines, size = _fit(drawable(scene.prompt), width, height - 3 * margin // 2 - note_size, scene)
+    step = round(size * 1.24)
+    top = scene.height - margin - round(note_size * 1.7) - step * len(lines)
+    _darken(canvas, max(0, top - margin), margin)
+    brush, font = ImageDraw.Draw(canvas), _font(size)
+    for number, line in enumerate(lines):
+        brush.text((margin, top + number * step), line, font=font, fill=255)
+    _note(brush, scene, margin, note_size)
+
+
+def _darken(canvas: Image.Image, top: int, fade: int) -> None:
+    """Darken everything below `top`, over a soft edge of some strips."""
+    strips, width, height = 12, canvas.width, canvas.height
+    edges = [top + round(fade * strip / strips) for strip in range(strips)]
+    for number, (start, end) in enumerate(zip(edges, [*edges[1:], height], strict=True), start=1):
+        if end > start:
+            keep = 1 - 0.8 * number / strips
+            table = [round(level * keep) for level in range(256)]
+            canvas.paste(canvas.crop((0, start, width, end)).point(table), (0, start))
+
+
+def _note(brush: ImageDraw.ImageDraw, scene: Scene, margin: int, size: int) -> None:
+    parts = [f"{scene.model} (simulated)", f"{scene.width} x {scene.height}", f"seed {scene.seed}"]
+    if scene.count > 1:
+        parts.append(f"image {scene.index + 1} of {scene.count}")
+    if scene.negative_prompt:
+        parts.append(f"without: {drawable(scene.negative_prompt)}")
+    text, room = "   |   ".join(parts), scene.width - 2 * margin
+    if _length(text, size) > room:
+        while text and _length(text + "...", size) > room:
+            text = text[: -max(1, len(text) // 40)]
+        text += "..."
+    brush.text((margin, scene.height - margin - size), text, font=_font(size), fill=176)
+
+
+def _fit(text: str, width: int, height: int, scene: Scene) -> tuple[list[str], int]:
+    """The text in lines at the largest size that fits the room; cut with dots if even the smallest does not."""
+    size = round(0.085 * min(scene.width, scene.height))
+    while True:
+        lines = _wrap(text, width, size)
+        if len(lines) * size * 1.24 <= height:
+            return lines, size
+        if size <= _TEXT_MIN:
+            room = max(1, int(height // (size * 1.24)))
+            return [*lines[: room - 1], lines[room - 1][:-3] + "..."], size
+        size = max(_TEXT_MIN, round(size * 0.88))
+
+
+def _wrap(text: str, width: int, size: int) -> list[str]:
+    lines, line, length, space = [], "", 0.0, _length(" ", size)
+    for word in text.split():
+        long = _length(word, size)
+        if line and length + space + long > width:
+            lines.append(line)
+            line, length = "", 0.0
+        for piece in [word] if long <= width else _pieces(word, width, size):
+            if line and piece is not word:
+                lines.append(line)
+                line, length = "", 0.0
+            length = length + space + _length(piece, size) if line else _length(piece, size)
+            line = f"{line} {piece}" if line else piece
+    return [*lines, line] if line else lines
+
+
+def _pieces(word: str, width: int, size: int) -> list[str]:
+    """A word too long for a line, in parts that are not."""
+    step = max(1, int(len(word) * width / _length(word, size) * 0.9))
+    return [word[start : start + step] for start in range(0, len(word), step)]
+
+
+def drawable(text: str) -> str:
+    """A text in the letters that Pillow's own font has; runs of others are named: `[7 CJK characters]`."""
+    parts = []
+    for sort, letters in groupby(unicodedata.normalize("NFKC", text), key=_script):
+        run = "".join(letters)
+        count = len(run)
+        parts.append(run if not sort else f" [{count} {sort} character{'s' if count > 1 else ''}] ")
+    return " ".join("".join(parts).split())
+
+
+def _script(letter: str) -> str:
+    """Empty for letters that can be drawn (Latin and common signs), else the name of their script."""
+    if (
+        letter.isspace()
+        or " " <= letter <= "\u017f"
+        or letter in "\u2013\u2014\u2018\u2019\u201c\u201d\u2026\u20ac\u2022"
+    ):
+        return ""
+    return unicodedata.name(letter, "other").partition(" ")[0].partition("-")[0]
+
+
+@lru_cache(maxsize=128)
+def _font(size: int) -> Font:
+    return ImageFont.load_default(size)
+
+
+@lru_cache(maxsize=16_384)
+def _letter_length(letter: str, size: int) -> float:
+    return float(_font(size).getlength(letter))
+
+
+def _length(text: str, size: int) -> float:
+    """Width of a text in pixels, without kerning: quick, and never much too small."""
+    return sum(_letter_length(letter, size) for letter in text)
