@@ -173,7 +173,9 @@ def _attempted(state: State, fact: Fact, now: float) -> None:
             state.lane(live.task.lane).submits += 1
         case DoubtReleased():
             live.used += attempt.counts
-        case Doubted() | DoubtLifted() | WrittenOff() | RestReleased():
+        case Doubted(fault=fault):
+            attempt.why = fault.message
+        case DoubtLifted() | WrittenOff() | RestReleased():
             pass
         case _:
             assert_never(fact)

@@ -25,6 +25,19 @@ LEFTOVER: Final = LaneTerms(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class LaneView:
+    """How a lane stands. *Units* - cooling_until: seconds of the driver's clock, None when it never cooled."""
+
+    held: int
+    in_flight: int
+    unanswered: int
+    submits: int
+    rate_limited: int
+    cooling_until: float | None
+    parked: Fault | None
+
+
 @dataclass(slots=True)
 class Lane:
     """The state of one lane. What stands below `memory` is not durable: a new process starts without it."""
@@ -74,6 +87,12 @@ class Lane:
             and self.in_flight < self.terms.in_flight_max
             and len(self.unanswered) < (1 if self.breaker else self.terms.unanswered_max)
         )
+
+    def view(self) -> LaneView:
+        """How it stands, for status and display."""
+        cooling = None if self.cooling_until == float("-inf") else self.cooling_until
+        waiting = len(self.unanswered)
+        return LaneView(self.held, self.in_flight, waiting, self.submits, self.rate_limited, cooling, self.parked)
 
     def first(self) -> int:
         """The attempt to permit next."""

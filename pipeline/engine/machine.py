@@ -10,7 +10,7 @@ from pipeline.engine import lifecycle
 from pipeline.engine.decide import decide
 from pipeline.engine.evolve import evolve
 from pipeline.engine.hear import hear
-from pipeline.engine.lanes import AHEAD_TOTAL
+from pipeline.engine.lanes import AHEAD_TOTAL, LaneView
 from pipeline.engine.messages import (
     AttemptState,
     BudgetReached,
@@ -21,26 +21,26 @@ from pipeline.engine.messages import (
     Policy,
     Snapshot,
     StoredAccount,
+    StoredTask,
 )
 from pipeline.engine.react import follow, react, resume
 from pipeline.engine.retry import DOUBT_RESUBMITS_MAX
-from pipeline.engine.state import State, restored
+from pipeline.engine.state import State, load, restored
 from pipeline.errors import Bug
-from pipeline.values.reply import Fault, FaultKind
+from pipeline.values.reply import FaultKind
 from pipeline.values.task import Task
 
 
 @dataclass(frozen=True, slots=True)
-class LaneView:
-    """How a lane stands. *Units* - cooling_until: seconds of the driver's clock, None when it is not cooling."""
+class Doubt:
+    """An attempt in doubt. *Units* - micros: micro-units of `currency`, the most it can have cost."""
 
-    held: int
-    in_flight: int
-    unanswered: int
-    submits: int
-    rate_limited: int
-    cooling_until: float | None
-    parked: Fault | None
+    attempt: int
+    #: 64 hex digits.
+    task_id: str
+    micros: int
+    currency: str
+    why: str
 
 
 class Machine:
@@ -57,6 +57,11 @@ class Machine:
         machine = cls(policy, seed)
         machine.state = restored(policy, snapshot, seed)
         return machine
+
+    def remember(self, stored: StoredTask) -> None:
+        """Load one more task, so that RetryAsked or VerdictGiven can name it; one that is loaded already stays."""
+        if stored.task.number not in self.state.tasks:
+            load(self.state, stored)
 
     def step(self, observation: Observation, now: float) -> list[Fact]:
         """Hear, decide and evolve in one tick. The facts are one transaction: all of them durable, or none.
@@ -150,18 +155,15 @@ class Machine:
         """{lane: how it stands}, for every lane of the policy and every other one in use."""
         for name in self.state.policy.lanes:
             self.state.lane(name)
-        return {
-            name: LaneView(
-                lane.held,
-                lane.in_flight,
-                len(lane.unanswered),
-                lane.submits,
-                lane.rate_limited,
-                None if lane.cooling_until == float("-inf") else lane.cooling_until,
-                lane.parked,
-            )
-            for name, lane in self.state.lanes.items()
-        }
+        return {name: lane.view() for name, lane in self.state.lanes.items()}
+
+    def doubts(self) -> list[Doubt]:
+        """Every attempt in doubt, by number."""
+        return [
+            Doubt(number, self.task(attempt.task).id, attempt.open, attempt.currency, attempt.why)
+            for number, attempt in sorted(self.state.attempts.items())
+            if attempt.doubtful
+        ]
 
     def faults(self) -> Mapping[FaultKind, int]:
         """{kind: tasks that ended with it in this process}."""

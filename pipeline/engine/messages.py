@@ -478,6 +478,8 @@ class StoredAttempt:
     operation: str
     counts: bool
     pictures: tuple[StoredPicture, ...]
+    #: The fault's message of an attempt in doubt, where the store has it.
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,6 +94,9 @@ def resume(state: State, now: float) -> Iterator[Command]:
         due = state.tasks[number].due
         if due is not None:
             yield Wake(due, task=number)
+    for lane in state.lanes.values():
+        if lane.cooling_until > now:
+            yield Wake(lane.cooling_until, lane=lane.name)
 
 
 def poll(attempt: LiveAttempt, at: float) -> Iterator[Command]:

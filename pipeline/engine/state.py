@@ -72,6 +72,8 @@ class LiveAttempt:
     gone_since: float | None = None
     #: When the rest of its hold may be released.
     rest_at: float | None = None
+    #: Why it is in doubt, for people.
+    why: str = ""
 
     @property
     def pending(self) -> bool:
@@ -204,11 +206,12 @@ def restored(policy: Policy, snapshot: Snapshot, seed: int) -> State:
     state.counts.update(snapshot.counts)
     state.operations.update(snapshot.operations)
     for stored in snapshot.tasks:
-        _restore_task(state, stored)
+        load(state, stored)
     return state
 
 
-def _restore_task(state: State, stored: StoredTask) -> None:
+def load(state: State, stored: StoredTask) -> None:
+    """Take a task as the store has it."""
     live = LiveTask(stored.task, stored.phase)
     number = stored.task.number
     state.tasks[number] = live
@@ -235,6 +238,9 @@ def _restore_task(state: State, stored: StoredTask) -> None:
             case _:
                 pass
         live.used += attempt.counts and attempt.state in {AttemptState.VOID, AttemptState.SETTLED}
+    if live.used >= state.policy.attempts_max:
+        # The allowance was used up and the task is not over: a user sent it again, so another allowance began.
+        live.used %= state.policy.attempts_max
     if stored.phase is Phase.WAITING:
         state.ready.setdefault(stored.task.price.currency, {})[number] = None
 
@@ -251,4 +257,5 @@ def _attempt(task: int, known: StoredAttempt) -> LiveAttempt:
         known.operation,
         known.counts,
         pictures,
+        why=known.why,
     )
