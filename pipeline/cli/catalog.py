@@ -1,0 +1,163 @@
+"""Commands about what there is to use: `models` and `schema`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli import words
+from pipeline.cli.exits import Exit
+from pipeline.cli.options import json_option
+from pipeline.cli.output import answer, answer_json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.values.card import Figure, GatewayCard, ModelCard, Parameter, PictureRule, SizeRule
+
+
+@click.command()
+@click.argument("name", required=False)
+@json_option
+def models(name: str | None, as_json: bool) -> Exit:
+    """Gateways, models, parameters, limits and prices, each with source and date. NAME: a gateway or a model."""
+    from pipeline.runtime import prepare
+
+    gateways = prepare.cards()
+    chosen = select(gateways, name)
+    if as_json:
+        from dataclasses import asdict
+
+        answer_json({lane: asdict(card) for lane, card in chosen.items()})
+    elif name is None or name in gateways:
+        answer(overview(gateways, chosen))
+    else:
+        answer("\n\n".join(details(lane, card, gateways[card.gateway]) for lane, card in chosen.items()))
+    return Exit.COMPLETE
+
+
+@click.command()
+def schema() -> Exit:
+    """The JSON Schema of the spec, for editors and checks."""
+    from pipeline.runtime import bundled
+
+    answer(bundled.text("schemas", "job.schema.json").rstrip("\n"))
+    return Exit.COMPLETE
+
+
+def select(gateways: Mapping[str, GatewayCard], name: str | None) -> dict[str, ModelCard]:
+    """The models that a word means, by `gateway/model`. *Raises* UsageError with the nearest known name."""
+    every = {f"{card.gateway}/{card.name}": card for gateway in gateways.values() for card in gateway.models.values()}
+    if name is None:
+        return every
+    chosen = {lane: card for lane, card in every.items() if name in (lane, card.name, card.gateway)}
+    if not chosen:
+        import difflib
+
+        near = difflib.get_close_matches(name, [*every, *(card.name for card in every.values()), *gateways], n=1)
+        hint = f"; did you mean {near[0]}?" if near else f" (there are: {', '.join(every)})"
+        raise click.UsageError(f"there is no gateway or model {name!r}{hint}")
+    return chosen
+
+
+def overview(gateways: Mapping[str, GatewayCard], chosen: Mapping[str, ModelCard]) -> str:
+    """One line a model, then what each gateway's key is called."""
+    rows = [("model", "does", "price", "as of", "rate", "images per call")]
+    rows += [
+        (lane, _does(card), _price(card), card.price_date, _rate(card), _between(card.n_min, card.n_max))
+        for lane, card in chosen.items()
+    ]
+    used = dict.fromkeys(card.gateway for card in chosen.values())
+    keys = [f"{gateways[name].title}: key in {gateways[name].key_env}" for name in used]
+    return "\n".join([words.table(rows, indent=""), "", *map(words.clean, keys), "details: pipeline models NAME"])
+
+
+def details(lane: str, card: ModelCard, gateway: GatewayCard) -> str:
+    """Everything the card knows of one model, with where it is known from."""
+    rows: list[tuple[str, str, str]] = [
+        ("price", _price(card), _source(card.price_source, card.price_date)),
+        ("prompt", f"{card.prompt_max:,} characters at most", ""),
+        ("negative_prompt", _negative(card), ""),
+        ("n", _between(card.n_min, card.n_max), ""),
+        ("seed", "none" if card.seed_max is None else f"0 to {card.seed_max:,}", ""),
+    ]
+    rows += [("size", _size(card.size), card.size.source)] if card.size else [("size", "cannot be chosen", "")]
+    rows += [("images", _pictures(card.pictures), card.pictures.source)] if card.pictures else []
+    rows += [(f"params.{name}", _parameter(found), found.source) for name, found in card.parameters.items()]
+    rows += [
+        ("rate", _rate(card), _figure(card.rate)),
+        ("in flight", _value(card.in_flight), _figure(card.in_flight)),
+        ("unanswered", _value(card.unanswered), _figure(card.unanswered)),
+        ("usual time", words.duration(card.typical_s), ""),
+    ]
+    head = (
+        f"{lane}   {_does(card)}\n  {words.clean(card.description)}" if card.description else f"{lane}   {_does(card)}"
+    )
+    key = f"  key in {gateway.key_env}, base URL override in {gateway.base_url_env}"
+    notes = [f"  note: {words.clean(note)}" for note in gateway.notes]
+    return "\n".join([head, words.table(rows), key, *notes])
+
+
+def _does(card: ModelCard) -> str:
+    return ", ".join(operation.removeprefix("image.") for operation in card.operations)
+
+
+def _price(card: ModelCard) -> str:
+    if card.price_per_image is None:
+        return "unknown: state one under prices"
+    call = f" + {card.price_per_call} per call" if card.price_per_call.strip("0.") else ""
+    return f"{card.price_per_image} {card.price_unit} per image{call}"
+
+
+def _rate(card: ModelCard) -> str:
+    ours = " (ours)" if card.rate.certainty == "ours" else ""
+    return f"{_value(card.rate)} per {words.duration(card.rate_period_s)}{ours}"
+
+
+def _value(figure: Figure) -> str:
+    return "unknown" if figure.value is None else f"{figure.value:,}"
+
+
+def _figure(figure: Figure) -> str:
+    return f"{figure.certainty}: {_source(figure.source, figure.date)}"
+
+
+def _source(source: str, date: str) -> str:
+    return ", ".join(part for part in (source, date) if part)
+
+
+def _between(low: int, high: int) -> str:
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
+def _negative(card: ModelCard) -> str:
+    if card.negative_prompt_max is None:
+        return "none"
+    return f"{card.negative_prompt_max:,} characters at most"
+
+
+def _size(rule: SizeRule) -> str:
+    bounds = ", ".join(rule.choices)
+    if not bounds and rule.side_min is not None and rule.side_max is not None:
+        bounds = f"each side {rule.side_min} to {rule.side_max} pixels"
+    return f"{bounds or 'any'}; left out: {rule.default}"
+
+
+def _pictures(rule: PictureRule) -> str:
+    kinds = ", ".join(kind.removeprefix("image/") for kind in rule.formats)
+    megabytes = f"{rule.size_bytes_max / 1_000_000:.3g} MB"
+    sides = f"sides {rule.side_min} to {rule.side_max} pixels"
+    return f"{_between(rule.count_min, rule.count_max)} of {kinds}; {sides}; {megabytes} at most" + (
+        "; URLs too" if rule.urls else ""
+    )
+
+
+def _parameter(found: Parameter) -> str:
+    bounds = ""
+    if found.choices:
+        bounds = " of " + ", ".join(map(str, found.choices))
+    elif found.minimum is not None or found.maximum is not None:
+        bounds = f" from {found.minimum} to {found.maximum}"
+    always = "" if found.always is None else f"; always sent, as {found.always} unless set"
+    return f"{found.kind}{bounds}; default {found.default}{always}"

@@ -1,0 +1,82 @@
+"""Options that several commands share, and the texts that become values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
+SPEC = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+def spec_argument(command: _Command) -> _Command:
+    """The job spec."""
+    return click.argument("spec", type=SPEC)(command)
+
+
+def json_option(command: _Command) -> _Command:
+    """--json: one object on stdout, all else on stderr."""
+    return click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout, all else on stderr.")(
+        command
+    )
+
+
+def spec_options(command: _Command) -> _Command:
+    """--set and --allow-path: what a spec may be changed by and may read."""
+    command = click.option(
+        "--allow-path",
+        "allow_paths",
+        multiple=True,
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        metavar="DIR",
+        help="Let the spec read files below DIR too; otherwise only below its own folder.",
+    )(command)
+    return click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY.PATH=VALUE",
+        callback=_settings,
+        help="Change one key of the spec for this command, such as --set samples=2.",
+    )(command)
+
+
+def run_dir_option(command: _Command) -> _Command:
+    """--run-dir: the run folder itself."""
+    return click.option(
+        "--run-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        metavar="DIR",
+        help="The run folder itself; runs/NAME by default.",
+    )(command)
+
+
+def _settings(
+    _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
+) -> tuple[tuple[str, str], ...]:
+    return tuple(setting(text) for text in texts)
+
+
+def setting(text: str) -> tuple[str, str]:
+    """`matrix.color=[red]` as key and value. *Raises* BadParameter without a key or an equals sign."""
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise click.BadParameter(f"{text!r} is not KEY.PATH=VALUE, such as --set samples=2")
+    return key.strip(), value
+
+
+def budget(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    """An amount with a unit, checked here so that a slip costs no planning. *Raises* BadParameter with the remedy."""
+    from pipeline.values.money import parse_money
+
+    if text is None:
+        return None
+    try:
+        parse_money(text)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+    return text

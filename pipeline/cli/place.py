@@ -1,0 +1,29 @@
+"""Which run folder is meant by a word on the command line: a folder, a job's name, or its spec."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.cli.words import clean
+from pipeline.errors import RunNotFound
+
+#: Where runs stand, in the working directory.
+RUNS = Path("runs")
+
+
+def folder_of(run: str) -> Path:
+    """The run folder of `runs/mugs`, `mugs` or `mugs.yaml`. *Raises* RunNotFound with the runs that there are."""
+    given = Path(run)
+    if given.is_dir():
+        return given
+    if (RUNS / run).is_dir():
+        return RUNS / run
+    if given.is_file():
+        from pipeline.runtime import prepare
+
+        found = RUNS / prepare.load(given).name
+        if found.is_dir():
+            return found
+    known = sorted(folder.name for folder in RUNS.iterdir() if folder.is_dir()) if RUNS.is_dir() else []
+    there = f"there are: {', '.join(clean(name) for name in known)}" if known else "there is no run in runs/ yet"
+    raise RunNotFound(f"no run folder at {clean(run)} or {clean(RUNS / run)}; {there}")

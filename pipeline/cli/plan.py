@@ -1,0 +1,209 @@
+"""`pipeline validate` and `pipeline plan`: what a spec means and costs, before anything is sent."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli import options as shared
+from pipeline.cli import words
+from pipeline.cli.exits import Exit
+from pipeline.cli.output import answer, answer_json
+
+if TYPE_CHECKING:
+    from pipeline.cli.outlook import LaneOutlook, Outlook
+    from pipeline.plan.expand import Plan
+    from pipeline.spec.job import JobSpec
+    from pipeline.values.task import Task
+
+
+@click.command()
+@shared.spec_argument
+@shared.spec_options
+@shared.json_option
+def validate(
+    *, spec: Path, settings: tuple[tuple[str, str], ...], allow_paths: tuple[Path, ...], as_json: bool
+) -> Exit:
+    """Check form and meaning of SPEC, every task of it, offline."""
+    from pipeline.runtime import prepare
+
+    made = prepare.plan(prepare.load(spec, settings), allow_paths=allow_paths)
+    prepare.summary(made)
+    if as_json:
+        answer_json({"valid": True, "job": made.name, "tasks": len(made)})
+    else:
+        answer(f"{words.clean(spec)}: valid, {words.count(len(made), 'task')}")
+    return Exit.COMPLETE
+
+
+@click.command()
+@shared.spec_argument
+@click.option("--expand", is_flag=True, help="Print the spec with every default written out, and nothing else.")
+@click.option("--tasks", is_flag=True, help="Print each task as one line of JSON, and nothing else.")
+@shared.run_dir_option
+@shared.spec_options
+@shared.json_option
+def plan(
+    *,
+    spec: Path,
+    expand: bool,
+    tasks: bool,
+    run_dir: Path | None,
+    settings: tuple[tuple[str, str], ...],
+    allow_paths: tuple[Path, ...],
+    as_json: bool,
+) -> Exit:
+    """Say what SPEC would do and cost at most. Sends nothing, needs no key; over budget is said, not an error."""
+    if expand + tasks + as_json > 1:
+        raise click.UsageError("--expand, --tasks and --json each print something of their own: choose one")
+    from pipeline.runtime import prepare
+
+    job = prepare.load(spec, settings)
+    if expand:
+        from pipeline.spec.long_form import long_form
+
+        answer(long_form(job).rstrip("\n"))
+        return Exit.COMPLETE
+    made = prepare.plan(job, allow_paths=allow_paths)
+    prepare.summary(made)
+    if tasks:
+        for task in made.tasks():
+            answer_json(task_object(task))
+        return Exit.COMPLETE
+    from pipeline.cli.outlook import as_json as outlook_object
+    from pipeline.cli.outlook import render
+
+    found = survey(job, made, spec, run_dir)
+    if as_json:
+        answer_json(outlook_object(found))
+    else:
+        answer(render(found))
+    return Exit.COMPLETE
+
+
+def survey(job: JobSpec, made: Plan, spec: Path, run_dir: Path | None) -> Outlook:
+    """Everything that `plan` says, from one walk over the tasks and one look at the run folder; reads only."""
+    from pipeline.cli.outlook import Against, Outlook
+    from pipeline.runtime import prepare
+
+    folder = prepare.run_folder(job, prepare.Options(run_dir=run_dir))
+    against = None
+    if folder.is_dir():
+        found = prepare.compare(made, folder)
+        against = Against(found.owned, found.new, found.changed, found.dropped, found.new_micros)
+    first = next(iter(made.tasks()), None)
+    lanes = _lanes(made)
+    return Outlook(
+        job=made.name,
+        spec=str(spec),
+        shape=shape(job),
+        tasks=len(made),
+        images=sum(lane.images for lane in lanes),
+        lanes=lanes,
+        caps=made.caps,
+        time_s=max((lane.seconds for lane in lanes), default=0.0),
+        against=against,
+        folder=str(folder),
+        first_prompt=first.prompt if first is not None else "",
+    )
+
+
+def task_object(task: Task) -> dict[str, object]:
+    """One line of `--tasks`."""
+    from pipeline.values.task import input_identity
+
+    return {
+        "number": task.number,
+        "task_id": task.id,
+        "step": task.step,
+        "operation": task.operation,
+        "gateway": task.gateway,
+        "model": task.model,
+        "prompt": task.prompt,
+        "negative_prompt": task.negative_prompt,
+        "size": task.size,
+        "n": task.n,
+        "seed": task.seed,
+        "params": task.params,
+        "inputs": [input_identity(source) for source in task.inputs],
+        "row_id": task.row_id,
+        "row": task.row,
+        "axes": task.axes,
+        "sample": task.sample,
+        "path": task.path,
+        "hold_micros": task.price.hold(task.n),
+        "currency": task.price.currency,
+    }
+
+
+def shape(job: JobSpec) -> str:
+    """`rows x 3 color x 2 scene`: where the number of tasks comes from, as far as the spec itself says."""
+    from pipeline.spec.job import ListAxis, ListedSeeds, ZipGroup
+
+    parts = ["rows"] if job.inputs is not None else []
+    for axis in job.matrix.axes:
+        match axis:
+            case ListAxis():
+                parts.append(f"{len(axis.values)} {axis.name}")
+            case ZipGroup():
+                parts.append("+".join(inner.name for inner in axis.axes))
+            case _:
+                parts.append(axis.name)
+    if isinstance(job.seed, ListedSeeds):
+        parts.append(words.count(len(job.seed.values), "seed"))
+    if isinstance(job.samples, int) and job.samples > 1:
+        parts.append(words.count(job.samples, "sample"))
+    parts += ["included ones"] if job.matrix.include else []
+    return " x ".join(parts) if len(parts) > 1 else ""
+
+
+def _lanes(made: Plan) -> tuple[LaneOutlook, ...]:
+    """{lane: sums} in the order in which the plan first uses them."""
+    from pipeline.cli.outlook import LaneOutlook
+
+    tallies: dict[str, _Tally] = {}
+    for task in made.tasks():
+        tally = tallies.get(task.lane)
+        if tally is None:
+            tally = tallies[task.lane] = _Tally(task.price.currency, task.price.source)
+        tally.add(task)
+    found = []
+    for name, tally in tallies.items():
+        lane = made.lanes[name]
+        posts = min(lane.unanswered, tally.tasks)
+        found.append(
+            LaneOutlook(
+                lane=name,
+                tasks=tally.tasks,
+                images=tally.images,
+                unit=tally.unit,
+                each_min_micros=tally.least,
+                each_max_micros=tally.most,
+                total_micros=tally.total,
+                rate=lane.rate_count,
+                rate_period_s=lane.rate_period_s,
+                unanswered=posts,
+                doubt_micros=posts * tally.most,
+                price_source=tally.source,
+            )
+        )
+    return tuple(found)
+
+
+class _Tally:
+    """Sums of one lane while the tasks pass by. *Units* - micro-units of `unit`."""
+
+    def __init__(self, unit: str, source: str) -> None:
+        self.unit, self.source = unit, source
+        self.tasks = self.images = self.total = self.most = 0
+        self.least = 0
+
+    def add(self, task: Task) -> None:
+        hold = task.price.hold(task.n)
+        self.least = min(self.least, hold) if self.tasks else hold
+        self.most = max(self.most, hold)
+        self.total += hold
+        self.tasks += 1
+        self.images += task.n

@@ -1,0 +1,149 @@
+"""`pipeline run`: plan, check, run or continue."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pipeline.cli import options as shared
+from pipeline.cli.exits import Exit
+
+if TYPE_CHECKING:
+    from pipeline.runtime.prepare import Options
+
+
+@click.command()
+@shared.spec_argument
+@click.option("--simulate", is_flag=True, help="Rehearse the whole job in no time: no key, no spend, no waiting.")
+@click.option(
+    "--faults",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="With --simulate: what shall go wrong.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, help="With --simulate: the seed of what happens.")
+@shared.run_dir_option
+@click.option(
+    "--budget",
+    callback=shared.budget,
+    metavar='"5 USD"',
+    help="Lower or raise the cap; kept until the spec's own budget changes.",
+)
+@click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N tasks.")
+@shared.spec_options
+@click.option("--yes", is_flag=True, help="Agree beforehand to what would be asked.")
+@click.option("--fresh", is_flag=True, help="Rename the old run folder and start anew.")
+@click.option(
+    "--display",
+    type=click.Choice(["auto", "live", "plain", "none"]),
+    default="auto",
+    help="What is shown on stderr meanwhile.",
+)
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@shared.json_option
+def run(
+    *,
+    spec: Path,
+    simulate: bool,
+    faults: Path | None,
+    seed: int,
+    run_dir: Path | None,
+    budget: str | None,
+    limit: int | None,
+    settings: tuple[tuple[str, str], ...],
+    allow_paths: tuple[Path, ...],
+    yes: bool,
+    fresh: bool,
+    display: str,
+    quiet: bool,
+    as_json: bool,
+) -> Exit:
+    """Run SPEC, or go on with it: the same command continues after Ctrl-C, a crash or a power cut."""
+    if not simulate and (faults is not None or seed):
+        raise click.UsageError("--faults and --seed belong to --simulate; add it, or leave them out")
+    from pipeline.runtime.prepare import Options
+
+    chosen = Options(
+        simulate=simulate,
+        faults=faults,
+        seed=seed,
+        run_dir=run_dir,
+        budget=budget,
+        limit=limit,
+        settings=settings,
+        yes=yes,
+        fresh=fresh,
+        allow_paths=allow_paths,
+    )
+    return perform(spec, chosen, display=display, quiet=quiet, as_json=as_json)
+
+
+def perform(spec: Path, options: Options, *, display: str, quiet: bool, as_json: bool) -> Exit:
+    """Plan, run with a display, say how it ended, and hand back the runtime's own exit code."""
+    from pipeline.cli import display as displays
+    from pipeline.cli.output import answer_json, say
+    from pipeline.cli.statement import Ending, render_end
+    from pipeline.runtime import prepare
+    from pipeline.runtime.run import run_sync
+
+    job = prepare.load(spec, options.settings)
+    plan = prepare.plan(job, allow_paths=options.allow_paths)
+    terminal = sys.stderr.isatty()
+    kind = displays.choose(displays.Kind(display), quiet=quiet, is_terminal=terminal, environment=os.environ)
+    screen = displays.open_display(kind, str(prepare.run_folder(job, options)))
+    try:
+        result = run_sync(plan, options, screen.show, confirmer())
+    finally:
+        screen.close()
+    ending = Ending(
+        result.status,
+        result.folder,
+        result.seconds,
+        result.simulated_s,
+        options.simulate,
+        command(spec, options),
+        result.notes,
+    )
+    if as_json:
+        answer_json(
+            {
+                **result.status,
+                "exit_code": result.exit_code,
+                "seconds": round(result.seconds, 3),
+                "simulated_s": result.simulated_s,
+                "notes": list(result.notes),
+            }
+        )
+    if not quiet:
+        say(render_end(ending))
+    return Exit(result.exit_code)
+
+
+def confirmer() -> Callable[[str], bool] | None:
+    """Asks on the terminal; None when nobody could answer."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+    from pipeline.cli.words import clean_lines
+
+    return lambda question: click.confirm(clean_lines(question), err=True)
+
+
+def command(spec: Path, options: Options) -> str:
+    """The command that goes on with this run, as one would type it; without what was meant for this time only."""
+    parts = ["pipeline", "run", str(spec)]
+    parts += ["--simulate"] if options.simulate else []
+    parts += ["--faults", str(options.faults)] if options.faults else []
+    parts += ["--seed", str(options.seed)] if options.seed else []
+    parts += ["--run-dir", str(options.run_dir)] if options.run_dir else []
+    parts += ["--limit", str(options.limit)] if options.limit else []
+    for key, value in options.settings:
+        parts += ["--set", f"{key}={value}"]
+    for path in options.allow_paths:
+        parts += ["--allow-path", str(path)]
+    return shlex.join(parts)

@@ -1,0 +1,253 @@
+"""How a run stands, said in words: `status`, `ls`, and the last lines of `run`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipeline.cli import words
+from pipeline.values.money import format_money
+
+#: The states of `status --json` in words.
+STATES: Final = {
+    "running": "running",
+    "complete": "done",
+    "budget_reached": "stopped at the budget",
+    "failed_tasks": "done, with failed tasks",
+    "in_doubt": "done, with attempts in doubt",
+    "parked": "parked",
+    "stopped": "stopped",
+}
+#: Kinds that fail in the same way until the spec changes.
+_SPEC_FAULTS: Final = frozenset({"rejected", "moderated"})
+#: The order in which task states are named; unknown ones follow.
+_ORDER: Final = (
+    "done",
+    "short",
+    "failed",
+    "in_doubt",
+    "skipped",
+    "fetching",
+    "running",
+    "submitting",
+    "held",
+    "waiting",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A currency's account. *Units* - micro-units; `limit` None: no limit."""
+
+    unit: str
+    limit: int | None
+    settled: int
+    held: int
+    doubt: int
+
+    def line(self) -> str:
+        """`0.60 USD of 1.00 USD`, with what is held and in doubt when there is any."""
+        parts = [format_money(self.settled, self.unit)]
+        parts.append("without a limit" if self.limit is None else f"of {format_money(self.limit, self.unit)}")
+        extra = [f"{format_money(self.held, self.unit)} held"] if self.held else []
+        extra += [f"{format_money(self.doubt, self.unit)} in doubt"] if self.doubt else []
+        return " ".join(parts) + (f" ({', '.join(extra)})" if extra else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One gateway and model of a run, as `status --json` has it."""
+
+    name: str
+    rate: str
+    submits: int
+    rate_limited: int
+    in_flight: int
+    parked: str
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The object of `status --json`, typed."""
+
+    state: str
+    total: int
+    #: {state of tasks: how many}, in the order of reading.
+    tasks: Mapping[str, int]
+    images: int
+    accounts: tuple[Account, ...]
+    doubts: int
+    #: {kind: how many}
+    faults: Mapping[str, int]
+    lanes: tuple[Lane, ...]
+
+
+def standing(status: Mapping[str, object]) -> Standing:
+    """Read the status object; what is not there is nothing."""
+    counts = {name: _number(count) for name, count in _mapping(status.get("tasks")).items()}
+    total = counts.pop("total", sum(counts.values()))
+    known = [name for name in _ORDER if counts.get(name)]
+    others = [name for name in counts if name not in _ORDER and counts[name]]
+    doubts = status.get("in_doubt")
+    return Standing(
+        state=str(status.get("state", "")),
+        total=total,
+        tasks={name: counts[name] for name in (*known, *others)},
+        images=_number(status.get("images")),
+        accounts=tuple(_account(unit, _mapping(found)) for unit, found in _mapping(status.get("money")).items()),
+        doubts=len(doubts) if isinstance(doubts, Sequence) else 0,
+        faults={kind: _number(count) for kind, count in _mapping(status.get("faults")).items() if count},
+        lanes=tuple(_lane(name, _mapping(found)) for name, found in _mapping(status.get("gateways")).items()),
+    )
+
+
+def _account(unit: str, found: Mapping[str, object]) -> Account:
+    limit = found.get("limit_micros")
+    settled, held, doubt = (_number(found.get(f"{name}_micros")) for name in ("settled", "held", "doubt"))
+    return Account(unit, None if limit is None else _number(limit), settled, held, doubt)
+
+
+def _lane(name: str, found: Mapping[str, object]) -> Lane:
+    submits, limited, flying = (_number(found.get(key)) for key in ("submits", "rate_limited", "in_flight"))
+    return Lane(name, str(found.get("rate", "")), submits, limited, flying, str(found.get("parked") or ""))
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: object) -> int:
+    return value if isinstance(value, int) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """What the last lines of a run are made from. *Units* - seconds: as they passed here; simulated_s: virtual."""
+
+    status: Mapping[str, object]
+    folder: Path
+    seconds: float
+    #: How long the real job would take; None for a real run, and for a rehearsal that had nothing left to do.
+    simulated_s: float | None
+    simulated: bool
+    #: The command that continues this run.
+    command: str
+    notes: Sequence[str] = ()
+
+
+def render_end(ending: Ending) -> str:
+    """What was made, what it cost, what failed and what to do next."""
+    found = standing(ending.status)
+    lines = [_headline(found, ending)]
+    lines += [f"  {words.clean(note)}" for note in ending.notes]
+    lines += [f"  gave up   {_counts(found)}"] if _unfinished(found) else []
+    lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
+    lines += [
+        f"  parked    {words.clean(lane.name)}: {words.short(lane.parked, 200)}" for lane in found.lanes if lane.parked
+    ]
+    if found.images:
+        lines.append(f"  images    {words.clean(ending.folder / 'images')}")
+    lines.append(f"  table     {words.clean(ending.folder / 'images.arrow')}  (images.parquet, tasks.arrow beside it)")
+    lines += [f"  next      {step}" for step in _next(found, ending)]
+    if ending.simulated:
+        time = (
+            ""
+            if ending.simulated_s is None
+            else f"; the real job would take about {words.duration(ending.simulated_s)}"
+        )
+        lines.append(f"nothing was bought: this was a rehearsal{time}")
+    return "\n".join(lines)
+
+
+def _headline(found: Standing, ending: Ending) -> str:
+    money = ", ".join(account.line() for account in found.accounts) or "nothing to pay"
+    done = found.tasks.get("done", 0)
+    tasks = (
+        words.count(found.total, "task") if done == found.total else f"{done:,} of {words.count(found.total, 'task')}"
+    )
+    made = f"{words.count(found.images, 'image')}, {tasks} done"
+    state = STATES.get(found.state, found.state)
+    return words.clean(f"{state}: {made} in {words.duration(ending.seconds)}; {money}")
+
+
+def _unfinished(found: Standing) -> bool:
+    return any(found.tasks.get(name) for name in ("short", "failed", "in_doubt", "skipped"))
+
+
+def _counts(found: Standing) -> str:
+    kinds = ("failed", "short", "in_doubt", "skipped")
+    return ", ".join(
+        f"{words.count(found.tasks[name], 'task')} {name.replace('_', ' ')}" for name in kinds if found.tasks.get(name)
+    )
+
+
+def _faults(faults: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {words.clean(kind)}" for kind, count in faults.items())
+
+
+def _next(found: Standing, ending: Ending) -> list[str]:
+    """The commands that follow from how the run ended, most pressing first."""
+    command, folder = words.clean(ending.command), words.clean(ending.folder)
+    steps = []
+    match found.state:
+        case "budget_reached":
+            steps.append(f'raise budget in the spec and run again, or: {command} --budget "AMOUNT UNIT"')
+        case "parked":
+            steps.append(f"mend what the gateway says above, or wait, then: {command}")
+        case "stopped":
+            steps.append(f"{command}   goes on where this stopped")
+        case _:
+            pass
+    if found.tasks.get("in_doubt"):
+        steps.append(f"pipeline status {folder}   lists what is in doubt; it is held, and never sent again by itself")
+    if found.tasks.get("failed") or found.tasks.get("short"):
+        if _SPEC_FAULTS & set(found.faults):
+            steps.append("rejected and moderated tasks fail again as they are: mend their prompts or pictures first")
+        steps.append(f"pipeline retry {folder} && {command}   sends the failed tasks again")
+    return steps
+
+
+def render_status(status: Mapping[str, object], folder: str) -> str:
+    """The page that `status` prints."""
+    found = standing(status)
+    state = STATES.get(found.state, found.state)
+    lines = [words.clean(f"{folder}: {state}, {words.count(found.images, 'image')}")]
+    counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.tasks.items())
+    lines.append(words.clean(f"  tasks     {counts or 'none started'}, {found.total:,} in all"))
+    lines += [words.clean(f"  money     {account.line()}") for account in found.accounts]
+    lines += [words.clean(f"  lane      {_lane_words(lane)}") for lane in found.lanes]
+    lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
+    lines += [f"  in doubt  {_doubt_words(doubt)}" for doubt in _list(status.get("in_doubt"))]
+    return "\n".join(lines)
+
+
+def _lane_words(lane: Lane) -> str:
+    parts = [lane.name, f"{lane.rate} permitted" if lane.rate else "", words.count(lane.submits, "submit")]
+    parts.append(f"{lane.in_flight:,} in flight" if lane.in_flight else "")
+    parts.append(f"{lane.rate_limited:,} times told to wait" if lane.rate_limited else "")
+    parts.append(f"parked: {words.short(lane.parked, 200)}" if lane.parked else "")
+    return ", ".join(part for part in parts if part)
+
+
+def _doubt_words(doubt: object) -> str:
+    found = _mapping(doubt)
+    who = f"attempt {found['attempt']} of " if "attempt" in found else ""
+    money = format_money(_number(found.get("micros")), str(found.get("currency", "")))
+    return words.short(f"{who}task {found.get('task_id', '')}, {money}: {found.get('why') or 'no answer'}", 240)
+
+
+def _list(value: object) -> Sequence[object]:
+    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+
+
+def render_runs(runs: Sequence[Mapping[str, object]]) -> str:
+    """The table that `ls` prints."""
+    rows = [("run", "state", "done", "images", "money")]
+    for run in runs:
+        found = standing(run)
+        money = ", ".join(account.line() for account in found.accounts)
+        done = f"{found.tasks.get('done', 0):,}/{found.total:,}"
+        rows.append((str(run.get("run", "")), STATES.get(found.state, found.state), done, f"{found.images:,}", money))
+    return words.table(rows, right=frozenset({2, 3}), indent="")

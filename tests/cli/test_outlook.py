@@ -1,0 +1,121 @@
+"""The page of `pipeline plan`, as golden text."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pipeline.cli.outlook import Against, LaneOutlook, Outlook, as_json, render
+
+MAX = LaneOutlook(
+    lane="mulerouter/qwen-image-max",
+    tasks=12,
+    images=12,
+    unit="USD",
+    each_min_micros=75_000,
+    each_max_micros=75_000,
+    total_micros=900_000,
+    rate=60,
+    rate_period_s=60.0,
+    unanswered=4,
+    doubt_micros=300_000,
+    price_source="vendor page, read 2026-11-20",
+)
+PLUS = replace(
+    MAX,
+    lane="mulerouter/qwen-image-edit-plus",
+    tasks=3,
+    images=6,
+    each_min_micros=30_000,
+    each_max_micros=90_000,
+    total_micros=180_000,
+    doubt_micros=270_000,
+    unanswered=3,
+    rate=2,
+)
+MUGS = Outlook(
+    job="mugs",
+    spec="mugs/spec.yaml",
+    shape="3 color x 2 scene x 2 samples",
+    tasks=12,
+    images=12,
+    lanes=(MAX,),
+    caps={"USD": 1_000_000},
+    time_s=12.0,
+    against=None,
+    folder="runs/mugs",
+    first_prompt="Studio photo of a red mug",
+)
+
+
+def test_the_page_of_a_plan() -> None:
+    """Tasks, prices, budget, time, risk, owned, and that nothing was sent."""
+    assert render(MUGS) == (
+        "mugs: 12 tasks = 3 color x 2 scene x 2 samples\n"
+        "  model                       tasks   images        each      total\n"
+        "  mulerouter/qwen-image-max      12       12   0.075 USD   0.90 USD\n"
+        "  all                            12       12               0.90 USD\n"
+        "  price: vendor page, read 2026-11-20\n"
+        "worst case 0.90 USD   budget 1.00 USD: fits\n"
+        "time about 12 s at the permitted rates (mulerouter/qwen-image-max allows 60 per 1 min)\n"
+        "a crash can leave 4 unanswered calls in doubt, 0.30 USD at most\n"
+        "run folder: none yet, everything is new\n"
+        'first prompt: "Studio photo of a red mug"\n'
+        "nothing was sent, nothing was charged.   next:  pipeline run mugs/spec.yaml --simulate"
+    )
+
+
+@pytest.mark.parametrize(
+    ("caps", "line"),
+    [
+        (None, "worst case 0.90 USD; no budget is written: a paid run needs one, such as budget: 0.90 USD"),
+        ({}, "worst case 0.90 USD; budget none: nothing limits this job"),
+        ({"USD": 900_000}, "worst case 0.90 USD   budget 0.90 USD: fits"),
+        (
+            {"USD": 899_999},
+            (
+                "worst case 0.90 USD   budget 0.899999 USD: OVER BUDGET by 0.000001 USD; "
+                "a run stops at the budget, with what was paid for collected"
+            ),
+        ),
+    ],
+)
+def test_how_the_worst_case_stands_to_the_budget(caps: dict[str, int] | None, line: str) -> None:
+    """Over budget is said and flagged, exactly at the budget fits."""
+    outlook = replace(MUGS, caps=caps)
+    assert line in render(outlook).splitlines()
+    assert as_json(outlook)["fits"] is (caps is None or caps.get("USD") != 899_999)
+
+
+def test_several_models_are_summed_and_the_slowest_sets_the_time() -> None:
+    """Each model has a line; a span of prices is shown as a span."""
+    both = replace(MUGS, tasks=15, images=18, lanes=(MAX, PLUS), time_s=90.0)
+    page = render(both)
+    assert "mugs: 15 tasks, 18 images = " in page
+    assert "0.03 USD to 0.09 USD" in page
+    assert "worst case 1.08 USD   budget 1.00 USD: OVER BUDGET by 0.08 USD" in page
+    assert "time about 1 min 30 s at the permitted rates (mulerouter/qwen-image-edit-plus allows 2 per 1 min)" in page
+    assert "a crash can leave 7 unanswered calls in doubt, 0.57 USD at most" in page
+
+
+@pytest.mark.parametrize(
+    ("against", "line"),
+    [
+        (
+            Against(24, 12, 3, 2, {"USD": 300_000}),
+            "run folder runs/mugs: 24 owned, 12 new, 3 changed, 2 dropped; 0.30 USD more at most",
+        ),
+        (Against(24, 0, 0, 0, {}), "run folder runs/mugs: 24 owned, 0 new, 0 changed, 0 dropped; nothing more to pay"),
+    ],
+)
+def test_what_a_second_run_will_cost(against: Against, line: str) -> None:
+    """Owned, new, changed and dropped against the run folder, with the money that follows."""
+    assert line in render(replace(MUGS, against=against)).splitlines()
+
+
+def test_a_prompt_cannot_move_the_cursor_or_fill_the_screen() -> None:
+    """The first prompt is one cleaned, short line."""
+    page = render(replace(MUGS, first_prompt="\x1b[2J" + "long\n" * 100))
+    assert "\x1b" not in page
+    assert max(map(len, page.splitlines())) < 150

@@ -1,0 +1,158 @@
+"""The last words of a run, and the pages of `status` and `ls`, as golden text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipeline.cli.statement import Ending, render_end, render_runs, render_status
+
+DONE: Mapping[str, object] = {
+    "state": "complete",
+    "run": "runs/mugs",
+    "tasks": {"done": 24, "total": 24},
+    "images": 24,
+    "money": {"USD": {"limit_micros": 1_000_000, "settled_micros": 600_000, "held_micros": 0, "doubt_micros": 0}},
+    "in_doubt": [],
+    "faults": {},
+    "gateways": {
+        "mulerouter/qwen-image-max": {
+            "rate": "60/min",
+            "submits": 26,
+            "rate_limited": 2,
+            "in_flight": 0,
+            "parked": None,
+        }
+    },
+}
+ENDING = Ending(DONE, Path("runs/mugs"), 7.2, None, simulated=False, command="pipeline run mugs.yaml")
+
+
+def test_a_complete_run_says_what_was_made_and_where() -> None:
+    """Images, cost of cap, time, and the two places to look at."""
+    assert render_end(ENDING) == (
+        "done: 24 images, 24 tasks done in 7.2 s; 0.60 USD of 1.00 USD\n"
+        "  images    runs/mugs/images\n"
+        "  table     runs/mugs/images.arrow  (images.parquet, tasks.arrow beside it)"
+    )
+
+
+def test_a_rehearsal_says_that_nothing_was_bought_and_how_long_the_real_job_would_take() -> None:
+    """The last line of --simulate."""
+    page = render_end(replace(ENDING, simulated=True, simulated_s=95.0))
+    assert page.splitlines()[-1] == (
+        "nothing was bought: this was a rehearsal; the real job would take about 1 min 35 s"
+    )
+    again = render_end(replace(ENDING, simulated=True))
+    assert again.splitlines()[-1] == "nothing was bought: this was a rehearsal"
+
+
+def _with(**changes: object) -> Ending:
+    return replace(ENDING, status={**DONE, **changes})
+
+
+@pytest.mark.parametrize(
+    ("ending", "lines"),
+    [
+        (
+            _with(state="budget_reached", tasks={"done": 13, "total": 24}, images=13),
+            [
+                "stopped at the budget: 13 images, 13 of 24 tasks done in 7.2 s; 0.60 USD of 1.00 USD",
+                '  next      raise budget in the spec and run again, or: pipeline run mugs.yaml --budget "AMOUNT UNIT"',
+            ],
+        ),
+        (
+            _with(state="stopped", tasks={"done": 13, "running": 2, "total": 24}),
+            ["  next      pipeline run mugs.yaml   goes on where this stopped"],
+        ),
+        (
+            _with(
+                state="failed_tasks",
+                tasks={"done": 20, "failed": 3, "short": 1, "total": 24},
+                faults={"moderated": 3, "timeout": 1},
+            ),
+            [
+                "  gave up   3 tasks failed, 1 task short",
+                "  faults    3 moderated, 1 timeout",
+                (
+                    "  next      rejected and moderated tasks fail again as they are: "
+                    "mend their prompts or pictures first"
+                ),
+                "  next      pipeline retry runs/mugs && pipeline run mugs.yaml   sends the failed tasks again",
+            ],
+        ),
+        (
+            _with(
+                state="in_doubt",
+                tasks={"done": 23, "in_doubt": 1, "total": 24},
+                money={
+                    "USD": {"limit_micros": None, "settled_micros": 1, "held_micros": 2, "doubt_micros": 75_000},
+                },
+            ),
+            [
+                (
+                    "done, with attempts in doubt: 24 images, 23 of 24 tasks done in 7.2 s; "
+                    "0.000001 USD without a limit (0.000002 USD held, 0.075 USD in doubt)"
+                ),
+                (
+                    "  next      pipeline status runs/mugs   lists what is in doubt; "
+                    "it is held, and never sent again by itself"
+                ),
+            ],
+        ),
+        (
+            _with(state="parked", gateways={"a/b": {"parked": "no credit\x1b[2J", "submits": 1}}),
+            [
+                "  parked    a/b: no credit[2J",
+                "  next      mend what the gateway says above, or wait, then: pipeline run mugs.yaml",
+            ],
+        ),
+    ],
+)
+def test_every_other_ending_says_what_to_do_next(ending: Ending, lines: list[str]) -> None:
+    """Each state names its next command."""
+    page = render_end(ending).splitlines()
+    for line in lines:
+        assert line in page
+
+
+def test_a_run_without_images_points_at_none() -> None:
+    """No path is named that does not exist."""
+    assert "  images " not in render_end(_with(images=0, tasks={"total": 24}))
+
+
+def test_the_page_of_status() -> None:
+    """States, money, lanes, faults and doubts."""
+    status = {
+        **DONE,
+        "state": "in_doubt",
+        "tasks": {"waiting": 2, "done": 21, "in_doubt": 1, "total": 30},
+        "faults": {"transient": 1},
+        "in_doubt": [{"task_id": "ab", "micros": 75_000, "currency": "USD", "why": "cut\x1b off"}],
+    }
+    assert render_status(status, "runs/mugs") == (
+        "runs/mugs: done, with attempts in doubt, 24 images\n"
+        "  tasks     21 done, 1 in doubt, 2 waiting, 30 in all\n"
+        "  money     0.60 USD of 1.00 USD\n"
+        "  lane      mulerouter/qwen-image-max, 60/min permitted, 26 submits, 2 times told to wait\n"
+        "  faults    1 transient\n"
+        "  in doubt  task ab, 0.075 USD: cut off"
+    )
+
+
+def test_the_table_of_runs() -> None:
+    """One line a run."""
+    other = {**DONE, "run": "runs/cups.sim", "state": "stopped", "tasks": {"done": 3, "total": 1632}, "images": 3}
+    assert render_runs([DONE, other]) == (
+        "run             state        done   images   money\n"
+        "runs/mugs       done        24/24       24   0.60 USD of 1.00 USD\n"
+        "runs/cups.sim   stopped   3/1,632        3   0.60 USD of 1.00 USD"
+    )
+
+
+def test_a_status_with_missing_parts_is_still_a_page() -> None:
+    """An older run's status is shown as far as it goes."""
+    assert render_status({"state": "new_word"}, "x") == "x: new_word, 0 images\n  tasks     none started, 0 in all"
