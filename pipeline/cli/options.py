@@ -80,3 +80,20 @@ def budget(_context: click.Context, _parameter: click.Parameter, text: str | Non
     except ValueError as exc:
         raise click.BadParameter(str(exc)) from exc
     return text
+
+
+def check_faults(file: Path | None) -> None:
+    """Read a --faults file before anything begins. *Raises* UsageError that names the key and what can be written."""
+    if file is None:
+        return
+    import yaml
+
+    from pipeline.simulator.faults import parse_faults
+
+    try:
+        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict | None):
+            raise click.UsageError(f"--faults {file}: must be a mapping such as `rate_limited: 0.1`")
+        parse_faults(found or {})
+    except (ValueError, yaml.YAMLError) as exc:
+        raise click.UsageError(f"--faults {file}: {exc}") from exc

@@ -67,6 +67,7 @@ def run(
     """Run SPEC, or go on with it: the same command continues after Ctrl-C, a crash or a power cut."""
     if not simulate and (faults is not None or seed):
         raise click.UsageError("--faults and --seed belong to --simulate; add it, or leave them out")
+    shared.check_faults(faults)
     from pipeline.runtime.prepare import Options
 
     chosen = Options(

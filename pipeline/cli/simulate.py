@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pipeline.cli.exits import Exit
+from pipeline.cli.options import check_faults
 
 
 @click.command()
@@ -28,6 +29,8 @@ def simulate(port: int, faults: Path | None, world: Path | None, seed: int) -> E
     """Serve the emulators on 127.0.0.1 until Ctrl-C. Only lines to paste go to stdout; GET /__bill is their book."""
     from pipeline.cli.output import answer, say
     from pipeline.runtime import serve
+
+    check_faults(faults)
 
     def ready(bound: int) -> None:
         answer("\n".join(exports(bound)))
