@@ -187,7 +187,7 @@ def _picture(state: State, number: int, index: int) -> tuple[LiveAttempt | None,
 
 def _time_came(state: State, observation: TimeCame, now: float) -> Iterator[Fact]:
     # A lane needs nothing: the driver asks `lane_ready` again. A WAITING task was put among the ready ones by `hear`.
-    live = state.tasks.get(-1 if observation.task is None else observation.task)
+    live = None if observation.task is None else state.tasks.get(observation.task)
     if live is not None and live.phase is Phase.IN_DOUBT and came(live.due, now) and live.task.number in state.timers:
         yield TaskMoved(live.task.number, Phase.WAITING)
     number = observation.attempt
@@ -255,6 +255,9 @@ def _resumed(state: State, now: float) -> Iterator[Fact]:
                 case _:
                     pass
         yield from _picked_up(live)
+        if live.phase is Phase.WAITING and live.doubts and state.policy.on_doubt is OnDoubt.HOLD:
+            # It was to be bought again under `resubmit`, and the user has changed that since.
+            yield TaskMoved(live.task.number, Phase.IN_DOUBT, unknown)
 
 
 def _picked_up(live: LiveTask) -> Iterator[Fact]:

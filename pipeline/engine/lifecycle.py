@@ -28,7 +28,8 @@ from pipeline.errors import Bug
 #: {phase: the phases that may follow it}. IN_DOUBT can be left only by evidence or by `on_doubt: resubmit`.
 PHASES: Final[Mapping[Phase, frozenset[Phase]]] = {
     # An attempt in doubt may be found again while its task waits for another try: hence RUNNING and FETCHING.
-    Phase.WAITING: frozenset({Phase.HELD, Phase.RUNNING, Phase.FETCHING, Phase.SKIPPED}),
+    # IN_DOUBT when a user took `resubmit` back.
+    Phase.WAITING: frozenset({Phase.HELD, Phase.RUNNING, Phase.FETCHING, Phase.IN_DOUBT, Phase.SKIPPED}),
     Phase.HELD: frozenset({Phase.WAITING, Phase.SUBMITTING}),
     Phase.SUBMITTING: frozenset({Phase.WAITING, Phase.RUNNING, Phase.FETCHING, Phase.FAILED, Phase.IN_DOUBT}),
     Phase.RUNNING: frozenset({Phase.WAITING, Phase.FETCHING, Phase.SHORT, Phase.FAILED, Phase.IN_DOUBT}),

@@ -1,0 +1,196 @@
+"""The store as a model: facts folded into what a run folder would yield when it is opened. It decides nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import assert_never
+
+from pipeline.engine.messages import (
+    PASSING,
+    Accepted,
+    AttemptState,
+    BudgetReached,
+    CapSet,
+    Doubted,
+    DoubtLifted,
+    DoubtReleased,
+    Draining,
+    Fact,
+    Held,
+    LaneCooled,
+    LaneParked,
+    LinksRenewed,
+    Permitted,
+    Phase,
+    PictureLost,
+    PictureStored,
+    Released,
+    RestReleased,
+    Settled,
+    Snapshot,
+    StoredAccount,
+    StoredAttempt,
+    StoredPicture,
+    StoredTask,
+    TaskAdmitted,
+    TaskMoved,
+    WrittenOff,
+)
+from pipeline.values.task import Task
+
+S = AttemptState
+ENDED = {Phase.DONE, Phase.SHORT, Phase.FAILED, Phase.SKIPPED}
+OPEN = {S.RESERVED, S.SUBMITTING, S.ACCEPTED, S.DOUBT, S.VANISHED}
+
+
+@dataclass
+class FoldedAttempt:
+    """One row of the attempt table with its pictures."""
+
+    number: int
+    task: int
+    ordinal: int
+    currency: str
+    open: int
+    state: AttemptState = S.RESERVED
+    operation: str = ""
+    counts: bool = True
+    #: {index: (state, link)}
+    pictures: dict[int, tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass
+class Folded:
+    """The tables after some facts."""
+
+    accounts: dict[str, StoredAccount] = field(default_factory=dict)
+    tasks: dict[int, Task] = field(default_factory=dict)
+    phases: dict[int, Phase] = field(default_factory=dict)
+    attempts: dict[int, FoldedAttempt] = field(default_factory=dict)
+
+    def copy(self) -> Folded:
+        """An independent copy; tasks and accounts are values and are shared."""
+        attempts = {number: replace(each, pictures=dict(each.pictures)) for number, each in self.attempts.items()}
+        return Folded(dict(self.accounts), dict(self.tasks), dict(self.phases), attempts)
+
+    def snapshot(self, asked: Iterable[int] = ()) -> Snapshot:
+        """What opening the folder yields; `asked` are ended tasks that were asked for by number."""
+        tasks = []
+        for number, task in sorted(self.tasks.items()):
+            attempts = [each for each in self.attempts.values() if each.task == number]
+            if number in asked or self.phases[number] not in ENDED or any(map(_unfinished, attempts)):
+                tasks.append(StoredTask(task, self.phases[number], tuple(map(_stored, attempts))))
+        images = sum(state == "STORED" for each in self.attempts.values() for state, _ in each.pictures.values())
+        return Snapshot(
+            accounts=tuple(self.accounts[currency] for currency in sorted(self.accounts)),
+            tasks=tuple(tasks),
+            next_attempt=1 + max(self.attempts, default=0),
+            counts=dict(Counter(self.phases.values())),
+            images=images,
+            operations=frozenset(
+                (self.tasks[each.task].gateway, each.operation) for each in self.attempts.values() if each.operation
+            ),
+        )
+
+
+def fold(facts: Iterable[Fact], start: Folded | None = None) -> Folded:
+    """The tables after these facts; `start` is left as it was."""
+    folded = Folded() if start is None else start.copy()
+    for fact in facts:
+        _apply(folded, fact)
+    return folded
+
+
+def _unfinished(each: FoldedAttempt) -> bool:
+    return each.open > 0 or each.state in OPEN or any(state == "PENDING" for state, _ in each.pictures.values())
+
+
+def _stored(each: FoldedAttempt) -> StoredAttempt:
+    pictures = tuple(StoredPicture(index, *known) for index, known in sorted(each.pictures.items()))
+    return StoredAttempt(
+        each.number, each.ordinal, each.state, each.currency, each.open, each.operation, each.counts, pictures
+    )
+
+
+def _apply(folded: Folded, fact: Fact) -> None:
+    match fact:
+        case BudgetReached() | LaneCooled() | LaneParked() | Draining():
+            assert isinstance(fact, PASSING)
+        case CapSet(currency, cap):
+            known = folded.accounts.get(currency, StoredAccount(currency, 0, 0, 0, 0, 0))
+            folded.accounts[currency] = replace(known, cap=cap)
+        case TaskAdmitted(task):
+            folded.tasks[task.number] = task
+            folded.phases[task.number] = Phase.WAITING
+        case TaskMoved(number, phase):
+            folded.phases[number] = phase
+        case Held(number, task_number, ordinal, amount, currency):
+            assert number not in folded.attempts
+            folded.attempts[number] = FoldedAttempt(number, task_number, ordinal, currency, amount)
+            _move(folded, currency, held=amount)
+        case _:
+            _of_attempt(folded, folded.attempts[fact.attempt], fact)
+
+
+def _of_attempt(folded: Folded, row: FoldedAttempt, fact: Fact) -> None:
+    match fact:
+        case Permitted():
+            row.state = S.SUBMITTING
+        case Accepted(_, operation):
+            row.state, row.operation = S.ACCEPTED, operation
+        case Released(_, amount, _, counts):
+            row.state, row.counts, row.open = S.VOID, counts, row.open - amount
+            _move(folded, row.currency, held=-amount)
+        case Doubted(_, amount, _, vanished):
+            row.state = S.VANISHED if vanished else S.DOUBT
+            _move(folded, row.currency, held=-amount, doubt=amount)
+        case DoubtLifted(_, amount):
+            row.state = S.SUBMITTING
+            _move(folded, row.currency, held=amount, doubt=-amount)
+        case DoubtReleased(_, amount):
+            row.state, row.open = S.VOID, row.open - amount
+            _move(folded, row.currency, doubt=-amount)
+        case WrittenOff(_, amount):
+            row.state, row.open = S.WRITTEN_OFF, row.open - amount
+            _move(folded, row.currency, doubt=-amount, spent=amount)
+        case Settled(_, _, amount, overage, links):
+            row.state, row.open = S.SETTLED, row.open - amount
+            row.pictures = {index: ("PENDING", link) for index, link in enumerate(links)}
+            _move(folded, row.currency, held=-amount, spent=amount + overage, overage=overage)
+        case RestReleased(_, amount):
+            row.open -= amount
+            _move(folded, row.currency, held=-amount)
+        case LinksRenewed(_, links):
+            fresh = {index: ("PENDING", link) for index, link in enumerate(links)}
+            row.pictures = {
+                index: fresh.get(index, known) if known[0] == "PENDING" else known
+                for index, known in row.pictures.items()
+            }
+        case PictureStored(_, index):
+            row.pictures[index] = ("STORED", "")
+        case PictureLost(_, index):
+            row.pictures[index] = ("LOST", "")
+        case (
+            CapSet()
+            | TaskAdmitted()
+            | TaskMoved()
+            | Held()
+            | BudgetReached()
+            | LaneCooled()
+            | LaneParked()
+            | Draining()
+        ):
+            raise AssertionError(fact)
+        case _:
+            assert_never(fact)
+
+
+def _move(folded: Folded, currency: str, *, spent: int = 0, held: int = 0, doubt: int = 0, overage: int = 0) -> None:
+    was = folded.accounts[currency]
+    now = replace(
+        was, spent=was.spent + spent, held=was.held + held, doubt=was.doubt + doubt, overage=was.overage + overage
+    )
+    assert min(now.spent, now.held, now.doubt, now.overage) >= 0, (was, now)
+    folded.accounts[currency] = now
