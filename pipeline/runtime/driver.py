@@ -14,6 +14,7 @@ from pipeline.engine.messages import (
     DrainAsked,
     Fact,
     Fetch,
+    LaneParked,
     Observation,
     Offered,
     Permitted,
@@ -110,6 +111,8 @@ class Driver:
             self._committing += 1
             future = self._committer.commit(facts)
             future.add_done_callback(partial(self._durable, facts))
+        for command in self.machine.follow_up():
+            self._perform(command)
         self._touch()
         self._listen()
         return facts
@@ -270,8 +273,9 @@ class Driver:
             while True:
                 while self.machine.wants_tasks() <= 0:
                     await self._change()
-                if any(isinstance(fact, TaskAdmitted) for fact in self.tell(Offered(task))):
-                    break
+                facts = self.tell(Offered(task))
+                if any(isinstance(fact, TaskAdmitted | LaneParked) for fact in facts):
+                    break  # A parked lane's tasks are passed over in this run.
             if task.number % 64 == 0:
                 await asyncio.sleep(0)
         self._fed = True

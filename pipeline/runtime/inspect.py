@@ -16,10 +16,11 @@ from pipeline.runtime import prepare, wiring
 from pipeline.runtime.control import ask
 from pipeline.runtime.history import EXITS, Result, state_of
 from pipeline.runtime.progress import money_of
-from pipeline.store.folder import CONTROL, LOG, STORE, RunFolder
+from pipeline.store.folder import RunFolder
 from pipeline.store.journal import Journal
-from pipeline.store.lock import Lock
+from pipeline.store.lock import RunLock
 from pipeline.store.story import Story
+from pipeline.values.folder import CONTROL, STORE
 
 
 @contextmanager
@@ -31,6 +32,15 @@ def _reading(folder: Path) -> Iterator[Journal]:
         yield journal
     finally:
         journal.close(clean=False)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = RunLock.take(RunFolder(folder).lock)
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def status(folder: Path) -> dict[str, object]:
@@ -85,8 +95,12 @@ def rebuild_manifest(folder: Path) -> Written:
     """Write the manifest anew from the store; unchanged files are left alone. *Raises* RunLocked while a run is alive."""
     with _reading(folder):
         pass
-    with Lock(RunFolder(folder)), _reading(folder) as journal:
-        return write_manifest(folder, journal)
+    with _locked(folder):
+        journal = Journal.open(folder / STORE, run_id="", clock=wiring.real_clock().wall_micros)
+        try:
+            return write_manifest(folder, journal)
+        finally:
+            journal.close(clean=journal.was_clean)
 
 
 def retry(folder: Path, kinds: Collection[str] = ()) -> int:
@@ -94,7 +108,7 @@ def retry(folder: Path, kinds: Collection[str] = ()) -> int:
     with _reading(folder):
         pass
     clock = wiring.real_clock()
-    with Lock(RunFolder(folder)):
+    with _locked(folder):
         journal = Journal.open(folder / STORE, run_id=wiring.new_run_id(), clock=clock.wall_micros)
         try:
             failed = journal.failed_tasks(set(kinds) or None)
@@ -104,12 +118,13 @@ def retry(folder: Path, kinds: Collection[str] = ()) -> int:
             for stored in snapshot.tasks:
                 terms.setdefault(stored.task.lane, wiring.default_lane(cards, stored.task).terms)
             machine = Machine.restore(Policy(3, OnDoubt.HOLD, terms), snapshot)
-            with Story(folder / LOG) as story:
-                for stored in failed:
-                    machine.remember(stored)
-                    facts = machine.step(RetryAsked(stored.task.number), 0.0)
-                    journal.commit(facts)
-                    story.tell(facts, clock.wall_micros())
+            story = Story(RunFolder(folder).story, clock=clock.wall_micros)
+            for stored in failed:
+                machine.remember(stored)
+                facts = machine.step(RetryAsked(stored.task.number), 0.0)
+                journal.commit(facts)
+                story.tell(facts)
+            story.close()
             journal.set_meta({"finished_plan": "", "state": "stopped"})
         finally:
             journal.close(clean=True)
@@ -137,12 +152,12 @@ def finished_result(folder: Path, mark: str) -> Result | None:
     """The result of a finished run with this mark, read without writing a byte; None when there is work to do."""
     if not (folder / STORE).exists():
         return None
-    with Lock(RunFolder(folder)), _reading(folder) as journal:
+    with _reading(folder) as journal:
         if journal.get_meta("finished_plan") != mark:
             return None
         counts = journal.snapshot().counts
     found = _status_of_store(folder)
     state = state_of(draining=False, parked=False, budget=False, counts=counts)
-    ended = sum(counts.get(phase, 0) for phase in (Phase.DONE,))
+    ended = counts.get(Phase.DONE, 0)
     note = f"nothing to do: {ended} tasks done before, 0.00 more (--fresh starts over)"
     return Result(state, EXITS[state], folder, found, 0.0, None, (note,))

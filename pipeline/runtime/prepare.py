@@ -18,7 +18,7 @@ from pipeline.runtime import bundled
 from pipeline.runtime.resources import DigestCache, Files
 from pipeline.spec.job import JobSpec
 from pipeline.spec.load import load_job
-from pipeline.store.folder import STORE
+from pipeline.values.folder import STORE
 from pipeline.store.journal import Journal
 from pipeline.values.card import GatewayCard
 from pipeline.values.money import Money, parse_money

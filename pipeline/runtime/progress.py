@@ -63,7 +63,7 @@ def money_of(account: StoredAccount) -> dict[str, int | None]:
     """One currency of `status --json`; an unlimited cap is null."""
     return {
         "limit_micros": None if account.cap >= UNLIMITED else account.cap,
-        "settled_micros": account.spent + account.overage,
+        "settled_micros": account.spent,
         "held_micros": account.held,
         "doubt_micros": account.doubt,
     }

@@ -11,7 +11,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.engine.machine import Machine
-from pipeline.engine.messages import CapAsked, Fact, Observation, OnDoubt, Policy, Resumed
+from pipeline.engine.messages import (
+    Accepted,
+    CapAsked,
+    Doubted,
+    Fact,
+    Fetched,
+    Observation,
+    OnDoubt,
+    Policy,
+    Released,
+    Resumed,
+    Settled,
+)
 from pipeline.errors import PlanChanged, RunError, StorageFailed
 from pipeline.manifest.table import write_manifest
 from pipeline.plan.expand import Plan
@@ -24,16 +36,20 @@ from pipeline.runtime.driver import Driver
 from pipeline.runtime.history import EXITS, Result, doubts_of, state_of
 from pipeline.runtime.inspect import finished_result
 from pipeline.runtime.perform import Performer, replay
+from pipeline.runtime.pictures import examine
 from pipeline.runtime.prepare import Options
 from pipeline.runtime.progress import ENDED, View, status_of
 from pipeline.spec.long_form import long_form
 from pipeline.store.blackbox import BlackBox
 from pipeline.store.blobs import Blobs
-from pipeline.store.folder import BLACKBOX, LOG, STORE, RunFolder
+from pipeline.store.folder import RunFolder
 from pipeline.store.journal import Journal
-from pipeline.store.lock import Lock
+from pipeline.store.lock import RunLock
 from pipeline.store.story import Story
+from pipeline.values.artifact import Artifact
+from pipeline.values.folder import STORE
 from pipeline.values.money import format_money
+from pipeline.values.rows import NotedPlan
 from pipeline.values.task import Task
 from pipeline.values.wire import Answered
 
@@ -107,6 +123,8 @@ class _Session:
         self.stack = stack
         self.clock = clock
         self.notes: list[str] = []
+        #: Whether the store may say that it was left in order.
+        self.clean = False
         # Keys are asked for first: a missing one must not leave a folder behind.
         self.door = wiring.door(plan, options, place, clock)
 
@@ -116,25 +134,30 @@ class _Session:
         if self.options.fresh:
             self._set_aside()
         folder = RunFolder.create(self.place)
-        self.stack.enter_context(Lock(folder))
-        journal = Journal.open(folder.path / STORE, run_id=wiring.new_run_id(), clock=self.clock.wall_micros)
-        self.stack.callback(journal.close, clean=False)
-        self._agree(journal, confirm)
-        self.it = _Opened(
-            folder,
-            journal,
-            self.stack.enter_context(Story(folder.path / LOG)),
-            self.stack.enter_context(BlackBox(folder.path / BLACKBOX)),
-            Blobs(folder),
+        self.stack.callback(RunLock.take(folder.lock).release)
+        journal = Journal.open(
+            folder.store,
+            run_id=wiring.new_run_id(),
+            clock=self.clock.wall_micros,
+            doubt_keeps_slot=self.plan.job.on_doubt == "hold",
         )
+        self.stack.callback(lambda: journal.close(clean=self.clean))
+        self._agree(journal, confirm)
+        story = Story(folder.story, clock=self.clock.wall_micros)
+        self.stack.callback(story.close)
+        blackbox = BlackBox(folder.black_box)
+        self.stack.callback(blackbox.close)
+        self.it = _Opened(folder, journal, story, blackbox, Blobs(folder))
         self._note_plan()
         self._recover()
 
     def _set_aside(self) -> None:
         if not (self.place / STORE).exists():
             return
-        with Lock(RunFolder(self.place)):
-            journal = Journal.open_read_only(self.place / STORE)
+        folder = RunFolder(self.place)
+        lock = RunLock.take(folder.lock)
+        try:
+            journal = Journal.open_read_only(folder.store)
             try:
                 unfinished = journal.snapshot().tasks
             finally:
@@ -144,9 +167,10 @@ class _Session:
                 raise RunError(
                     f"--fresh is refused: {still} tasks of {self.place} are at the gateway or in doubt; run again without it first"
                 )
-            stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-            self.place.rename(self.place.with_name(f"{self.place.name}.{stamp}"))
-        self.notes.append(f"the old run is kept as {self.place.name}.{stamp}")
+            aside = folder.set_aside()
+        finally:
+            lock.release()
+        self.notes.append(f"the old run is kept as {aside}")
 
     def _agree(self, journal: Journal, confirm: Confirm | None) -> None:
         """A folder belongs to one spec; an edit that costs real money is agreed to first."""
@@ -179,15 +203,14 @@ class _Session:
         journal.set_meta(
             {
                 "spec_path": str(Path(plan.job.file).resolve()),
-                "job": plan.name,
-                "plan_sha256": plan.digest,
-                "spec_sha256": wiring.spec_digest(plan.job),
-                "total": str(self._total()),
                 "simulate": "1" if self.options.simulate else "0",
                 "state": "running",
+                "finished_plan": "",
             }
         )
-        wiring.write_spec(self.it.folder, long_form(plan.job))
+        text = long_form(plan.job)
+        journal.note_plan(NotedPlan(plan.digest, wiring.spec_digest(plan.job), text, plan.name, self._total()))
+        self.it.folder.write_spec(text)
 
     def _policy(self, stored: tuple[Task, ...]) -> Policy:
         lanes = wiring.run_lanes(self.plan)
@@ -219,8 +242,13 @@ class _Session:
                 self._record(replay(PROVIDERS[task.gateway], task, attempt, Answered(response)))
         self._record(Resumed())
         self.it.blackbox.clear()
-        for note in self.it.blobs.recover(journal):
-            self.notes.append(note)
+        for kept in self.it.blobs.adoptable(journal):
+            seen = examine(self.place / kept.path)
+            artifact = Artifact(
+                kept.sha256, seen.media_type, kept.size_bytes, seen.width, seen.height, kept.path, self.clock.wall_micros()
+            )
+            self._record(Fetched(kept.attempt, kept.index, artifact))
+        self.notes.extend(self.it.blobs.recover(journal))
         self.first = self.machine.resume_commands(self.clock.now())
 
     def _cap_reason(self) -> str:
@@ -230,13 +258,14 @@ class _Session:
         facts = self.machine.step(observation, self.clock.now())
         if facts:
             self.it.journal.commit(facts)
-            self.it.story.tell(facts, self.clock.wall_micros())
+            self.it.story.tell(facts)
 
     # --- turning ---
 
     async def turn(self, listener: Listener | None, begun: float) -> Result:
         started = self.clock.now()
         self.started = started
+        pacers = wiring.pacers(self.lanes, self.it.journal, self.clock)
         committer = InlineCommitter(self.it.journal) if self.options.simulate else ThreadCommitter(self.it.journal)
         driver = Driver(
             self.machine,
@@ -252,7 +281,7 @@ class _Session:
             ),
             committer=committer,
             clock=self.clock,
-            pacers=wiring.pacers(self.lanes, self.it.journal),
+            pacers=pacers,
             poll_pacers=wiring.poll_pacers(self.plan.cards),
             offer=self._offer(),
             live=self.it.live,
@@ -262,7 +291,7 @@ class _Session:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, driver.drain)
-        control = Control(self.it.folder.path / "control", lambda: self._status(driver, "running"))
+        control = Control(self.it.folder.control, lambda: self._status(driver, "running"))
         failed: BaseException | None = None
         try:
             await control.open()
@@ -276,7 +305,7 @@ class _Session:
                 loop.remove_signal_handler(number)
             await committer.close()
             if failed is None:
-                wiring.keep_stamps(self.it.journal, driver)
+                wiring.keep_sends(self.it.journal, pacers, self.clock)
         return self._conclude(driver, listener, begun, started)
 
     def _offer(self) -> Iterator[Task]:
@@ -290,7 +319,10 @@ class _Session:
                 yield task
 
     def _told(self, facts: list[Fact]) -> None:
-        self.it.story.tell(facts, self.clock.wall_micros())
+        self.it.story.tell(facts)
+        for fact in facts:
+            if isinstance(fact, Accepted | Settled | Released | Doubted):
+                self.it.blackbox.committed(fact.attempt)
 
     def _conclude(self, driver: Driver, listener: Listener | None, begun: float, started: float) -> Result:
         state = state_of(
@@ -306,6 +338,7 @@ class _Session:
         if state in ("complete", "failed_tasks", "in_doubt"):
             marks["finished_plan"] = wiring.finish_mark(self.plan, self.options, self.caps)
         journal.set_meta(marks)
+        self.clean = True
         if state == "complete":
             self.it.blackbox.clear()
         if listener is not None:

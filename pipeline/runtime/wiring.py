@@ -6,12 +6,11 @@ import base64
 import binascii
 import hashlib
 import math
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import unquote_to_bytes
 
 import yaml
@@ -25,17 +24,14 @@ from pipeline.runtime.resources import Files
 from pipeline.simulator.faults import parse_faults
 from pipeline.simulator.world import World
 from pipeline.spec.job import JobSpec
-from pipeline.store.folder import SPEC, STORE, RunFolder
 from pipeline.store.journal import Journal
 from pipeline.transport.door import Door
 from pipeline.transport.http import HttpDoor
 from pipeline.transport.memory import MemoryDoor
 from pipeline.values.card import GatewayCard
 from pipeline.values.digest import digest
+from pipeline.values.folder import STORE
 from pipeline.values.task import Task
-
-if TYPE_CHECKING:
-    from pipeline.runtime.driver import Driver
 
 WORLD: Final = "world.jsonl"
 #: Where a rehearsal's clock starts: a fixed moment, so that the same rehearsal is the same byte for byte.
@@ -101,7 +97,7 @@ def rehearsal_start(place: Path) -> float:
             journal.close(clean=False)
     world = place / WORLD
     if world.exists():
-        latest = max(latest, World.latest(world.read_text().splitlines()))
+        latest = max(latest, World.load(world.read_text().splitlines()).clock)
     return math.ceil(latest)
 
 
@@ -118,13 +114,17 @@ def door(plan: Plan, options: prepare.Options, place: Path, clock: Clock) -> Doo
     return MemoryDoor(world, clock, journal=place / WORLD)
 
 
-def pacers(lanes: Mapping[str, RunLane], journal: Journal) -> dict[str, Pacer]:
+def pacers(lanes: Mapping[str, RunLane], journal: Journal, clock: Clock) -> dict[str, Pacer]:
     """One pacer a lane; after a resume each starts as if the last window had been full."""
     made = {}
+    sends = journal.sends()
     for name, lane in lanes.items():
-        made[name] = Pacer(lane.count, lane.period_s)
-        if journal.get_meta(f"sends:{name}") is not None:
-            made[name].assume_full()
+        made[name] = pacer = Pacer(lane.count, lane.period_s)
+        if not journal.was_clean:
+            pacer.assume_full()
+        elif name in sends:
+            now = clock.wall_micros()
+            pacer.restore((now - stamp) / 1e6 for stamp in sends[name])
     return made
 
 
@@ -171,23 +171,12 @@ def finish_mark(plan: Plan, options: prepare.Options, caps: Mapping[str, int]) -
     return digest({"plan": plan.digest, "limit": options.limit, "caps": dict(caps)})
 
 
-def write_spec(folder: RunFolder, text: str) -> None:
-    """Keep the spec as run; unchanged text is not written again."""
-    target = folder.path / SPEC
-    if not target.exists() or target.read_text() != text:
-        part = target.with_suffix(".part")
-        part.write_text(text)
-        part.chmod(0o600)
-        with part.open("rb") as handle:
-            os.fsync(handle.fileno())
-        part.replace(target)
-
-
 def new_run_id() -> str:
     """128 random bits."""
     return secrets.token_hex(16)
 
 
-def keep_stamps(journal: Journal, driver: Driver) -> None:
-    """Remember which lanes have sent, for the next run's pacers."""
-    journal.set_meta({f"sends:{name}": "1" for name, view in driver.machine.lane_views().items() if view.submits})
+def keep_sends(journal: Journal, pacers_used: Mapping[str, Pacer], clock: Clock) -> None:
+    """Remember when lanes sent, so that a resume need not wait out a whole window."""
+    now = clock.wall_micros()
+    journal.note_sends({name: [now - round(ago * 1e6) for ago in pacer.stamps()] for name, pacer in pacers_used.items()})
