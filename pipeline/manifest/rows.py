@@ -1,0 +1,114 @@
+"""Rows of the store as columns of the manifest, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Final, TypeAlias, assert_never
+from urllib.parse import urlsplit, urlunsplit
+
+import pyarrow as pa
+
+from pipeline.values.digest import canonical_json
+from pipeline.values.rows import ImageRow, TaskRow
+from pipeline.values.task import InlineInput, Input, LocalInput, Task, UpstreamInput, UrlInput
+
+#: Rows in a record batch: a run of any length is written in little memory.
+BATCH: Final = 5000
+
+_Cell: TypeAlias = "str | int | bool | Sequence[tuple[str, str]] | Sequence[Mapping[str, str | int | None]] | None"
+
+
+def public_uri(url: str) -> str:
+    """A link without what may be secret in it: no query, no fragment, no user."""
+    parts = urlsplit(url)
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
+
+
+def image_batches(rows: Iterable[ImageRow], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """`images.arrow` as record batches."""
+    return _batches((_image(row) for row in rows), schema)
+
+
+def task_batches(rows: Iterable[TaskRow], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    """`tasks.arrow` as record batches."""
+    return _batches((_task(row) for row in rows), schema)
+
+
+def _batches(rows: Iterator[dict[str, _Cell]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    while chunk := list(islice(rows, BATCH)):
+        columns = [pa.array([row[field.name] for row in chunk], type=field.type) for field in schema]
+        yield pa.record_batch(columns, schema=schema)
+
+
+def _image(row: ImageRow) -> dict[str, _Cell]:
+    task, artifact = row.task, row.artifact
+    return _labels(task) | {
+        "image_index": row.image_index,
+        "row": list(task.row.items()),
+        "negative_prompt": task.negative_prompt,
+        "revised_prompt": row.revised_prompt,
+        "params": canonical_json(dict(task.params)).decode(),
+        "size_requested": task.size,
+        "width": artifact.width,
+        "height": artifact.height,
+        "media_type": artifact.media_type,
+        "bytes": artifact.size_bytes,
+        "sha256": artifact.sha256,
+        "path": artifact.path,
+        "inputs": [_input(source) for source in task.inputs],
+        "cost_micros": row.cost_micros,
+        "currency": row.currency,
+        "price_source": task.price.source,
+        "operation_id": row.operation_id or None,
+        "attempts": row.attempts,
+        "in_spec": row.in_spec,
+        "submitted_at": row.submitted_at,
+        "completed_at": row.completed_at,
+        "stored_at": artifact.stored_at,
+    }
+
+
+def _task(row: TaskRow) -> dict[str, _Cell]:
+    return _labels(row.task) | {
+        "state": row.phase,
+        "held_micros": row.held_micros,
+        "settled_micros": row.settled_micros,
+        "doubt_micros": row.doubt_micros,
+        "currency": row.currency,
+        "images_delivered": row.images_delivered,
+        "attempts": row.attempts,
+        "fault": row.fault or None,
+        "fault_message": row.fault_message or None,
+        "operation_id": row.operation_id or None,
+        "submitted_at": row.submitted_at,
+        "completed_at": row.completed_at,
+    }
+
+
+def _labels(task: Task) -> dict[str, _Cell]:
+    """What both tables say of a task."""
+    return {
+        "task_id": task.id,
+        "step": task.step,
+        "row_id": task.row_id,
+        "axes": list(task.axes.items()),
+        "sample": task.sample,
+        "gateway": task.gateway,
+        "model": task.model,
+        "prompt": task.prompt,
+        "seed": task.seed,
+        "n": task.n,
+    }
+
+
+def _input(source: Input) -> dict[str, str | int | None]:
+    match source:
+        case LocalInput() | InlineInput():
+            return {"uri": source.uri, "sha256": source.picture.sha256, "task_id": None, "image_index": None}
+        case UrlInput():
+            return {"uri": public_uri(source.url), "sha256": None, "task_id": None, "image_index": None}
+        case UpstreamInput():
+            return {"uri": None, "sha256": None, "task_id": source.task_id, "image_index": source.image_index}
+        case _ as never:
+            assert_never(never)

@@ -1,0 +1,168 @@
+"""The manifest's three files, written from one read of the store: whole, durable, and the same for the same store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final, Protocol
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.errors import StorageFailed
+from pipeline.manifest.rows import image_batches, task_batches
+from pipeline.manifest.schema import ManifestMeta, images_schema, tasks_schema
+from pipeline.values.folder import IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW
+from pipeline.values.rows import EntryRow, ImageRow, TaskRow
+
+FILES: Final = (IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW)
+#: Where the store keeps each file's digest: `manifest:images.arrow` ...
+KEY: Final = "manifest:"
+_DISTRIBUTION: Final = "image-batch-pipeline"
+
+
+class Store(Protocol):
+    """The store, as far as the manifest reads it: a journal satisfies this."""
+
+    @property
+    def writable(self) -> bool:
+        """Whether `set_meta` is possible."""
+        ...
+
+    def image_rows(self) -> Iterator[ImageRow]:
+        """Every stored picture."""
+        ...
+
+    def task_rows(self) -> Iterator[TaskRow]:
+        """Every task."""
+        ...
+
+    def money_entries(self) -> Iterator[EntryRow]:
+        """Every movement of money."""
+        ...
+
+    def get_meta(self, key: str) -> str | None:
+        """Words by key."""
+        ...
+
+    def set_meta(self, values: Mapping[str, str]) -> None:
+        """Keep words by key."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What the manifest holds. `sha256s`: {file name: 64 hex digits}; `changed`: the files that were replaced."""
+
+    images: int
+    tasks: int
+    sha256s: Mapping[str, str]
+    changed: tuple[str, ...] = ()
+
+
+def meta_of(store: Store) -> ManifestMeta:
+    """The schema metadata of a store's manifest, by this program's version."""
+    try:
+        ours = version(_DISTRIBUTION)
+    except PackageNotFoundError:
+        ours = "unknown"
+    words = {key: store.get_meta(key) or "" for key in ("job", "spec_sha256", "plan_sha256")}
+    return ManifestMeta(ours, words["job"], words["spec_sha256"], words["plan_sha256"])
+
+
+def write_manifest(folder: Path, store: Store, meta: ManifestMeta | None = None) -> Written:
+    """Write images.arrow, images.parquet and tasks.arrow; a file that would not change is not touched.
+
+    *Raises* StorageFailed when the disk refuses.
+    """
+    try:
+        fresh = {name: folder / f".{name}.new" for name in FILES}
+        written = build(fresh, store, meta or meta_of(store))
+        changed = []
+        for name in FILES:
+            if _digest(folder / name) == written.sha256s[name]:
+                fresh[name].unlink()
+            else:
+                fresh[name].replace(folder / name)
+                changed.append(name)
+        if changed:
+            _sync(folder)
+    except OSError as exc:
+        raise StorageFailed(f"the manifest cannot be written ({exc}): {folder}") from exc
+    kept = {f"{KEY}{name}": digest for name, digest in written.sha256s.items()}
+    if store.writable and any(store.get_meta(key) != digest for key, digest in kept.items()):
+        store.set_meta(kept)
+    return Written(written.images, written.tasks, written.sha256s, tuple(changed))
+
+
+def build(paths: Mapping[str, Path], store: Store, meta: ManifestMeta) -> Written:
+    """Write the three files durably at these paths ({file name: path}), mode 0600, without giving them their names."""
+    images = _write_images(paths[IMAGES_ARROW], paths[IMAGES_PARQUET], store, meta)
+    tasks = _write_tasks(paths[TASKS_ARROW], store, meta)
+    digests = {}
+    for name in FILES:
+        with paths[name].open("rb") as file:
+            os.fsync(file.fileno())
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return Written(images, tasks, digests)
+
+
+def _write_images(arrow: Path, parquet: Path, store: Store, meta: ManifestMeta) -> int:
+    schema = images_schema(meta)
+    count = 0
+    with (
+        _private(arrow) as arrow_sink,
+        _private(parquet) as parquet_sink,
+        pa.ipc.new_file(arrow_sink, schema, options=_options()) as writer,
+        pq.ParquetWriter(parquet_sink, schema, compression="zstd") as parquet_writer,
+    ):
+        for batch in image_batches(store.image_rows(), schema):
+            writer.write_batch(batch)
+            parquet_writer.write_batch(batch)
+            count += batch.num_rows
+    return count
+
+
+def _write_tasks(arrow: Path, store: Store, meta: ManifestMeta) -> int:
+    schema = tasks_schema(meta)
+    count = 0
+    with _private(arrow) as sink, pa.ipc.new_file(sink, schema, options=_options()) as writer:
+        for batch in task_batches(store.task_rows(), schema):
+            writer.write_batch(batch)
+            count += batch.num_rows
+    return count
+
+
+def _options() -> pa.ipc.IpcWriteOptions:
+    return pa.ipc.IpcWriteOptions(compression="zstd")
+
+
+def _private(path: Path) -> pa.OSFile:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.fchmod(handle, 0o600)
+    finally:
+        os.close(handle)
+    return pa.OSFile(str(path), "wb")
+
+
+def _digest(path: Path) -> str | None:
+    if path.is_symlink():
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

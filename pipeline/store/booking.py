@@ -1,0 +1,266 @@
+"""Facts into tables: each fact is a small group of statements; the account row is written once a commit."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+from pipeline.engine.messages import (
+    Accepted,
+    AttemptState,
+    BudgetReached,
+    CapSet,
+    Doubted,
+    DoubtLifted,
+    DoubtReleased,
+    Draining,
+    Fact,
+    Held,
+    LaneCooled,
+    LaneParked,
+    LinksRenewed,
+    Permitted,
+    Phase,
+    PictureLost,
+    PictureStored,
+    Released,
+    RestReleased,
+    Settled,
+    TaskAdmitted,
+    TaskMoved,
+    WrittenOff,
+)
+from pipeline.errors import Bug, StorageFailed
+from pipeline.store.record import task_to_json
+from pipeline.store.redact import without_queries
+from pipeline.values.reply import Fault
+
+_S = AttemptState
+#: Phases in which a task has its time of completion.
+_ENDED: Final = (Phase.DONE, Phase.SHORT, Phase.FAILED, Phase.SKIPPED)
+
+
+@dataclass(slots=True)
+class _Moves:
+    """What one commit moves in one account. *Units* - micro-units."""
+
+    spent: int = 0
+    held: int = 0
+    doubt: int = 0
+    overage: int = 0
+
+
+class Booking:
+    """One transaction's worth of facts. *Raises* StorageFailed for a fact that the tables do not allow."""
+
+    __slots__ = ("_at", "_db", "_doubt_keeps_slot", "_moves")
+
+    def __init__(self, db: sqlite3.Connection, at: int, *, doubt_keeps_slot: bool) -> None:
+        self._db = db
+        self._at = at
+        self._doubt_keeps_slot = doubt_keeps_slot
+        self._moves: dict[str, _Moves] = {}
+
+    def book(self, fact: Fact) -> None:
+        """Write one fact."""
+        match fact:
+            case CapSet(currency, cap, why):
+                self._cap(currency, _whole(cap), why)
+            case TaskAdmitted():
+                self._admit(fact)
+            case Held():
+                self._hold(fact)
+            case Permitted(attempt):
+                self._permit(fact, attempt)
+            case Accepted(attempt, operation):
+                row = (_S.ACCEPTED, operation, attempt, _S.SUBMITTING)
+                self._state(fact, "UPDATE attempt SET state=?, operation=? WHERE id=? AND state=?", row)
+            case Released():
+                self._released(fact)
+            case Doubted(attempt, amount, fault, vanished):
+                state = _S.VANISHED if vanished else _S.DOUBT
+                sql = "UPDATE attempt SET state=?, fault=?, fault_message=? WHERE id=? AND open=? AND state IN (?, ?)"
+                doubted = (state, *_fault(fault), attempt, _whole(amount), _S.SUBMITTING, _S.ACCEPTED)
+                self._move(self._state(fact, sql, doubted), attempt, "doubt", amount, held=-amount, doubt=amount)
+            case DoubtLifted(attempt, amount, why):
+                # An attempt that gave its slot up to a second one does not get it back.
+                sql = "UPDATE attempt SET state=?, fault='', fault_message='' WHERE id=? AND open=? AND state IN (?, ?)"
+                lifted = (_S.SUBMITTING, attempt, _whole(amount), _S.DOUBT, _S.VANISHED)
+                self._move(self._state(fact, sql, lifted), attempt, "lift", amount, why, held=amount, doubt=-amount)
+            case DoubtReleased(attempt, amount, why):
+                currency = self._end_doubt(fact, _S.VOID, amount, settled=0)
+                self._move(currency, attempt, "doubt_release", amount, why, doubt=-amount)
+            case WrittenOff(attempt, amount, why):
+                currency = self._end_doubt(fact, _S.WRITTEN_OFF, amount, settled=amount)
+                self._move(currency, attempt, "write_off", amount, why, doubt=-amount, spent=amount)
+            case Settled():
+                self._settle(fact)
+            case RestReleased(attempt, amount):
+                sql = "UPDATE attempt SET open=open-? WHERE id=? AND open=? AND state=?"
+                currency = self._state(fact, sql, (_whole(amount), attempt, amount, _S.SETTLED))
+                self._move(currency, attempt, "release", amount, held=-amount)
+            case LinksRenewed(attempt, links):
+                sql = "UPDATE picture SET link=? WHERE attempt=? AND idx=? AND state='PENDING'"
+                self._db.executemany(sql, [(link, attempt, index) for index, link in enumerate(links)])
+            case PictureStored():
+                self._stored(fact)
+            case PictureLost(attempt, index, fault):
+                # The gateway may bill a picture for which it never gave a link.
+                sql = (
+                    "INSERT INTO picture(attempt, idx, state, fault, fault_message) VALUES (?, ?, 'LOST', ?, ?)"
+                    " ON CONFLICT DO UPDATE SET state='LOST', link=NULL, fault=excluded.fault,"
+                    " fault_message=excluded.fault_message WHERE state='PENDING'"
+                )
+                self._one(fact, sql, (attempt, index, *_fault(fault)))
+            case TaskMoved(task, phase, fault):
+                ended = self._at if phase in _ENDED else None
+                sql = "UPDATE task SET phase=?, fault=?, fault_message=?, completed_at=? WHERE number=?"
+                self._one(fact, sql, (phase, *_fault(fault), ended, task))
+            case BudgetReached() | LaneCooled() | LaneParked() | Draining():
+                pass
+            case _ as never:
+                assert_never(never)
+
+    def finish(self) -> None:
+        """Write the accounts; the CHECK on them judges the whole group at once."""
+        sql = "UPDATE account SET spent=spent+?, held=held+?, doubt=doubt+?, overage=overage+? WHERE currency=?"
+        for currency, moves in self._moves.items():
+            row = (moves.spent, moves.held, moves.doubt, moves.overage, currency)
+            if self._db.execute(sql, row).rowcount != 1:
+                raise StorageFailed(f"the store has no account for this currency: {currency}")
+
+    def _cap(self, currency: str, cap: int, why: str) -> None:
+        self._db.execute(
+            "INSERT INTO account(currency, cap, high_cap) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET"
+            " cap=excluded.cap, high_cap=max(high_cap, excluded.high_cap)",
+            (currency, cap, cap),
+        )
+        self._db.execute("INSERT INTO cap(currency, cap, why, at) VALUES (?, ?, ?, ?)", (currency, cap, why, self._at))
+
+    def _admit(self, fact: TaskAdmitted) -> None:
+        task = fact.task
+        row = (bytes.fromhex(task.id), task.number, task.gateway, task.model, task_to_json(task), self._at)
+        sql = (
+            "INSERT INTO task(id, number, gateway, model, phase, record, admitted_at)"
+            " VALUES (?, ?, ?, ?, 'waiting', ?, ?)"
+        )
+        self._db.execute(sql, row)
+
+    def _hold(self, fact: Held) -> None:
+        amount = _whole(fact.amount)
+        if not self._doubt_keeps_slot:
+            self._db.execute(
+                "UPDATE attempt SET live_slot=NULL WHERE live_slot=(SELECT key FROM task WHERE number=?)"
+                " AND state IN ('DOUBT', 'VANISHED')",
+                (fact.task,),
+            )
+        sql = (
+            "INSERT INTO attempt(id, task, ordinal, gateway, currency, state, hold, open, live_slot, held_at)"
+            " SELECT ?, key, ?, gateway, ?, 'RESERVED', ?, ?, key, ? FROM task WHERE number=?"
+        )
+        self._one(fact, sql, (fact.attempt, fact.ordinal, fact.currency, amount, amount, self._at, fact.task))
+        self._move(fact.currency, fact.attempt, "hold", amount, held=amount)
+
+    def _permit(self, fact: Permitted, attempt: int) -> None:
+        row = (_S.SUBMITTING, self._at, attempt, _S.RESERVED)
+        self._state(fact, "UPDATE attempt SET state=?, submitted_at=? WHERE id=? AND state=?", row)
+        sql = "UPDATE task SET submitted_at=? WHERE key=(SELECT task FROM attempt WHERE id=?) AND submitted_at IS NULL"
+        self._db.execute(sql, (self._at, attempt))
+
+    def _released(self, fact: Released) -> None:
+        sql = (
+            "UPDATE attempt SET state='VOID', open=0, counts=?, live_slot=NULL, ended_at=?, fault=?, fault_message=?,"
+            " request_id=? WHERE id=? AND open=? AND state IN ('RESERVED', 'SUBMITTING')"
+        )
+        amount = _whole(fact.amount)
+        fault = fact.fault
+        row = (int(fact.counts), self._at, *_fault(fault), fault.request_id, fact.attempt, amount)
+        self._move(self._state(fact, sql, row), fact.attempt, "release", amount, held=-amount)
+
+    def _end_doubt(self, fact: DoubtReleased | WrittenOff, state: AttemptState, amount: int, *, settled: int) -> str:
+        sql = (
+            "UPDATE attempt SET state=?, open=0, settled=settled+?, live_slot=NULL, ended_at=?"
+            " WHERE id=? AND open=? AND state IN ('DOUBT', 'VANISHED')"
+        )
+        return self._state(fact, sql, (state, _whole(settled), self._at, fact.attempt, _whole(amount)))
+
+    def _settle(self, fact: Settled) -> None:
+        amount, overage = _whole(fact.amount), _whole(fact.overage)
+        sql = (
+            "UPDATE attempt SET state='SETTLED', open=open-?, settled=settled+?, images=?, request_id=?,"
+            " revised_prompt=?, fault=?, fault_message=?, live_slot=NULL, ended_at=?"
+            " WHERE id=? AND open>=? AND state IN ('SUBMITTING', 'ACCEPTED')"
+        )
+        row = (amount, amount + overage, _whole(fact.images), fact.request_id, fact.revised_prompt)
+        currency = self._state(fact, sql, (*row, *_fault(fact.fault), self._at, fact.attempt, amount))
+        self._move(currency, fact.attempt, "settle", amount, held=-amount, spent=amount)
+        if overage:
+            self._move(currency, fact.attempt, "overage", overage, spent=overage, overage=overage)
+        self._db.executemany(
+            "INSERT INTO picture(attempt, idx, state, link) VALUES (?, ?, 'PENDING', ?)",
+            [(fact.attempt, index, link) for index, link in enumerate(fact.links)],
+        )
+
+    def _stored(self, fact: PictureStored) -> None:
+        artifact = fact.artifact
+        sql = (
+            "UPDATE picture SET state='STORED', link=NULL, sha256=?, media_type=?, bytes=?, w=?, h=?, path=?,"
+            " stored_at=? WHERE attempt=? AND idx=? AND state='PENDING'"
+        )
+        size = (artifact.size_bytes, artifact.width, artifact.height)
+        row = (artifact.sha256, artifact.media_type, *size, artifact.path, artifact.stored_at)
+        self._one(fact, sql, (*row, fact.attempt, fact.index))
+
+    def _move(
+        self,
+        currency: str,
+        attempt: int,
+        kind: str,
+        amount: int,
+        why: str = "",
+        *,
+        spent: int = 0,
+        held: int = 0,
+        doubt: int = 0,
+        overage: int = 0,
+    ) -> None:
+        """One entry and what it does to its account, in the same breath."""
+        self._db.execute(
+            "INSERT INTO entry(attempt, currency, kind, amount, why, at) VALUES (?, ?, ?, ?, ?, ?)",
+            (attempt, currency, kind, _whole(amount), without_queries(why), self._at),
+        )
+        moves = self._moves.setdefault(currency, _Moves())
+        moves.spent += spent
+        moves.held += held
+        moves.doubt += doubt
+        moves.overage += overage
+
+    def _state(self, fact: Fact, sql: str, row: tuple[object, ...]) -> str:
+        """Change one attempt and answer its currency; none matched means that the machine and the tables disagree."""
+        # All rows are read, or the statement would still be open.
+        found = self._db.execute(sql + " RETURNING currency", row).fetchall()
+        if len(found) != 1:
+            raise StorageFailed(_refused(fact))
+        return str(found[0][0])
+
+    def _one(self, fact: Fact, sql: str, row: tuple[object, ...]) -> None:
+        if self._db.execute(sql, row).rowcount != 1:
+            raise StorageFailed(_refused(fact))
+
+
+def _refused(fact: Fact) -> str:
+    # No field of the fact: links and prompts stand there.
+    number = getattr(fact, "attempt", getattr(fact, "task", "?"))
+    return f"the store does not allow {type(fact).__name__} for {number} as it stands"
+
+
+def _whole(amount: int) -> int:
+    # A float or a bool would be stored silently; STRICT tables take 75000.0 as well.
+    if type(amount) is not int or amount < 0:
+        raise Bug(f"not a whole amount: {amount!r}")
+    return amount
+
+
+def _fault(fault: Fault | None) -> tuple[str, str]:
+    return ("", "") if fault is None else (fault.kind.value, without_queries(fault.message)[:500])

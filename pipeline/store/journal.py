@@ -1,0 +1,436 @@
+"""The journal: facts made durable in SQLite, by one connection that nobody shares.
+
+Write-ahead log, `synchronous=FULL`, exclusive locking: a second connection could run into the WAL-reset defect of
+SQLite before 3.51.3, and NORMAL loses acknowledged commits when the power goes.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final
+from urllib.parse import quote
+
+from pipeline.engine.messages import Fact, Phase, Snapshot, StoredAccount, StoredTask
+from pipeline.errors import JournalNewer, RunNotFound, StorageFailed
+from pipeline.store import reading, schema
+from pipeline.store.booking import Booking
+from pipeline.store.durable import open_private, sync_folder
+from pipeline.store.record import task_from_json, task_to_json
+from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, NotedPlan, TaskRow
+from pipeline.values.task import Task
+
+#: STRICT tables.
+_SQLITE_MIN: Final = (3, 37)
+#: In these phases a task's price is that of the purchase under way or made; a new one is for new purchases.
+_PRICE_KEPT: Final = (Phase.SUBMITTING, Phase.RUNNING, Phase.FETCHING, Phase.IN_DOUBT, Phase.DONE)
+#: How often a store that is being written to is copied before we give up.
+_COPIES: Final = 20
+
+
+class Journal:
+    """One run folder's store, used from one thread at a time. After a failed commit it can only be read."""
+
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        path: Path,
+        *,
+        clock: Callable[[], int] | None,
+        copy: TemporaryDirectory[str] | None = None,
+        doubt_keeps_slot: bool = False,
+    ) -> None:
+        self._db = db
+        self._path = path
+        self._clock = clock
+        self._copy = copy
+        self._doubt_keeps_slot = doubt_keeps_slot
+        self._poison: str | None = None
+        #: Whether the last process closed it in order; unclean ends ask for `integrity_check`.
+        self.was_clean = True
+        #: How often this store was opened for writing.
+        self.epoch = 0
+
+    # --- opening and closing ---
+
+    @classmethod
+    def open(cls, path: Path, *, run_id: str, clock: Callable[[], int], doubt_keeps_slot: bool = False) -> Journal:
+        """Create or open for writing (0600). `clock` tells UTC microseconds; `run_id` is kept when the store is new.
+
+        `doubt_keeps_slot` lets the tables themselves refuse a second purchase beside a doubt (`on_doubt: hold`).
+
+        *Raises* JournalNewer; StorageFailed when the file is not ours or its accounts differ from their entries.
+        """
+        if sqlite3.sqlite_version_info < _SQLITE_MIN:
+            raise StorageFailed(f"SQLite 3.37 or newer is needed: {sqlite3.sqlite_version}")
+        with _failing(f"the store cannot be opened: {path}"):
+            # Made before SQLite sees it: its -wal file gets the same mode.
+            os.close(open_private(path, os.O_RDWR | os.O_CREAT))
+            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
+        journal = cls(db, path, clock=clock, doubt_keeps_slot=doubt_keeps_slot)
+        try:
+            with _failing(f"the store cannot be opened: {path}"):
+                journal._begin(run_id)
+                sync_folder(path.parent)
+        except BaseException:
+            db.close()
+            raise
+        return journal
+
+    @classmethod
+    def open_read_only(cls, path: Path) -> Journal:
+        """Open for looking: no byte of the folder changes, and a live or killed run's log is read as well.
+
+        *Raises* RunNotFound, JournalNewer, StorageFailed.
+        """
+        if not path.is_file():
+            raise RunNotFound(f"no run in this folder: {path.parent}")
+        copy: TemporaryDirectory[str] | None = None
+        with _failing(f"the store cannot be read: {path}"):
+            if _state_of(_wal(path))[1]:
+                copy = _copied(path)
+                db = sqlite3.connect(Path(copy.name) / path.name, isolation_level=None, check_same_thread=False)
+                db.execute("PRAGMA locking_mode=EXCLUSIVE")
+            else:
+                uri = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
+                db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
+        journal = cls(db, path, clock=None, copy=copy)
+        try:
+            with _failing(f"the store cannot be read: {path}"):
+                journal._check_version()
+                db.execute("PRAGMA query_only=ON")
+                journal.epoch = int(journal.get_meta("store:epoch") or 0)
+                journal.was_clean = journal.get_meta("store:clean") == "1"
+        except BaseException:
+            journal.close(clean=False)
+            raise
+        return journal
+
+    def close(self, *, clean: bool) -> None:
+        """Close. `clean` says that the run ended in order; it is not believed after a failed commit."""
+        try:
+            if self.writable and clean:
+                self.set_meta({"store:clean": "1"})
+        finally:
+            # Closing the last connection folds the write-ahead log into the file.
+            self._db.close()
+            if self._copy is not None:
+                self._copy.cleanup()
+
+    @property
+    def writable(self) -> bool:
+        """Opened for writing, and no commit has failed."""
+        return self._clock is not None and self._poison is None
+
+    def _begin(self, run_id: str) -> None:
+        db = self._db
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        if self._version() > schema.VERSION:
+            raise _newer(self._path)
+        mode = db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+        if mode != "wal":
+            raise StorageFailed(f"SQLite cannot keep a write-ahead log here: {self._path}")
+        db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA foreign_keys=ON")
+        db.execute("PRAGMA trusted_schema=OFF")
+        with self._transaction():
+            if self._version() == 0:
+                self._create(run_id)
+            self._check_ours()
+            self._check_sums()
+            self.was_clean = self.get_meta("store:clean") == "1"
+            self.epoch = int(self.get_meta("store:epoch") or 0) + 1
+            self._put({"store:epoch": str(self.epoch), "store:clean": "0"})
+
+    def _create(self, run_id: str) -> None:
+        if self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+            raise StorageFailed(f"not a store of this program; move it away: {self._path}")
+        for statement in _statements(schema.TABLES):
+            self._db.execute(statement)
+        self._put({"store:run_id": run_id, "store:clean": "1"})
+        self._db.execute(f"PRAGMA application_id={schema.APPLICATION}")
+        self._db.execute(f"PRAGMA user_version={schema.VERSION}")
+
+    def _version(self) -> int:
+        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
+
+    def _check_version(self) -> None:
+        if self._version() > schema.VERSION:
+            raise _newer(self._path)
+        self._check_ours()
+
+    def _check_ours(self) -> None:
+        if self._db.execute("PRAGMA application_id").fetchone()[0] != schema.APPLICATION:
+            raise StorageFailed(f"not a store of this program; move it away: {self._path}")
+
+    def _check_sums(self) -> None:
+        faults = self._sums_off()
+        if faults:
+            raise StorageFailed(f"the accounts do not equal their entries ({'; '.join(faults)}): {self._path}")
+
+    # --- writing ---
+
+    def commit(self, facts: Sequence[Fact]) -> None:
+        """Make a group of facts durable, all or none. *Raises* StorageFailed; nothing more is taken after that."""
+        at = self._now()
+        with self._transaction():
+            booking = Booking(self._db, at, doubt_keeps_slot=self._doubt_keeps_slot)
+            for fact in facts:
+                booking.book(fact)
+            booking.finish()
+
+    def set_meta(self, values: Mapping[str, str]) -> None:
+        """Keep words by key, durably, all or none."""
+        with self._transaction():
+            self._put(values)
+
+    def note_plan(self, plan: NotedPlan) -> None:
+        """Keep which plan this folder works on."""
+        self.set_meta(
+            {
+                "plan_sha256": plan.plan_sha256,
+                "spec_sha256": plan.spec_sha256,
+                "spec_text": plan.spec_text,
+                "job": plan.job,
+                "total": str(plan.total),
+            }
+        )
+
+    def note_sends(self, stamps: Mapping[str, Sequence[int]]) -> None:
+        """Keep the last sends of lanes (UTC microseconds), so that a resume need not wait out a whole window."""
+        self.set_meta({f"sends:{lane}": ",".join(map(str, sends)) for lane, sends in stamps.items()})
+
+    def mark_plan(self, tasks: Iterable[tuple[bytes, Task]]) -> int:
+        """After an edit of the spec: owned tasks take the plan's number and labels, others are marked as dropped.
+
+        Numbers of dropped tasks become negative, so that they are unique beside the plan's. Answers how many are owned.
+        """
+        owned = 0
+        with self._transaction():
+            self._db.execute("UPDATE task SET number=-key, in_spec=0")
+            for key, task in tasks:
+                row = self._db.execute("SELECT phase, record FROM task WHERE id=?", (key,)).fetchone()
+                if row is None:
+                    continue
+                owned += 1
+                if Phase(row[0]) in _PRICE_KEPT:
+                    task = replace(task, price=task_from_json(row[1], 0).price)  # noqa: PLW2901
+                self._db.execute(
+                    "UPDATE task SET number=?, in_spec=1, record=? WHERE id=?", (task.number, task_to_json(task), key)
+                )
+        return owned
+
+    def _put(self, values: Mapping[str, str]) -> None:
+        self._db.executemany(
+            "INSERT INTO meta(k, v) VALUES (?, ?) ON CONFLICT DO UPDATE SET v=excluded.v", list(values.items())
+        )
+
+    def _now(self) -> int:
+        if self._clock is None:
+            raise StorageFailed(f"the store is open for reading only: {self._path}")
+        return self._clock()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """One durable transaction. Whatever goes wrong inside poisons the journal.
+
+        A failed commit reads as rolled back and may yet be there after a restart, so nobody may carry on from it.
+        """
+        if self._clock is None:
+            raise StorageFailed(f"the store is open for reading only: {self._path}")
+        if self._poison is not None:
+            raise StorageFailed(f"an earlier write to the store failed, nothing more is taken: {self._poison}")
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except BaseException as exc:
+            self._poison = str(exc) or type(exc).__name__
+            with suppress(sqlite3.Error):
+                self._db.execute("ROLLBACK")
+            if isinstance(exc, sqlite3.Error):
+                raise StorageFailed(f"the store refused a write ({exc}); run the same command again") from exc
+            raise
+
+    # --- reading ---
+
+    def get_meta(self, key: str) -> str | None:
+        """The words kept under a key, None when there are none."""
+        row = self._db.execute("SELECT v FROM meta WHERE k=?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    @property
+    def run_id(self) -> str:
+        """The id that the store was created with."""
+        return self.get_meta("store:run_id") or ""
+
+    def plan(self) -> NotedPlan | None:
+        """The plan noted last; None before the first."""
+        digest = self.get_meta("plan_sha256")
+        if digest is None:
+            return None
+        words = {key: self.get_meta(key) or "" for key in ("spec_sha256", "spec_text", "job", "total")}
+        return NotedPlan(digest, words["spec_sha256"], words["spec_text"], words["job"], int(words["total"] or 0))
+
+    def sends(self) -> dict[str, tuple[int, ...]]:
+        """{lane: its last sends, in UTC microseconds}."""
+        rows = self._db.execute("SELECT k, v FROM meta WHERE k LIKE 'sends:%'").fetchall()
+        return {
+            key.removeprefix("sends:"): tuple(int(stamp) for stamp in text.split(",") if stamp) for key, text in rows
+        }
+
+    def snapshot(self) -> Snapshot:
+        """What is unfinished, the accounts and the counts."""
+        return reading.snapshot(self._db)
+
+    def accounts(self) -> tuple[StoredAccount, ...]:
+        """Every account, by currency."""
+        return reading.accounts(self._db)
+
+    def failed_tasks(self, kinds: Collection[str] | None = None) -> list[StoredTask]:
+        """FAILED and SHORT tasks of the current spec, of these fault kinds (None: of any), for a retry."""
+        return reading.failed_tasks(self._db, kinds)
+
+    def task_ids(self) -> Iterator[bytes]:
+        """The 32-byte ids of every task in the store."""
+        for (key,) in self._db.execute("SELECT id FROM task"):
+            yield bytes(key)
+
+    def has(self, task_id: bytes | str) -> Phase | None:
+        """Where a task stands, by its 32 bytes or 64 hex digits; None when it never entered the store."""
+        key = bytes.fromhex(task_id) if isinstance(task_id, str) else task_id
+        row = self._db.execute("SELECT phase FROM task WHERE id=?", (key,)).fetchone()
+        return None if row is None else Phase(row[0])
+
+    def task_rows(self) -> Iterator[TaskRow]:
+        """Every task: the spec's by number, then those it dropped."""
+        return reading.task_rows(self._db)
+
+    def image_rows(self) -> Iterator[ImageRow]:
+        """Every stored picture, in the order of `task_rows`, then by image index."""
+        return reading.image_rows(self._db)
+
+    def attempt_rows(self) -> Iterator[AttemptRow]:
+        """Every attempt, by number."""
+        return reading.attempt_rows(self._db)
+
+    def money_entries(self) -> Iterator[EntryRow]:
+        """Every movement of money, oldest first."""
+        return reading.entry_rows(self._db)
+
+    def cap_rows(self) -> Iterator[CapRow]:
+        """Every setting of a cap, oldest first."""
+        return reading.cap_rows(self._db)
+
+    def picture_paths(self) -> set[str]:
+        """The paths of every stored picture, relative to the run folder."""
+        return {str(path) for (path,) in self._db.execute("SELECT path FROM picture WHERE state='STORED'")}
+
+    def pending_pictures(self) -> set[tuple[int, int]]:
+        """(attempt, index) of every picture still to be fetched."""
+        rows = self._db.execute("SELECT attempt, idx FROM picture WHERE state='PENDING'")
+        return {(int(attempt), int(index)) for attempt, index in rows}
+
+    def last_time(self) -> int:
+        """The latest wall time in the tables, in UTC microseconds; 0 when nothing has happened."""
+        return reading.last_time(self._db)
+
+    def integrity_check(self) -> list[str]:
+        """Every fault of the file, of the accounts and of the attempts' own figures, in words."""
+        try:
+            faults = [f"the store: {row[0]}" for row in self._db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            faults += [f"the store: a row of {row[0]} names a missing {row[2]}" for row in self._foreign()]
+            faults += [f"money: {fault}" for fault in self._sums_off()]
+            for attempt, left, entries_left, settled, entries_settled in self._db.execute(schema.ATTEMPTS_OFF):
+                faults.append(
+                    f"money: attempt {attempt} has {left} open and {settled} settled,"
+                    f" its entries say {entries_left} and {entries_settled}"
+                )
+        except sqlite3.Error as exc:
+            return [f"the store cannot be read: {exc}"]
+        return faults
+
+    def _foreign(self) -> list[tuple[str, int, str, int]]:
+        return self._db.execute("PRAGMA foreign_key_check").fetchall()
+
+    def _sums_off(self) -> list[str]:
+        sums = {row[0]: row[1:] for row in self._db.execute(schema.SUMS)}
+        faults = []
+        for account in self.accounts():
+            kept = (account.spent, account.held, account.doubt, account.overage)
+            entered = sums.pop(account.currency, (0, 0, 0, 0))
+            for name, has, should in zip(("spent", "held", "doubt", "overage"), kept, entered, strict=True):
+                if has != should:
+                    faults.append(f"{account.currency} {name} is {has}, its entries say {should}")
+        return faults + [f"entries without an account: {currency}" for currency in sums]
+
+
+def _newer(path: Path) -> JournalNewer:
+    return JournalNewer(f"this store was written by a newer version of pipeline; upgrade to read it: {path}")
+
+
+def _statements(text: str) -> Iterator[str]:
+    """Single statements: `executescript` would commit what it stands in."""
+    gathered = ""
+    for line in text.splitlines(keepends=True):
+        gathered += line
+        if sqlite3.complete_statement(gathered):
+            yield gathered
+            gathered = ""
+
+
+@contextmanager
+def _failing(words: str) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as exc:
+        raise StorageFailed(f"{words} ({exc})") from exc
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def _state_of(path: Path) -> tuple[int, int, bytes]:
+    """Time, size and first bytes of a file: a log begins anew with other salts, a body gets a new time."""
+    try:
+        with path.open("rb") as file:
+            known = os.fstat(file.fileno())
+            return known.st_mtime_ns, known.st_size, file.read(32)
+    except FileNotFoundError:
+        return 0, 0, b""
+
+
+def _copied(path: Path) -> TemporaryDirectory[str]:
+    """A private copy of the file and its log, taken while neither was folded into the other."""
+    copy = TemporaryDirectory(prefix="pipeline-store-")
+    target = Path(copy.name) / path.name
+    try:
+        for _ in range(_COPIES):
+            before = _state_of(path), _state_of(_wal(path))[2]
+            _copy_file(path, target)
+            _copy_file(_wal(path), _wal(target))
+            # A log that only grew is fine: what is torn at its end was not acknowledged to anybody.
+            if before == (_state_of(path), _state_of(_wal(path))[2]):
+                return copy
+    except BaseException:
+        copy.cleanup()
+        raise
+    copy.cleanup()
+    raise StorageFailed(f"the store is written to without a pause; ask again: {path}")
+
+
+def _copy_file(source: Path, target: Path) -> None:
+    try:
+        data = source.read_bytes()
+    except FileNotFoundError:
+        target.unlink(missing_ok=True)
+        return
+    handle = open_private(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)

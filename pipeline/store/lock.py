@@ -1,0 +1,96 @@
+"""One process per run folder: a lock that the kernel takes back when its holder dies, however it dies."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Self
+
+from pipeline.errors import RunError, RunLocked
+from pipeline.store.durable import open_private, write_all
+from pipeline.store.folder import RunFolder
+
+#: File systems on which a lock here says nothing about another machine, and an fsync little about the disk.
+NETWORK: Final = frozenset(
+    {
+        "nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "ncpfs", "afs", "coda", "ceph", "lustre", "glusterfs", "beegfs",
+        "fuse.sshfs", "fuse.glusterfs", "fuse.ceph", "fuse.s3fs", "fuse.rclone", "fuse.gcsfuse", "fuse.davfs", "davfs",
+    }
+)  # fmt: skip
+
+
+class Lock:
+    """The lock of one run folder, from `take` (or `with`) to `release` or to the end of the process.
+
+    `flock`, not POSIX record locks: those fall when any descriptor of the file is closed in the process. The file is
+    never deleted, for a second process could then lock another file of the same name; after a release it is empty.
+    """
+
+    __slots__ = ("_folder", "_handle", "_mounts")
+
+    def __init__(self, folder: RunFolder, *, mounts: Callable[[], str] | None = None) -> None:
+        self._folder = folder
+        self._mounts = mounts or _mounts
+        self._handle: int | None = None
+
+    def take(self) -> None:
+        """Lock it now. *Raises* RunLocked with the holder's pid; RunError on a network file system."""
+        place = self._folder.path
+        kind = file_system_of(place.resolve(), self._mounts())
+        if kind in NETWORK:
+            raise RunError(
+                f"the run folder is on a network file system ({kind}), where no lock and no write is sure; "
+                f"choose a local disk with --run-dir: {place}"
+            )
+        handle = open_private(self._folder.lock, os.O_RDWR | os.O_CREAT)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip()
+            os.close(handle)
+            raise RunLocked(
+                f"another process{f' (pid {holder})' if holder else ''} is at work in this run folder; "
+                f"wait for it or stop it: {place}"
+            ) from exc
+        os.ftruncate(handle, 0)
+        write_all(handle, f"{os.getpid()}\n".encode())
+        self._handle = handle
+
+    def release(self) -> None:
+        """Let go; harmless when done twice."""
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            # Empty, so that looking at a finished run changes no byte of its folder.
+            os.ftruncate(handle, 0)
+            os.close(handle)
+
+    def __enter__(self) -> Self:
+        self.take()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.release()
+
+
+def file_system_of(path: Path, mounts: str) -> str:
+    """The kind of file system that holds an absolute path, by the lines of /proc/mounts; empty when unknown."""
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:  # device, mount point, kind
+            continue
+        # Spaces and other signs stand there as octal escapes.
+        point = fields[1].encode("latin-1", "replace").decode("unicode_escape")
+        inside = str(path) == point or str(path).startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, fields[2]
+    return kind
+
+
+def _mounts() -> str:
+    try:
+        return Path("/proc/mounts").read_text(encoding="latin-1")
+    except OSError:
+        return ""

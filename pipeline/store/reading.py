@@ -1,0 +1,222 @@
+"""Tables into values: what is unfinished when a run folder is opened, and every row for those who look at it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator
+from itertools import groupby
+from typing import Final
+
+from pipeline.engine.messages import (
+    AttemptState,
+    Phase,
+    Snapshot,
+    StoredAccount,
+    StoredAttempt,
+    StoredPicture,
+    StoredTask,
+)
+from pipeline.store.record import task_from_json
+from pipeline.values.artifact import Artifact
+from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, TaskRow
+from pipeline.values.task import Task
+
+#: Tasks with something still to happen or money open.
+_UNFINISHED: Final = """
+  SELECT key FROM task WHERE phase IN ('waiting', 'held', 'submitting', 'running', 'fetching', 'in_doubt')
+  UNION SELECT task FROM attempt
+    WHERE open > 0 OR state IN ('RESERVED', 'SUBMITTING', 'ACCEPTED', 'DOUBT', 'VANISHED')
+  UNION SELECT a.task FROM picture p JOIN attempt a ON a.id = p.attempt WHERE p.state = 'PENDING'
+"""
+#: Tasks of the spec, then tasks that it dropped, each by number; both by the index on `number`.
+_IN_ORDER: Final = ("t.number >= 0 ORDER BY t.number", "t.number < 0 ORDER BY t.number DESC")
+_POSTS: Final = "(SELECT count(*) FROM attempt x WHERE x.task = t.key AND x.submitted_at IS NOT NULL)"
+
+
+def snapshot(db: sqlite3.Connection) -> Snapshot:
+    """What opening the folder yields. Counts hold tasks of the current spec, and whatever is unfinished besides."""
+    counted = f"in_spec = 1 OR key IN ({_UNFINISHED})"
+    by_phase = dict(db.execute(f"SELECT phase, count(*) FROM task WHERE {counted} GROUP BY phase"))  # noqa: S608
+    images = db.execute(
+        "SELECT count(*) FROM picture p JOIN attempt a ON a.id = p.attempt JOIN task t ON t.key = a.task"  # noqa: S608
+        f" WHERE p.state = 'STORED' AND ({counted})"
+    )
+    operations = db.execute("SELECT gateway, operation FROM attempt WHERE operation IS NOT NULL")
+    return Snapshot(
+        accounts=accounts(db),
+        tasks=tuple(_tasks(db, f"t.key IN ({_UNFINISHED})")),
+        next_attempt=1 + int(db.execute("SELECT ifnull(max(id), 0) FROM attempt").fetchone()[0]),
+        counts={phase: by_phase[phase.value] for phase in Phase if phase.value in by_phase},
+        images=int(images.fetchone()[0]),
+        operations=frozenset((str(gateway), str(operation)) for gateway, operation in operations),
+    )
+
+
+def accounts(db: sqlite3.Connection) -> tuple[StoredAccount, ...]:
+    """Every account, by currency."""
+    rows = db.execute("SELECT currency, cap, spent, held, doubt, overage FROM account ORDER BY currency")
+    return tuple(StoredAccount(*row) for row in rows)
+
+
+def failed_tasks(db: sqlite3.Connection, kinds: Collection[str] | None) -> list[StoredTask]:
+    """FAILED and SHORT tasks of the current spec, of these fault kinds (None: of any)."""
+    tasks = _tasks(db, "t.phase IN ('failed', 'short') AND t.in_spec = 1")
+    if kinds is None:
+        return list(tasks)
+    keep = {bytes(row[0]) for row in db.execute("SELECT id, fault FROM task WHERE in_spec = 1") if row[1] in kinds}
+    return [stored for stored in tasks if bytes.fromhex(stored.task.id) in keep]
+
+
+def _tasks(db: sqlite3.Connection, where: str) -> Iterator[StoredTask]:
+    """Tasks that match, by number, with their attempts and pictures."""
+    tasks = db.execute(f"SELECT t.key, t.number, t.record, t.phase FROM task t WHERE {where}").fetchall()  # noqa: S608
+    pictures: dict[int, list[StoredPicture]] = {}
+    sql = (
+        "SELECT p.attempt, p.idx, p.state, ifnull(p.link, '') FROM picture p JOIN attempt a ON a.id = p.attempt"  # noqa: S608
+        f" JOIN task t ON t.key = a.task WHERE {where} ORDER BY p.attempt, p.idx"
+    )
+    for attempt, index, state, link in db.execute(sql):
+        pictures.setdefault(attempt, []).append(StoredPicture(index, state, link))
+    attempts: dict[int, list[StoredAttempt]] = {}
+    sql = (
+        "SELECT a.task, a.id, a.ordinal, a.state, a.currency, a.open, ifnull(a.operation, ''), a.counts FROM attempt a"  # noqa: S608
+        f" JOIN task t ON t.key = a.task WHERE {where} ORDER BY a.id"
+    )
+    for key, number, ordinal, state, currency, left, operation, counts in db.execute(sql):
+        known = tuple(pictures.get(number, ()))
+        attempts.setdefault(key, []).append(
+            StoredAttempt(number, ordinal, AttemptState(state), currency, left, operation, bool(counts), known)
+        )
+    # Sorted here: an ORDER BY on the number would make SQLite walk every task.
+    for key, number, record, phase in sorted(tasks, key=lambda row: (row[1] < 0, abs(row[1]))):
+        yield StoredTask(task_from_json(record, number), Phase(phase), tuple(attempts.get(key, ())))
+
+
+def task_rows(db: sqlite3.Connection) -> Iterator[TaskRow]:
+    """Every task in the store: the spec's by number, then those it dropped."""
+    for order in _IN_ORDER:
+        where, _, by = order.partition(" ORDER BY ")
+        sql = f"""
+            SELECT t.number, t.record, t.phase, t.in_spec, t.fault, t.fault_message, t.submitted_at, t.completed_at,
+              ifnull(sum(CASE WHEN a.state IN ('DOUBT', 'VANISHED') THEN 0 ELSE a.open END), 0),
+              ifnull(sum(a.settled), 0),
+              ifnull(sum(CASE WHEN a.state IN ('DOUBT', 'VANISHED') THEN a.open ELSE 0 END), 0),
+              max(a.currency), count(a.submitted_at),
+              (SELECT count(*) FROM attempt y JOIN picture p ON p.attempt = y.id AND p.state = 'STORED'
+                WHERE y.task = t.key),
+              (SELECT ifnull(z.operation, z.request_id) FROM attempt z
+                WHERE z.task = t.key AND ifnull(z.operation, z.request_id) <> '' ORDER BY z.id DESC LIMIT 1)
+            FROM task t LEFT JOIN attempt a ON a.task = t.key WHERE {where} GROUP BY t.number ORDER BY {by}
+        """  # noqa: S608 - our own text
+        for number, record, phase, in_spec, fault, message, submitted, completed, *rest in db.execute(sql):
+            held, settled, doubt, currency, posts, delivered, operation = rest
+            task = task_from_json(record, number)
+            yield TaskRow(
+                task=task,
+                phase=phase,
+                in_spec=bool(in_spec),
+                held_micros=held,
+                settled_micros=settled,
+                doubt_micros=doubt,
+                currency=currency or task.price.currency,
+                images_delivered=delivered,
+                attempts=posts,
+                fault=fault,
+                fault_message=message,
+                operation_id=operation or "",
+                submitted_at=submitted,
+                completed_at=completed,
+            )
+
+
+def image_rows(db: sqlite3.Connection) -> Iterator[ImageRow]:
+    """Every stored picture, in the order of `task_rows`, then by image index."""
+    for order in _IN_ORDER:
+        sql = f"""
+            SELECT t.number, t.record, t.in_spec, {_POSTS}, a.id, a.settled, a.images, a.currency,
+              ifnull(a.operation, a.request_id), a.revised_prompt, a.submitted_at, a.ended_at,
+              p.idx, p.state, p.sha256, p.media_type, p.bytes, p.w, p.h, p.path, p.stored_at
+            FROM task t JOIN attempt a ON a.task = t.key JOIN picture p ON p.attempt = a.id
+            WHERE {order}, a.id, p.idx
+        """  # noqa: S608 - our own text
+        for (number, record), rows in groupby(db.execute(sql), key=lambda row: (row[0], row[1])):
+            yield from _images_of(task_from_json(record, number), rows)
+
+
+def _images_of(task: Task, rows: Iterator[tuple[object, ...]]) -> Iterator[ImageRow]:
+    first = 0
+    for _, group in groupby(rows, key=lambda row: row[4]):
+        pictures = list(group)
+        for picture in pictures:
+            image = _image(task, picture, first)
+            if image is not None:
+                yield image
+        first += max(task.n, len(pictures))
+
+
+def _image(task: Task, row: tuple[object, ...], first: int) -> ImageRow | None:
+    (in_spec, posts, attempt, settled, images, currency, operation, revised, submitted, ended, index, state, *rest) = (
+        row[2:]
+    )
+    sha256, media_type, size, width, height, path, stored_at = rest
+    if state != "STORED":
+        return None
+    assert isinstance(settled, int) and isinstance(images, int) and isinstance(index, int)  # noqa: PT018 - for the types
+    share, remainder = divmod(settled, max(1, images))
+    # A gateway may give more pictures than it billed: those cost nothing, and the sum stays what was settled.
+    cost = (share if index < max(1, images) else 0) + (remainder if index == 0 else 0)
+    return ImageRow(
+        task=task,
+        in_spec=bool(in_spec),
+        image_index=first + index,
+        attempt=_int(attempt),
+        attempts=_int(posts),
+        artifact=Artifact(
+            str(sha256), str(media_type), _int(size), _int(width), _int(height), str(path), _int(stored_at)
+        ),
+        revised_prompt=None if revised is None else str(revised),
+        cost_micros=cost,
+        currency=str(currency),
+        operation_id=str(operation),
+        submitted_at=None if submitted is None else _int(submitted),
+        completed_at=None if ended is None else _int(ended),
+    )
+
+
+def _int(value: object) -> int:
+    assert isinstance(value, int)
+    return value
+
+
+def attempt_rows(db: sqlite3.Connection) -> Iterator[AttemptRow]:
+    """Every attempt, by number."""
+    sql = (
+        "SELECT a.id, t.number, lower(hex(t.id)), a.gateway, t.model, a.ordinal, a.state, a.currency, a.hold, a.open,"
+        " a.settled, a.images, a.counts, ifnull(a.operation, ''), a.request_id, a.fault, a.fault_message, a.held_at,"
+        " a.submitted_at, a.ended_at FROM attempt a JOIN task t ON t.key = a.task ORDER BY a.id"
+    )
+    for row in db.execute(sql):
+        yield AttemptRow(*[*row[:12], bool(row[12]), *row[13:]])
+
+
+def entry_rows(db: sqlite3.Connection) -> Iterator[EntryRow]:
+    """Every movement of money, oldest first."""
+    for row in db.execute("SELECT id, attempt, currency, kind, amount, why, at FROM entry ORDER BY id"):
+        yield EntryRow(*row)
+
+
+def cap_rows(db: sqlite3.Connection) -> Iterator[CapRow]:
+    """Every setting of a cap, oldest first."""
+    for row in db.execute("SELECT currency, cap, why, at FROM cap ORDER BY id"):
+        yield CapRow(*row)
+
+
+def last_time(db: sqlite3.Connection) -> int:
+    """The latest wall time in the tables, in UTC microseconds; 0 when nothing has happened."""
+    sql = (
+        "SELECT max(ifnull((SELECT at FROM entry ORDER BY id DESC LIMIT 1), 0), ifnull((SELECT max(at) FROM cap), 0),"
+        " ifnull((SELECT max(admitted_at) FROM task), 0), ifnull((SELECT max(submitted_at) FROM attempt), 0),"
+        " ifnull((SELECT max(completed_at) FROM task), 0), ifnull((SELECT max(ended_at) FROM attempt), 0),"
+        " ifnull((SELECT max(stored_at) FROM picture), 0))"
+    )
+    return int(db.execute(sql).fetchone()[0])

@@ -1,0 +1,91 @@
+"""The story of a run: `log.jsonl`, one line per fact, for people and scripts; never read back by us.
+
+No link, no prompt, no secret enters it. It is flushed, not fsynced: the store is the truth.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from pipeline.engine.messages import Fact, LinksRenewed, Settled, TaskAdmitted
+from pipeline.store.durable import open_private, write_all
+from pipeline.store.redact import without_queries
+from pipeline.values.artifact import Artifact
+from pipeline.values.digest import JSON
+from pipeline.values.reply import Fault
+
+#: Words of the world are cut here.
+_WORDS_MAX: Final = 300
+
+
+class Story:
+    """The appender of one `log.jsonl` (0600)."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, path: Path) -> None:
+        """Open for appending. A line that a crash tore is ended first."""
+        self._handle = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
+        size = os.fstat(self._handle).st_size
+        if size and os.pread(self._handle, 1, size - 1) != b"\n":
+            write_all(self._handle, b"\n")
+
+    def tell(self, facts: Sequence[Fact], at: int) -> None:
+        """Append these facts, in one write. *Units* - at: UTC microseconds."""
+        lines = [json.dumps(line_of(fact, at), ensure_ascii=False, separators=(",", ":")) for fact in facts]
+        if lines:
+            write_all(self._handle, ("\n".join(lines) + "\n").encode())
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._handle)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def line_of(fact: Fact, at: int) -> dict[str, JSON]:
+    """One fact as a flat line: `at`, `fact`, then what it says without links and prompts."""
+    line: dict[str, JSON] = {"at": at, "fact": type(fact).__name__}
+    match fact:
+        case TaskAdmitted(task):
+            line |= {"task": task.number, "id": task.id, "step": task.step, "lane": task.lane, "n": task.n}
+            if task.row_id is not None:
+                line["row_id"] = task.row_id
+        case Settled():
+            line |= _plain(fact, leave_out=("links", "revised_prompt")) | {"links": len(fact.links)}
+        case LinksRenewed():
+            line |= {"attempt": fact.attempt, "links": len(fact.links)}
+        case _:
+            line |= _plain(fact)
+    return line
+
+
+def _plain(value: object, leave_out: tuple[str, ...] = ()) -> dict[str, JSON]:
+    line: dict[str, JSON] = {}
+    if is_dataclass(value):
+        for field in fields(value):
+            content: object = getattr(value, field.name)
+            if field.name not in leave_out and content is not None and content != "":
+                line[field.name] = _word(content)
+    return line
+
+
+def _word(content: object) -> JSON:
+    match content:
+        case Fault() | Artifact():
+            return _plain(content)
+        case str():
+            return without_queries(str(content))[:_WORDS_MAX]
+        case bool() | int() | float():
+            return content
+        case _:
+            raise TypeError(f"no plain word for the story: {type(content).__name__}")

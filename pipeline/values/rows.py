@@ -1,0 +1,139 @@
+"""What the store tells its readers (manifest, status, verify): one value per image, task, attempt and money entry.
+
+Amounts are micro-units of `currency`; times are UTC microseconds, None where the thing has not happened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pipeline.values.artifact import Artifact
+from pipeline.values.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRow:
+    """A stored picture with the task it was made for and its share of the money."""
+
+    task: Task
+    #: The current spec asks for this task.
+    in_spec: bool
+    #: From 0, unique in the task; pictures of a second delivering attempt count on.
+    image_index: int
+    attempt: int
+    #: POSTs that were permitted for the task.
+    attempts: int
+    artifact: Artifact
+    revised_prompt: str | None
+    #: Its share of what the attempt cost; the remainder of the division is on the first picture.
+    cost_micros: int
+    currency: str
+    #: The gateway's operation id, else its request id, else empty.
+    operation_id: str
+    submitted_at: int | None
+    completed_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRow:
+    """A task that entered the store, with its money and where it stands (`phase` is an engine Phase's text)."""
+
+    task: Task
+    phase: str
+    in_spec: bool
+    held_micros: int
+    settled_micros: int
+    doubt_micros: int
+    currency: str
+    images_delivered: int
+    attempts: int
+    #: A FaultKind's text, and the words; both empty when there is none.
+    fault: str
+    fault_message: str
+    operation_id: str
+    submitted_at: int | None
+    completed_at: int | None
+
+    @property
+    def task_id(self) -> str:
+        """64 hex digits."""
+        return self.task.id
+
+    @property
+    def row_id(self) -> str | None:
+        """The id of the task's input row."""
+        return self.task.row_id
+
+    @property
+    def axes(self) -> Mapping[str, str]:
+        """{axis name: value id or text}."""
+        return self.task.axes
+
+    @property
+    def sample(self) -> int:
+        """Which sample of its combination it is, from 0."""
+        return self.task.sample
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRow:
+    """One POST, or the intention of one (`state` is an AttemptState's text)."""
+
+    attempt: int
+    task: int
+    task_id: str
+    gateway: str
+    model: str
+    ordinal: int
+    state: str
+    currency: str
+    hold_micros: int
+    open_micros: int
+    settled_micros: int
+    images: int
+    counts: bool
+    operation: str
+    request_id: str
+    fault: str
+    fault_message: str
+    held_at: int
+    submitted_at: int | None
+    ended_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class EntryRow:
+    """One movement of money, never changed once written."""
+
+    entry: int
+    attempt: int
+    currency: str
+    #: hold, settle, release, doubt, lift, doubt_release, write_off or overage.
+    kind: str
+    amount_micros: int
+    why: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class CapRow:
+    """One setting of a cap."""
+
+    currency: str
+    cap_micros: int
+    why: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class NotedPlan:
+    """The plan that this run folder last worked on."""
+
+    plan_sha256: str
+    spec_sha256: str
+    #: The spec as run.
+    spec_text: str
+    job: str
+    #: How many tasks of it are asked for.
+    total: int
