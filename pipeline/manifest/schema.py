@@ -61,7 +61,7 @@ _OPERATION_ID: Final = _field("operation_id", _TEXT, "", "the gateway's id of th
 _ATTEMPTS: Final = _field("attempts", pa.int16(), "count", "POSTs that were permitted for the task")
 _SUBMITTED: Final = _field("submitted_at", _TIME, "UTC microseconds", "permission to send was durable")
 
-IMAGE_FIELDS: Final = (
+IMAGES: Final = (
     _TASK_ID,
     _field("image_index", pa.int16(), "count from 0", "which picture of its task"),
     _STEP,
@@ -96,7 +96,7 @@ IMAGE_FIELDS: Final = (
     _field("stored_at", _TIME, "UTC microseconds", "the picture was on disk under its name"),
 )
 
-TASK_FIELDS: Final = (
+TASKS: Final = (
     _TASK_ID,
     _STEP,
     _ROW_ID,
@@ -126,9 +126,9 @@ TASK_FIELDS: Final = (
 
 def images_schema(meta: ManifestMeta) -> pa.Schema:
     """The schema of `images.arrow` and `images.parquet`."""
-    return pa.schema(list(IMAGE_FIELDS), metadata=meta.pairs())
+    return pa.schema(list(IMAGES), metadata=meta.pairs())
 
 
 def tasks_schema(meta: ManifestMeta) -> pa.Schema:
     """The schema of `tasks.arrow`."""
-    return pa.schema(list(TASK_FIELDS), metadata=meta.pairs())
+    return pa.schema(list(TASKS), metadata=meta.pairs())

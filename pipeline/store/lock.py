@@ -10,7 +10,6 @@ from typing import Final, Self
 
 from pipeline.errors import RunError, RunLocked
 from pipeline.store.durable import open_private, write_all
-from pipeline.store.folder import RunFolder
 
 #: File systems on which a lock here says nothing about another machine, and an fsync little about the disk.
 NETWORK: Final = frozenset(
@@ -21,30 +20,28 @@ NETWORK: Final = frozenset(
 )  # fmt: skip
 
 
-class Lock:
-    """The lock of one run folder, from `take` (or `with`) to `release` or to the end of the process.
+class RunLock:
+    """The lock of one run folder, from `take` to `release` or to the end of the process.
 
     `flock`, not POSIX record locks: those fall when any descriptor of the file is closed in the process. The file is
     never deleted, for a second process could then lock another file of the same name; after a release it is empty.
     """
 
-    __slots__ = ("_folder", "_handle", "_mounts")
+    __slots__ = ("_handle",)
 
-    def __init__(self, folder: RunFolder, *, mounts: Callable[[], str] | None = None) -> None:
-        self._folder = folder
-        self._mounts = mounts or _mounts
-        self._handle: int | None = None
+    def __init__(self, handle: int) -> None:
+        self._handle: int | None = handle
 
-    def take(self) -> None:
-        """Lock it now. *Raises* RunLocked with the holder's pid; RunError on a network file system."""
-        place = self._folder.path
-        kind = file_system_of(place.resolve(), self._mounts())
+    @classmethod
+    def take(cls, path: Path, *, mounts: Callable[[], str] | None = None) -> RunLock:
+        """Lock the file at `path`. *Raises* RunLocked with the holder's pid; RunError on a network file system."""
+        kind = file_system_of(path.parent.resolve(), (mounts or _mounts)())
         if kind in NETWORK:
             raise RunError(
                 f"the run folder is on a network file system ({kind}), where no lock and no write is sure; "
-                f"choose a local disk with --run-dir: {place}"
+                f"choose a local disk with --run-dir: {path.parent}"
             )
-        handle = open_private(self._folder.lock, os.O_RDWR | os.O_CREAT)
+        handle = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as exc:
@@ -52,11 +49,11 @@ class Lock:
             os.close(handle)
             raise RunLocked(
                 f"another process{f' (pid {holder})' if holder else ''} is at work in this run folder; "
-                f"wait for it or stop it: {place}"
+                f"wait for it or stop it: {path.parent}"
             ) from exc
         os.ftruncate(handle, 0)
         write_all(handle, f"{os.getpid()}\n".encode())
-        self._handle = handle
+        return cls(handle)
 
     def release(self) -> None:
         """Let go; harmless when done twice."""
@@ -67,7 +64,6 @@ class Lock:
             os.close(handle)
 
     def __enter__(self) -> Self:
-        self.take()
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Final, Self
@@ -26,17 +26,19 @@ _WORDS_MAX: Final = 300
 class Story:
     """The appender of one `log.jsonl` (0600)."""
 
-    __slots__ = ("_handle",)
+    __slots__ = ("_clock", "_handle")
 
-    def __init__(self, path: Path) -> None:
-        """Open for appending. A line that a crash tore is ended first."""
+    def __init__(self, path: Path, *, clock: Callable[[], int]) -> None:
+        """Open for appending; `clock` tells UTC microseconds. A line that a crash tore is ended first."""
+        self._clock = clock
         self._handle = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
         size = os.fstat(self._handle).st_size
         if size and os.pread(self._handle, 1, size - 1) != b"\n":
             write_all(self._handle, b"\n")
 
-    def tell(self, facts: Sequence[Fact], at: int) -> None:
-        """Append these facts, in one write. *Units* - at: UTC microseconds."""
+    def tell(self, facts: Sequence[Fact]) -> None:
+        """Append these facts, in one write."""
+        at = self._clock()
         lines = [json.dumps(line_of(fact, at), ensure_ascii=False, separators=(",", ":")) for fact in facts]
         if lines:
             write_all(self._handle, ("\n".join(lines) + "\n").encode())
