@@ -61,7 +61,7 @@ class World:
         return self._books.lines()
 
     def bill(self, *, operations: bool = False) -> dict[str, object]:
-        """The vendors' own book at `clock`, with one entry for each operation if asked for. *Units* - micros: 10^-6 USD.
+        """The vendors' own book at `clock`, with an entry for each operation if asked. *Units* - micros: 10^-6 USD.
 
         *Shape* - {"gateways": {name: {"accepted", "completed", "failed", "running", "images", "micros"}}}.
         """
