@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Final, NoReturn, cast, get_args
 
 from pipeline.errors import CardError
@@ -16,19 +18,20 @@ OPERATIONS: Final = ("image.generate", "image.edit")
 _KINDS: Final = ("boolean", "integer", "number", "string")
 
 
-def read_card(text: str, file: str = "card") -> GatewayCard:
-    """A gateway card from its JSON text. *Raises* CardError naming the file and the key."""
-    try:
-        data = json.loads(text, parse_constant=lambda name: _fail(file, "", f"{name} is no JSON number"))
-    except (ValueError, RecursionError) as error:
-        raise CardError(f"{file}: not JSON: {error}") from error
+def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard:
+    """A gateway card from JSON, as text or parsed. *Raises* CardError naming the file and the key."""
+    data: object = card
+    if isinstance(card, str):
+        try:
+            data = json.loads(card)
+        except (ValueError, RecursionError) as error:
+            raise CardError(f"{file}: not JSON: {error}") from error
     if not isinstance(data, dict):
         _fail(file, "", "must be an object")
-    data.pop("$schema", None)
-    top = _Part(file, "", data)
+    top = _Part(file, "", {key: value for key, value in data.items() if key != "$schema"})
     name = top.text("name")
     models = top.part("models")
-    card = GatewayCard(
+    made = GatewayCard(
         name=name,
         title=top.text("title"),
         base_url=top.text("base_url"),
@@ -44,11 +47,11 @@ def read_card(text: str, file: str = "card") -> GatewayCard:
     )
     models.done()
     top.done()
-    if not card.base_url.startswith("https://"):
+    if not made.base_url.startswith("https://"):
         _fail(file, "base_url", "must begin with https://")
-    if not card.models:
+    if not made.models:
         _fail(file, "models", "must name a model")
-    return card
+    return made
 
 
 def _model(gateway: str, name: str, part: _Part) -> ModelCard:
@@ -245,7 +248,12 @@ class _Part:
 
     def amounts(self, key: str) -> dict[str, str]:
         part = self.part(key)
-        return {name: part.amount(name) for name in part.names()}
+        made = {}
+        for name in part.names():
+            made[name] = part.text(name)
+            if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", made[name]) or not Decimal(made[name]):
+                part.fail(name, "must be a decimal rate above zero, as text")
+        return made
 
     def figure(self, key: str) -> Figure:
         part = self.part(key)

@@ -1,0 +1,356 @@
+"""Checks: every task against its model's card before any money moves, and the sums of a plan."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from pipeline.plan.expand import Lane, Plan
+from pipeline.plan.flaw import Flaw, FlawBook, Flawed, nearest
+from pipeline.plan.naming import names_of
+from pipeline.plan.scalar import text_of
+from pipeline.values.card import ModelCard, Parameter, PictureRule, SizeRule
+from pipeline.values.digest import JSON
+from pipeline.values.money import UNLIMITED
+from pipeline.values.task import InlineInput, LocalInput, Task, UpstreamInput, UrlInput
+
+#: Bytes of a stored picture per pixel, about; lossless photographs are near this.
+BYTES_PER_PIXEL: Final = 1.5
+_PIXELS_UNSIZED: Final = 1024 * 1024
+_BUCKETS: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSummary:
+    """What one gateway and model is asked for. *Units* - micros: of `unit`; each_*: per task; seconds at the rate."""
+
+    lane: str
+    tasks: int
+    images: int
+    unit: str
+    each_min_micros: int
+    each_max_micros: int
+    total_micros: int
+    rate: int
+    rate_period_s: float
+    in_flight: int
+    unanswered: int
+    #: The most that one crash can leave in doubt.
+    doubt_micros: int
+    price_source: str
+    #: The least time that the submits take at the permitted rate, and with operations of typical length.
+    seconds: float
+    typical_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A checked plan in figures. Duplicates are bought once, so they are counted apart and cost nothing.
+
+    *Units* - worst_micros, over_micros, doubt_micros: {unit: micro-units}; seconds: of the slowest lane.
+    """
+
+    tasks: int
+    images: int
+    duplicates: int
+    by_step: Mapping[str, int]
+    by_gateway: Mapping[str, int]
+    by_model: Mapping[str, int]
+    worst_micros: Mapping[str, int]
+    #: {unit: cap}; None when the spec has no budget.
+    caps: Mapping[str, int] | None
+    #: By how much the worst case passes each cap; empty when it fits.
+    over_micros: Mapping[str, int]
+    doubt_micros: Mapping[str, int]
+    lanes: Mapping[str, LaneSummary]
+    seconds: float
+    first_prompt: str
+    disk_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        """Whether a budget is written and the worst case fits under it."""
+        return self.caps is not None and not self.over_micros
+
+
+@dataclass(slots=True)
+class _Sums:
+    tasks: int = 0
+    images: int = 0
+    total: int = 0
+    least: int = UNLIMITED
+    most: int = 0
+    unit: str = ""
+    source: str = ""
+
+
+@dataclass(slots=True)
+class _Seen:
+    """Eight bytes of a digest and a task number each, in buckets, so that a million tasks are 16 MB."""
+
+    keys: list[array[int]] = field(default_factory=lambda: [array("Q") for _ in range(_BUCKETS)])
+    numbers: list[array[int]] = field(default_factory=lambda: [array("Q") for _ in range(_BUCKETS)])
+
+    def add(self, key: int, number: int) -> None:
+        bucket = key & (_BUCKETS - 1)
+        self.keys[bucket].append(key)
+        self.numbers[bucket].append(number)
+
+    def repeated(self) -> Iterator[list[int]]:
+        """The numbers that share a key, in order."""
+        for keys, numbers in zip(self.keys, self.numbers, strict=True):
+            if len(set(keys)) == len(keys):
+                continue
+            groups: dict[int, list[int]] = {}
+            for key, number in zip(keys, numbers, strict=True):
+                groups.setdefault(key, []).append(number)
+            yield from (group for group in groups.values() if len(group) > 1)
+
+
+def check(plan: Plan) -> Summary:
+    """Build and check every task of a plan. *Raises* PlanError with every flaw, each told once with a count."""
+    book = FlawBook()
+    sums: dict[str, _Sums] = {}
+    ids, paths = _Seen(), _Seen()
+    first_prompt = ""
+    pixels = 0.0
+    cards = {f"{g.name}/{m.name}": m for g in plan.cards.values() for m in g.models.values()}
+    named = plan.job.output_path is not None
+    for number in range(len(plan)):
+        try:
+            task = plan.build(number)
+            flaws = check_task(task, cards[task.lane])
+        except Flawed as flawed:
+            for flaw in flawed.flaws:
+                book.add(flaw, plan.label(number))
+            continue
+        for flaw in flaws:
+            book.add(flaw, plan.label(number))
+        first_prompt = first_prompt or task.prompt
+        _count(sums, task, 1)
+        pixels += task.n * _pixels(task.size)
+        ids.add(int(task.id[:16], 16), number)
+        if named:
+            for name in names_of(task.path, task.n):
+                paths.add(hash(name) & 0xFFFF_FFFF_FFFF_FFFF, number)
+    for path in plan.unmatched:
+        if not book:
+            book.add(Flaw(f"{path}.when", "the override matches no task", "mend it, or remove it"))
+    duplicates = _drop_duplicates(plan, ids, sums) if not book else 0
+    if named and not book:
+        _check_paths(plan, paths, book)
+    book.stop(plan.job)
+    return _summarise(plan, sums, duplicates, first_prompt, int(pixels * BYTES_PER_PIXEL))
+
+
+def _count(sums: dict[str, _Sums], task: Task, sign: int) -> None:
+    lane = f"{task.gateway}/{task.model}"
+    found = sums.get(lane)
+    if found is None:
+        found = sums[lane] = _Sums(unit=task.price.currency, source=task.price.source)
+    hold = task.price.hold(task.n)
+    found.tasks += sign
+    found.images += sign * task.n
+    found.total += sign * hold
+    found.least = min(found.least, hold)
+    found.most = max(found.most, hold)
+
+
+def _drop_duplicates(plan: Plan, ids: _Seen, sums: dict[str, _Sums]) -> int:
+    """Take tasks that are bought already by an earlier one out of the sums, and count them."""
+    dropped = 0
+    for numbers in ids.repeated():
+        seen: set[str] = set()
+        for number in numbers:
+            task = plan.build(number)
+            if task.id in seen:
+                dropped += 1
+                _count(sums, task, -1)
+            seen.add(task.id)
+    return dropped
+
+
+def _check_paths(plan: Plan, paths: _Seen, book: FlawBook) -> None:
+    for numbers in paths.repeated():
+        owners: dict[str, str] = {}
+        for number in dict.fromkeys(numbers):
+            task = plan.build(number)
+            for name in names_of(task.path, task.n):
+                if owners.setdefault(name, task.id) != task.id:
+                    what = "different pictures would have one name"
+                    remedy = "put what tells them apart into outputs.path, such as an axis or {{ sample }}"
+                    book.add(Flaw("outputs.path", what, remedy, name), plan.label(number))
+                    break
+
+
+def _summarise(plan: Plan, sums: dict[str, _Sums], duplicates: int, first_prompt: str, disk: int) -> Summary:
+    lanes = {name: _lane_summary(name, found, plan.lanes[name]) for name, found in sums.items()}
+    worst: dict[str, int] = {}
+    doubt: dict[str, int] = {}
+    by_gateway: dict[str, int] = {}
+    for lane in lanes.values():
+        worst[lane.unit] = worst.get(lane.unit, 0) + lane.total_micros
+        doubt[lane.unit] = doubt.get(lane.unit, 0) + lane.doubt_micros
+        gateway = lane.lane.partition("/")[0]
+        by_gateway[gateway] = by_gateway.get(gateway, 0) + lane.tasks
+    caps = plan.caps or {}
+    tasks = sum(lane.tasks for lane in lanes.values())
+    return Summary(
+        tasks=tasks,
+        images=sum(lane.images for lane in lanes.values()),
+        duplicates=duplicates,
+        by_step={"image": tasks},
+        by_gateway=by_gateway,
+        by_model={lane.lane: lane.tasks for lane in lanes.values()},
+        worst_micros=worst,
+        caps=plan.caps,
+        over_micros={unit: total - caps[unit] for unit, total in worst.items() if total > caps.get(unit, UNLIMITED)},
+        doubt_micros=doubt,
+        lanes=lanes,
+        seconds=max((lane.seconds for lane in lanes.values()), default=0.0),
+        first_prompt=first_prompt,
+        disk_bytes=disk,
+    )
+
+
+def _lane_summary(name: str, found: _Sums, lane: Lane) -> LaneSummary:
+    seconds = found.tasks * lane.rate_period_s / lane.rate_count
+    waves = -(-found.tasks // lane.in_flight)
+    return LaneSummary(
+        lane=name,
+        tasks=found.tasks,
+        images=found.images,
+        unit=found.unit,
+        each_min_micros=found.least,
+        each_max_micros=found.most,
+        total_micros=found.total,
+        rate=lane.rate_count,
+        rate_period_s=lane.rate_period_s,
+        in_flight=lane.in_flight,
+        unanswered=lane.unanswered,
+        doubt_micros=min(lane.unanswered, found.tasks) * found.most,
+        price_source=found.source,
+        seconds=seconds,
+        typical_s=max(seconds, waves * lane.card.typical_s),
+    )
+
+
+def _pixels(size: str | None) -> int:
+    if size is None:
+        return _PIXELS_UNSIZED
+    width, _, height = size.partition("x")
+    return int(width) * int(height)
+
+
+def check_task(task: Task, card: ModelCard) -> list[Flaw]:
+    """Every way in which a task is not what its model takes; each flaw says what is supported."""
+    flaws: list[Flaw] = []
+    name = card.name
+    if task.operation not in card.operations:
+        if task.inputs:
+            flaws.append(
+                Flaw("images", f"{name} makes pictures from text alone", "remove images, or take an edit model")
+            )
+        else:
+            flaws.append(Flaw("images", f"{name} edits pictures and is given none", "add images: [photo.png]"))
+    if len(task.prompt) > card.prompt_max:
+        what = f"a prompt for {name} has at most {card.prompt_max} characters"
+        flaws.append(Flaw("prompt", what, "shorten it", f"{len(task.prompt)} characters"))
+    if task.negative_prompt is not None:
+        _check_negative(task.negative_prompt, card, flaws)
+    if task.size is not None:
+        _check_size(task.size, card, card.size, flaws)
+    if not card.n_min <= task.n <= card.n_max:
+        rule = str(card.n_min) if card.n_min == card.n_max else f"{card.n_min} to {card.n_max}"
+        remedy = "for more pictures use samples" if task.n > card.n_max else ""
+        flaws.append(Flaw("n", f"{name} makes {rule} per call", remedy, f"n is {task.n}"))
+    if task.seed is not None and not 0 <= task.seed <= (card.seed_max or 0):
+        flaws.append(Flaw("seed", f"{name} takes seeds from 0 to {card.seed_max}", "", str(task.seed)))
+    for key, value in task.params.items():
+        _check_param(key, value, card, flaws)
+    if task.inputs and card.pictures is not None:
+        _check_pictures(task, name, card.pictures, flaws)
+    return flaws
+
+
+def _check_negative(text: str, card: ModelCard, flaws: list[Flaw]) -> None:
+    if card.negative_prompt_max is None:
+        flaws.append(Flaw("negative_prompt", f"{card.name} takes no negative prompt", "remove it"))
+    elif len(text) > card.negative_prompt_max:
+        what = f"a negative prompt for {card.name} has at most {card.negative_prompt_max} characters"
+        flaws.append(Flaw("negative_prompt", what, "shorten it", f"{len(text)} characters"))
+
+
+def _check_size(size: str, card: ModelCard, rule: SizeRule | None, flaws: list[Flaw]) -> None:
+    if rule is None:
+        flaws.append(Flaw("size", f"{card.name} takes no size", "remove it", size))
+        return
+    if rule.choices:
+        if size not in rule.choices:
+            flaws.append(Flaw("size", f"{card.name} has no size {size}", f"sizes: {', '.join(rule.choices)}"))
+        return
+    least, most = rule.side_min or 1, rule.side_max or 99_999
+    width, _, height = size.partition("x")
+    if not (least <= int(width) <= most and least <= int(height) <= most):
+        flaws.append(Flaw("size", f"{card.name} has no size {size}", f"each side may have {least} to {most} pixels"))
+
+
+_KINDS: Final[Mapping[str, tuple[type, ...]]] = {
+    "boolean": (bool,),
+    "integer": (int,),
+    "number": (int, float),
+    "string": (str,),
+}
+
+
+def _check_param(key: str, value: JSON, card: ModelCard, flaws: list[Flaw]) -> None:
+    path = f"params.{key}"
+    rule: Parameter | None = card.parameters.get(key)
+    if rule is None:
+        flaws.append(Flaw(path, f"{card.name} has no parameter '{key}'", nearest(key, card.parameters)))
+        return
+    if not isinstance(value, _KINDS[rule.kind]) or (isinstance(value, bool) and rule.kind != "boolean"):
+        flaws.append(Flaw(path, f"'{key}' must be a {rule.kind}", "", text_of(value)[:80]))
+    elif rule.choices and value not in rule.choices:
+        flaws.append(
+            Flaw(path, f"'{key}' must be one of {', '.join(map(text_of, rule.choices))}", "", text_of(value)[:80])
+        )
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        if rule.minimum is not None and value < rule.minimum:
+            flaws.append(Flaw(path, f"'{key}' must be at least {rule.minimum}", "", text_of(value)))
+        if rule.maximum is not None and value > rule.maximum:
+            flaws.append(Flaw(path, f"'{key}' must be at most {rule.maximum}", "", text_of(value)))
+
+
+def _check_pictures(task: Task, name: str, rule: PictureRule, flaws: list[Flaw]) -> None:
+    if not rule.count_min <= len(task.inputs) <= rule.count_max:
+        what = f"{name} takes {rule.count_min} to {rule.count_max} pictures"
+        flaws.append(Flaw("images", what, "", f"{len(task.inputs)} are given"))
+    for index, source in enumerate(task.inputs):
+        path = f"images[{index}]"
+        match source:
+            case UrlInput():
+                if not rule.urls:
+                    flaws.append(Flaw(path, f"{name} takes no URLs", "download the picture and name the file"))
+            case LocalInput() | InlineInput():
+                _check_picture(source, path, name, rule, flaws)
+            case UpstreamInput():
+                pass
+
+
+def _check_picture(
+    source: LocalInput | InlineInput, path: str, name: str, rule: PictureRule, flaws: list[Flaw]
+) -> None:
+    picture, uri = source.picture, source.uri[:120]
+    if picture.media_type not in rule.formats:
+        known = ", ".join(kind.removeprefix("image/") for kind in rule.formats)
+        flaws.append(Flaw(path, f"the picture '{uri}' is {picture.media_type}", f"{name} takes {known}"))
+    sides = (picture.width, picture.height)
+    if min(sides) < rule.side_min or max(sides) > rule.side_max:
+        what = f"the picture '{uri}' is {picture.width}x{picture.height} pixels"
+        flaws.append(Flaw(path, what, f"{name} takes {rule.side_min} to {rule.side_max} pixels a side"))
+    if picture.size_bytes > rule.size_bytes_max:
+        what = f"the picture '{uri}' has {picture.size_bytes} bytes"
+        flaws.append(Flaw(path, what, f"{name} takes at most {rule.size_bytes_max} bytes"))
