@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from pipeline.errors import Mistake
+from pipeline.errors import Bug, Mistake
 from pipeline.spec.job import (
     Axis,
     DerivedSeed,
@@ -25,6 +25,7 @@ from pipeline.spec.job import (
     ZipGroup,
 )
 from pipeline.spec.nodes import Tree
+from pipeline.values.digest import JSON
 from pipeline.values.money import Money, parse_money
 
 _PERIOD_S: Final = {"s": 1.0, "min": 60.0, "h": 3600.0}
@@ -90,6 +91,12 @@ def _whole(value: float | str) -> int | str:
     return value if isinstance(value, str) else int(value)
 
 
+def _number(value: JSON) -> int:
+    if not isinstance(value, int | float):
+        raise Bug("the form of a seed was not checked")
+    return int(value)
+
+
 def _set(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: _whole(value) if key in {"n", "samples"} else value for key, value in values.items()}
 
@@ -107,7 +114,7 @@ def _matrix(tree: Tree, data: Mapping[str, Any]) -> Matrix:
     return Matrix(tuple(axes), tuple(data.get("exclude", ())), tuple(data.get("include", ())))
 
 
-def _axis(tree: Tree, name: str, value: Any, where: str) -> Axis:
+def _axis(tree: Tree, name: str, value: JSON, where: str) -> Axis:
     match value:
         case {"lines": str(source)}:
             return LinesAxis(name, source)
@@ -116,20 +123,24 @@ def _axis(tree: Tree, name: str, value: Any, where: str) -> Axis:
         case {"range": _}:
             at = f"{where}.{name}.range"
             return RangeAxis(name, tree.texts[f"{at}.from"], tree.texts[f"{at}.to"], tree.texts.get(f"{at}.step", "1"))
-        case _:
+        case list():
             return ListAxis(name, tuple(value))
+        case _:
+            raise Bug(f"the form of an axis was not checked: {name}")
 
 
-def _seed(value: Any) -> Seed:
+def _seed(value: JSON) -> Seed:
     match value:
         case None:
             return DerivedSeed()
         case {"derive": root}:
-            return DerivedSeed(int(root))
+            return DerivedSeed(_number(root))
         case list():
-            return ListedSeeds(tuple(int(seed) for seed in value))
-        case _:
+            return ListedSeeds(tuple(_number(seed) for seed in value))
+        case int() | float() | str():
             return FixedSeed(_whole(value))
+        case _:
+            raise Bug("the form of a seed was not checked")
 
 
 def _budget(tree: Tree, value: str | Mapping[str, Sequence[str]] | None) -> tuple[Money, ...] | None:

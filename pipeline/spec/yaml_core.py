@@ -288,6 +288,8 @@ class _Composer:
         if "mapping values are not allowed" in problem:
             return Mistake(self.at(mark), "': ' is not allowed inside this value", "quote the whole value")
         if "expected ',' or" in problem and context is not None:
+            if not any(line.strip() for line in [letter, *self.lines[mark.line + 1 :]]):
+                return Mistake(self.at(context), "this bracket is never closed", "close it")
             return Mistake(
                 self.at(mark),
                 "a comma or a closing bracket is missing",
