@@ -1,162 +1,111 @@
-"""What `plan` says: a plan's tasks, money, time and risk as values, then as text and as JSON."""
+"""What `plan` says: a checked plan's figures against its budget and its run folder, as text and as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TypeAlias
+import shlex
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
 
 from pipeline.cli import words
 from pipeline.values.money import UNLIMITED, format_money
 
-#: {unit: micro-units}
-Amounts: TypeAlias = Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class LaneOutlook:
-    """What one gateway and model is asked for. *Units* - total_micros: of `unit`; each_*: per task."""
-
-    lane: str
-    tasks: int
-    images: int
-    unit: str
-    each_min_micros: int
-    each_max_micros: int
-    total_micros: int
-    #: Requests in `rate_period_s` seconds.
-    rate: int
-    rate_period_s: float
-    #: POSTs whose fate a crash can leave open, and their worst price.
-    unanswered: int
-    doubt_micros: int
-    price_source: str = ""
-
-    @property
-    def seconds(self) -> float:
-        """The least time this lane's submits take at the permitted rate."""
-        return self.tasks * self.rate_period_s / self.rate
-
-
-@dataclass(frozen=True, slots=True)
-class Against:
-    """The plan against what the run folder has. `money` is what the new tasks cost at worst."""
-
-    owned: int
-    new: int
-    changed: int
-    dropped: int
-    money: Amounts
+if TYPE_CHECKING:
+    from pipeline.plan.check import LaneSummary, Summary
+    from pipeline.runtime.prepare import Comparison
 
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """All that `plan` reports. *Units* - caps and sums: micro-units; time_s: seconds at the permitted rates."""
+    """All that `plan` reports."""
 
     job: str
+    #: The spec's path as it was given.
     spec: str
     #: `3 color x 2 scene`, or empty.
     shape: str
-    tasks: int
-    images: int
-    lanes: tuple[LaneOutlook, ...]
-    #: {unit: cap}; () means `budget: none`, None means that no budget was written.
-    caps: Amounts | None
-    time_s: float
-    against: Against | None
+    summary: Summary
+    #: Against the run folder; None when there is none yet.
+    against: Comparison | None
     folder: str
-    first_prompt: str
-
-    @property
-    def worst(self) -> dict[str, int]:
-        """{unit: what the whole job costs at most}"""
-        sums: dict[str, int] = {}
-        for lane in self.lanes:
-            sums[lane.unit] = sums.get(lane.unit, 0) + lane.total_micros
-        return sums
-
-    @property
-    def doubt(self) -> dict[str, int]:
-        """{unit: what one crash can leave in doubt at most}"""
-        sums: dict[str, int] = {}
-        for lane in self.lanes:
-            sums[lane.unit] = sums.get(lane.unit, 0) + lane.doubt_micros
-        return sums
-
-    @property
-    def over(self) -> dict[str, int]:
-        """{unit: by how much the worst case passes the cap}; empty when the budget fits or has no limit."""
-        caps = self.caps or {}
-        return {unit: sum_ - caps[unit] for unit, sum_ in self.worst.items() if unit in caps and sum_ > caps[unit]}
-
-    @property
-    def slowest(self) -> LaneOutlook | None:
-        """The lane that the whole job waits for."""
-        return max(self.lanes, key=lambda lane: lane.seconds, default=None)
 
 
 def render(outlook: Outlook) -> str:
     """The page that `plan` prints, at most 100 characters wide unless names are long."""
     parts = [_title(outlook), _prices(outlook), _budget(outlook), _time(outlook), _risk(outlook)]
     parts.append(_against(outlook))
-    if outlook.first_prompt:
-        parts.append(f'first prompt: "{words.short(outlook.first_prompt, 120)}"')
-    parts.append(f"nothing was sent, nothing was charged.   next:  {_next(outlook)}")
+    if outlook.summary.first_prompt:
+        parts.append(f'first prompt: "{words.short(outlook.summary.first_prompt, 120)}"')
+    step = words.clean(shlex.join(["pipeline", "run", outlook.spec, "--simulate"]))
+    parts.append(f"nothing was sent, nothing was charged.   next:  {step}")
     return "\n".join(part for part in parts if part)
 
 
 def _title(outlook: Outlook) -> str:
-    images = "" if outlook.images == outlook.tasks else f", {words.count(outlook.images, 'image')}"
+    found = outlook.summary
+    images = "" if found.images == found.tasks else f", {words.count(found.images, 'image')}"
     shape = f" = {outlook.shape}" if outlook.shape else ""
-    return words.clean(f"{outlook.job}: {words.count(outlook.tasks, 'task')}{images}{shape}")
+    twice = f" ({words.count(found.duplicates, 'duplicate')} left out: bought once)" if found.duplicates else ""
+    return words.clean(f"{outlook.job}: {words.count(found.tasks, 'task')}{images}{shape}{twice}")
 
 
 def _prices(outlook: Outlook) -> str:
+    found = outlook.summary
     rows = [("model", "tasks", "images", "each", "total")]
     rows += [
         (lane.lane, f"{lane.tasks:,}", f"{lane.images:,}", _each(lane), format_money(lane.total_micros, lane.unit))
-        for lane in outlook.lanes
+        for lane in found.lanes.values()
     ]
-    rows.append(("all", f"{outlook.tasks:,}", f"{outlook.images:,}", "", words.money(outlook.worst)))
-    sources = dict.fromkeys(f"price: {words.clean(lane.price_source)}" for lane in outlook.lanes if lane.price_source)
-    return "\n".join([words.table(rows, right=frozenset({1, 2, 3, 4})), *(f"  {source}" for source in sources)])
+    rows.append(("all", f"{found.tasks:,}", f"{found.images:,}", "", words.money(found.worst_micros)))
+    sources = dict.fromkeys(lane.price_source for lane in found.lanes.values() if lane.price_source)
+    lines = [f"  price: {words.short(source, 160)}" for source in sources]
+    return "\n".join([words.table(rows, right=frozenset({1, 2, 3, 4})), *lines])
 
 
-def _each(lane: LaneOutlook) -> str:
+def _each(lane: LaneSummary) -> str:
+    most = format_money(lane.each_max_micros, lane.unit)
     if lane.each_min_micros == lane.each_max_micros:
-        return format_money(lane.each_max_micros, lane.unit)
-    return f"{format_money(lane.each_min_micros, lane.unit)} to {format_money(lane.each_max_micros, lane.unit)}"
+        return most
+    return f"{format_money(lane.each_min_micros, lane.unit)} to {most}"
 
 
 def _budget(outlook: Outlook) -> str:
-    worst = words.money(outlook.worst)
-    if outlook.caps is None:
+    found = outlook.summary
+    worst = words.money(found.worst_micros)
+    if found.caps is None:
         return f"worst case {worst}; no budget is written: a paid run needs one, such as budget: {worst}"
-    if not outlook.caps:
+    caps = words.money({unit: cap for unit, cap in found.caps.items() if cap < UNLIMITED})
+    if all(cap >= UNLIMITED for cap in found.caps.values()):
         return f"worst case {worst}; budget none: nothing limits this job"
-    caps = words.money({unit: cap for unit, cap in outlook.caps.items() if cap < UNLIMITED}) or "no limit"
-    if outlook.over:
+    if found.over_micros:
         return (
-            f"worst case {worst}   budget {caps}: OVER BUDGET by {words.money(outlook.over)}; "
+            f"worst case {worst}   budget {caps}: OVER BUDGET by {words.money(found.over_micros)}; "
             "a run stops at the budget, with what was paid for collected"
         )
     return f"worst case {worst}   budget {caps}: fits"
 
 
 def _time(outlook: Outlook) -> str:
-    slowest = outlook.slowest
+    lanes = outlook.summary.lanes.values()
+    slowest = max(lanes, key=lambda lane: lane.seconds, default=None)
     if slowest is None:
         return ""
     pace = f"{slowest.lane} allows {slowest.rate:,} per {words.duration(slowest.rate_period_s)}"
-    return words.clean(f"time about {words.duration(outlook.time_s)} at the permitted rates ({pace})")
+    time = f"time about {words.duration(outlook.summary.seconds)} at the permitted rates ({pace})"
+    usual = max(lane.typical_s for lane in lanes)
+    longer = f"; {words.duration(usual)} with operations of the usual length" if usual > outlook.summary.seconds else ""
+    return words.clean(f"{time}{longer}; disk about {_megabytes(outlook.summary.disk_bytes)}")
+
+
+def _megabytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{max(1, round(size_bytes / 1e6))} MB"
 
 
 def _risk(outlook: Outlook) -> str:
-    if not any(outlook.doubt.values()):
+    doubt = {unit: micros for unit, micros in outlook.summary.doubt_micros.items() if micros}
+    if not doubt:
         return ""
-    posts = sum(lane.unanswered for lane in outlook.lanes)
-    calls = words.count(posts, "unanswered call")
-    return f"a crash can leave {calls} in doubt, {words.money(outlook.doubt)} at most"
+    posts = sum(min(lane.unanswered, lane.tasks) for lane in outlook.summary.lanes.values())
+    return f"a crash can leave {words.count(posts, 'unanswered call')} in doubt, {words.money(doubt)} at most"
 
 
 def _against(outlook: Outlook) -> str:
@@ -164,54 +113,38 @@ def _against(outlook: Outlook) -> str:
     if found is None:
         return "run folder: none yet, everything is new"
     changes = f"{found.owned:,} owned, {found.new:,} new, {found.changed:,} changed, {found.dropped:,} dropped"
-    more = "nothing more to pay" if not any(found.money.values()) else f"{words.money(found.money)} more at most"
+    more = f"{words.money(found.new_micros)} more at most" if any(found.new_micros.values()) else "nothing more to pay"
     return words.clean(f"run folder {outlook.folder}: {changes}; {more}")
 
 
-def _next(outlook: Outlook) -> str:
-    return words.clean(f"pipeline run {outlook.spec} --simulate")
-
-
 def as_json(outlook: Outlook) -> dict[str, object]:
-    """The same for scripts; amounts in micro-units by unit."""
-    found = outlook.against
+    """The same for scripts; amounts in micro-units by unit, times in seconds."""
+    found = outlook.summary
     return {
         "job": outlook.job,
         "spec": outlook.spec,
-        "tasks": outlook.tasks,
-        "images": outlook.images,
-        "lanes": {
-            lane.lane: {
-                "tasks": lane.tasks,
-                "images": lane.images,
-                "unit": lane.unit,
-                "total_micros": lane.total_micros,
-                "each_min_micros": lane.each_min_micros,
-                "each_max_micros": lane.each_max_micros,
-                "rate": lane.rate,
-                "rate_period_s": lane.rate_period_s,
-                "seconds": lane.seconds,
-                "unanswered": lane.unanswered,
-                "doubt_micros": lane.doubt_micros,
-                "price_source": lane.price_source,
-            }
-            for lane in outlook.lanes
-        },
-        "worst_micros": outlook.worst,
-        "limit_micros": None if outlook.caps is None else dict(outlook.caps),
-        "over_micros": outlook.over,
-        "fits": not outlook.over,
-        "seconds": outlook.time_s,
-        "doubt_micros": outlook.doubt,
+        "tasks": found.tasks,
+        "images": found.images,
+        "duplicates": found.duplicates,
+        "by_step": dict(found.by_step),
+        "by_gateway": dict(found.by_gateway),
+        "by_model": dict(found.by_model),
+        "lanes": {name: asdict(lane) for name, lane in found.lanes.items()},
+        "worst_micros": dict(found.worst_micros),
+        "limit_micros": _limits(found),
+        "over_micros": dict(found.over_micros),
+        "fits": found.fits,
+        "seconds": found.seconds,
+        "doubt_micros": dict(found.doubt_micros),
+        "disk_bytes": found.disk_bytes,
         "folder": outlook.folder,
-        "against": None
-        if found is None
-        else {
-            "owned": found.owned,
-            "new": found.new,
-            "changed": found.changed,
-            "dropped": found.dropped,
-            "new_micros": dict(found.money),
-        },
-        "first_prompt": outlook.first_prompt,
+        "against": None if outlook.against is None else asdict(outlook.against),
+        "first_prompt": found.first_prompt,
     }
+
+
+def _limits(found: Summary) -> dict[str, int | None] | None:
+    """Caps by unit; null for no limit; None when no budget is written."""
+    if found.caps is None:
+        return None
+    return {unit: None if cap >= UNLIMITED else cap for unit, cap in found.caps.items()}

@@ -13,7 +13,8 @@ from pipeline.cli.exits import Exit
 from pipeline.cli.output import answer, answer_json
 
 if TYPE_CHECKING:
-    from pipeline.cli.outlook import LaneOutlook, Outlook
+    from pipeline.cli.outlook import Outlook
+    from pipeline.plan.check import Summary
     from pipeline.plan.expand import Plan
     from pipeline.spec.job import JobSpec
     from pipeline.values.task import Task
@@ -67,7 +68,7 @@ def plan(
         answer(long_form(job).rstrip("\n"))
         return Exit.COMPLETE
     made = prepare.plan(job, allow_paths=allow_paths)
-    prepare.summary(made)
+    checked = prepare.summary(made)
     if tasks:
         for task in made.tasks():
             answer_json(task_object(task))
@@ -75,7 +76,7 @@ def plan(
     from pipeline.cli.outlook import as_json as outlook_object
     from pipeline.cli.outlook import render
 
-    found = survey(job, made, spec, run_dir)
+    found = survey(job, made, checked, spec, run_dir)
     if as_json:
         answer_json(outlook_object(found))
     else:
@@ -83,31 +84,14 @@ def plan(
     return Exit.COMPLETE
 
 
-def survey(job: JobSpec, made: Plan, spec: Path, run_dir: Path | None) -> Outlook:
-    """Everything that `plan` says, from one walk over the tasks and one look at the run folder; reads only."""
-    from pipeline.cli.outlook import Against, Outlook
+def survey(job: JobSpec, made: Plan, checked: Summary, spec: Path, run_dir: Path | None) -> Outlook:
+    """Everything that `plan` says, with one look at the run folder; reads only."""
+    from pipeline.cli.outlook import Outlook
     from pipeline.runtime import prepare
 
     folder = prepare.run_folder(job, prepare.Options(run_dir=run_dir))
-    against = None
-    if folder.is_dir():
-        found = prepare.compare(made, folder)
-        against = Against(found.owned, found.new, found.changed, found.dropped, found.new_micros)
-    first = next(iter(made.tasks()), None)
-    lanes = _lanes(made)
-    return Outlook(
-        job=made.name,
-        spec=str(spec),
-        shape=shape(job),
-        tasks=len(made),
-        images=sum(lane.images for lane in lanes),
-        lanes=lanes,
-        caps=made.caps,
-        time_s=max((lane.seconds for lane in lanes), default=0.0),
-        against=against,
-        folder=str(folder),
-        first_prompt=first.prompt if first is not None else "",
-    )
+    against = prepare.compare(made, folder) if folder.is_dir() else None
+    return Outlook(made.name, str(spec), shape(job), checked, against, str(folder))
 
 
 def task_object(task: Task) -> dict[str, object]:
@@ -157,53 +141,3 @@ def shape(job: JobSpec) -> str:
         parts.append(words.count(job.samples, "sample"))
     parts += ["included ones"] if job.matrix.include else []
     return " x ".join(parts) if len(parts) > 1 else ""
-
-
-def _lanes(made: Plan) -> tuple[LaneOutlook, ...]:
-    """{lane: sums} in the order in which the plan first uses them."""
-    from pipeline.cli.outlook import LaneOutlook
-
-    tallies: dict[str, _Tally] = {}
-    for task in made.tasks():
-        tally = tallies.get(task.lane)
-        if tally is None:
-            tally = tallies[task.lane] = _Tally(task.price.currency, task.price.source)
-        tally.add(task)
-    found = []
-    for name, tally in tallies.items():
-        lane = made.lanes[name]
-        posts = min(lane.unanswered, tally.tasks)
-        found.append(
-            LaneOutlook(
-                lane=name,
-                tasks=tally.tasks,
-                images=tally.images,
-                unit=tally.unit,
-                each_min_micros=tally.least,
-                each_max_micros=tally.most,
-                total_micros=tally.total,
-                rate=lane.rate_count,
-                rate_period_s=lane.rate_period_s,
-                unanswered=posts,
-                doubt_micros=posts * tally.most,
-                price_source=tally.source,
-            )
-        )
-    return tuple(found)
-
-
-class _Tally:
-    """Sums of one lane while the tasks pass by. *Units* - micro-units of `unit`."""
-
-    def __init__(self, unit: str, source: str) -> None:
-        self.unit, self.source = unit, source
-        self.tasks = self.images = self.total = self.most = 0
-        self.least = 0
-
-    def add(self, task: Task) -> None:
-        hold = task.price.hold(task.n)
-        self.least = min(self.least, hold) if self.tasks else hold
-        self.most = max(self.most, hold)
-        self.total += hold
-        self.tasks += 1
-        self.images += task.n

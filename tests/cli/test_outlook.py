@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from pipeline.cli.outlook import Against, LaneOutlook, Outlook, as_json, render
+from pipeline.cli.outlook import Outlook, as_json, render
+from pipeline.plan.check import LaneSummary, Summary
+from pipeline.runtime.prepare import Comparison
+from pipeline.values.money import UNLIMITED
 
-MAX = LaneOutlook(
+MAX = LaneSummary(
     lane="mulerouter/qwen-image-max",
     tasks=12,
     images=12,
@@ -18,9 +22,12 @@ MAX = LaneOutlook(
     total_micros=900_000,
     rate=60,
     rate_period_s=60.0,
+    in_flight=10,
     unanswered=4,
     doubt_micros=300_000,
     price_source="vendor page, read 2026-11-20",
+    seconds=12.0,
+    typical_s=50.0,
 )
 PLUS = replace(
     MAX,
@@ -31,21 +38,33 @@ PLUS = replace(
     each_max_micros=90_000,
     total_micros=180_000,
     doubt_micros=270_000,
-    unanswered=3,
     rate=2,
+    seconds=90.0,
+    typical_s=90.0,
+)
+SUMMARY = Summary(
+    tasks=12,
+    images=12,
+    duplicates=0,
+    by_step={"image": 12},
+    by_gateway={"mulerouter": 12},
+    by_model={MAX.lane: 12},
+    worst_micros={"USD": 900_000},
+    caps={"USD": 1_000_000},
+    over_micros={},
+    doubt_micros={"USD": 300_000},
+    lanes={MAX.lane: MAX},
+    seconds=12.0,
+    first_prompt="Studio photo of a red mug",
+    disk_bytes=18_000_000,
 )
 MUGS = Outlook(
     job="mugs",
     spec="mugs/spec.yaml",
     shape="3 color x 2 scene x 2 samples",
-    tasks=12,
-    images=12,
-    lanes=(MAX,),
-    caps={"USD": 1_000_000},
-    time_s=12.0,
+    summary=SUMMARY,
     against=None,
     folder="runs/mugs",
-    first_prompt="Studio photo of a red mug",
 )
 
 
@@ -58,7 +77,8 @@ def test_the_page_of_a_plan() -> None:
         "  all                            12       12               0.90 USD\n"
         "  price: vendor page, read 2026-11-20\n"
         "worst case 0.90 USD   budget 1.00 USD: fits\n"
-        "time about 12 s at the permitted rates (mulerouter/qwen-image-max allows 60 per 1 min)\n"
+        "time about 12 s at the permitted rates (mulerouter/qwen-image-max allows 60 per 1 min); "
+        "50 s with operations of the usual length; disk about 18 MB\n"
         "a crash can leave 4 unanswered calls in doubt, 0.30 USD at most\n"
         "run folder: none yet, everything is new\n"
         'first prompt: "Studio photo of a red mug"\n'
@@ -67,13 +87,14 @@ def test_the_page_of_a_plan() -> None:
 
 
 @pytest.mark.parametrize(
-    ("caps", "line"),
+    ("caps", "over", "line"),
     [
-        (None, "worst case 0.90 USD; no budget is written: a paid run needs one, such as budget: 0.90 USD"),
-        ({}, "worst case 0.90 USD; budget none: nothing limits this job"),
-        ({"USD": 900_000}, "worst case 0.90 USD   budget 0.90 USD: fits"),
+        (None, {}, "worst case 0.90 USD; no budget is written: a paid run needs one, such as budget: 0.90 USD"),
+        ({"USD": UNLIMITED}, {}, "worst case 0.90 USD; budget none: nothing limits this job"),
+        ({"USD": 900_000}, {}, "worst case 0.90 USD   budget 0.90 USD: fits"),
         (
             {"USD": 899_999},
+            {"USD": 1},
             (
                 "worst case 0.90 USD   budget 0.899999 USD: OVER BUDGET by 0.000001 USD; "
                 "a run stops at the budget, with what was paid for collected"
@@ -81,18 +102,31 @@ def test_the_page_of_a_plan() -> None:
         ),
     ],
 )
-def test_how_the_worst_case_stands_to_the_budget(caps: dict[str, int] | None, line: str) -> None:
-    """Over budget is said and flagged, exactly at the budget fits."""
-    outlook = replace(MUGS, caps=caps)
+def test_how_the_worst_case_stands_to_the_budget(caps: dict[str, int] | None, over: dict[str, int], line: str) -> None:
+    """Over budget is said and flagged, exactly at the budget fits, and no limit is no number."""
+    outlook = replace(MUGS, summary=replace(SUMMARY, caps=caps, over_micros=over))
     assert line in render(outlook).splitlines()
-    assert as_json(outlook)["fits"] is (caps is None or caps.get("USD") != 899_999)
+    found = as_json(outlook)
+    assert found["fits"] is (caps is not None and not over)
+    assert str(UNLIMITED) not in json.dumps(found)
 
 
 def test_several_models_are_summed_and_the_slowest_sets_the_time() -> None:
     """Each model has a line; a span of prices is shown as a span."""
-    both = replace(MUGS, tasks=15, images=18, lanes=(MAX, PLUS), time_s=90.0)
-    page = render(both)
+    both = replace(
+        SUMMARY,
+        tasks=15,
+        images=18,
+        duplicates=2,
+        lanes={MAX.lane: MAX, PLUS.lane: PLUS},
+        worst_micros={"USD": 1_080_000},
+        over_micros={"USD": 80_000},
+        doubt_micros={"USD": 570_000},
+        seconds=90.0,
+    )
+    page = render(replace(MUGS, summary=both))
     assert "mugs: 15 tasks, 18 images = " in page
+    assert "(2 duplicates left out: bought once)" in page
     assert "0.03 USD to 0.09 USD" in page
     assert "worst case 1.08 USD   budget 1.00 USD: OVER BUDGET by 0.08 USD" in page
     assert "time about 1 min 30 s at the permitted rates (mulerouter/qwen-image-edit-plus allows 2 per 1 min)" in page
@@ -103,19 +137,22 @@ def test_several_models_are_summed_and_the_slowest_sets_the_time() -> None:
     ("against", "line"),
     [
         (
-            Against(24, 12, 3, 2, {"USD": 300_000}),
+            Comparison(24, 12, 3, 2, {"USD": 300_000}),
             "run folder runs/mugs: 24 owned, 12 new, 3 changed, 2 dropped; 0.30 USD more at most",
         ),
-        (Against(24, 0, 0, 0, {}), "run folder runs/mugs: 24 owned, 0 new, 0 changed, 0 dropped; nothing more to pay"),
+        (
+            Comparison(24, 0, 0, 0, {}),
+            "run folder runs/mugs: 24 owned, 0 new, 0 changed, 0 dropped; nothing more to pay",
+        ),
     ],
 )
-def test_what_a_second_run_will_cost(against: Against, line: str) -> None:
+def test_what_a_second_run_will_cost(against: Comparison, line: str) -> None:
     """Owned, new, changed and dropped against the run folder, with the money that follows."""
     assert line in render(replace(MUGS, against=against)).splitlines()
 
 
 def test_a_prompt_cannot_move_the_cursor_or_fill_the_screen() -> None:
     """The first prompt is one cleaned, short line."""
-    page = render(replace(MUGS, first_prompt="\x1b[2J" + "long\n" * 100))
+    page = render(replace(MUGS, summary=replace(SUMMARY, first_prompt="\x1b[2J" + "long\n" * 100)))
     assert "\x1b" not in page
-    assert max(map(len, page.splitlines())) < 150
+    assert len(page.splitlines()[-2]) < 150

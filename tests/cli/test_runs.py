@@ -1,0 +1,236 @@
+"""Whole commands on real files in a folder of their own, rehearsed: no key, no spend, no network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from pipeline.cli.main import cli
+
+SPEC = """\
+version: 1
+name: mugs
+model: mulerouter/qwen-image-max
+matrix:
+  color: [red, teal]
+prompt: "A {{ color }} mug"
+budget: 1.00 USD
+"""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """A working directory with a spec in it."""
+
+    folder: Path
+
+    def call(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout, stderr of one command."""
+        result = CliRunner().invoke(cli, arguments)
+        return int(result.exit_code), result.stdout, result.stderr
+
+    def answer(self, *arguments: str) -> tuple[int, dict[str, object]]:
+        """Exit code and the one JSON object of a command."""
+        code, out, _ = self.call(*arguments)
+        assert out.count("\n") == 1, out
+        found = json.loads(out)
+        assert isinstance(found, dict)
+        return code, found
+
+    def write(self, text: str) -> None:
+        """Change the spec."""
+        (self.folder / "mugs.yaml").write_text(text)
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Desk:
+    """An empty working directory with mugs.yaml, and no key in the environment."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    for name in ("MULEROUTER_API_KEY", "MULEROUTER_BASE_URL", "MULEROUTER_API_KEY_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    made = Desk(tmp_path)
+    made.write(SPEC)
+    return made
+
+
+def test_a_valid_spec_is_called_valid(desk: Desk) -> None:
+    """`validate` counts the tasks."""
+    assert desk.call("validate", "mugs.yaml") == (0, "mugs.yaml: valid, 2 tasks\n", "")
+
+
+def test_a_wrong_spec_exits_with_2_and_points_at_the_place(desk: Desk) -> None:
+    """Every command that reads a spec reports its mistakes alike, and as JSON when asked."""
+    desk.write(SPEC.replace("prompt:", "promt:"))
+    for command in (("validate",), ("plan",), ("run", "--simulate")):
+        code, out, err = desk.call(*command, "mugs.yaml")
+        assert (code, out) == (2, "")
+        assert err.startswith("mugs.yaml:")
+        assert "promt" in err
+        code, found = desk.answer(*command, "--json", "mugs.yaml")
+        assert code == 2
+        error = found["error"]
+        assert isinstance(error, dict)
+        assert error["mistakes"]
+    assert not (desk.folder / "runs").exists()
+
+
+def test_plan_writes_nothing_and_says_what_it_costs(desk: Desk) -> None:
+    """The whole page of a small plan, and no run folder after it."""
+    code, out, err = desk.call("plan", "mugs.yaml")
+    assert (code, err) == (0, "")
+    assert out.startswith("mugs: 2 tasks\n")
+    assert "worst case 0.15 USD   budget 1.00 USD: fits" in out
+    assert "nothing was sent, nothing was charged." in out
+    assert not (desk.folder / "runs").exists()
+
+
+def test_a_plan_over_its_budget_is_said_and_flagged_but_no_error(desk: Desk) -> None:
+    """Over budget: exit 0, in words and in JSON."""
+    code, out, _ = desk.call("plan", "mugs.yaml", "--set", "budget=0.10 USD")
+    assert code == 0
+    assert "OVER BUDGET by 0.05 USD" in out
+    code, found = desk.answer("plan", "mugs.yaml", "--set", "budget=0.10 USD", "--json")
+    assert (code, found["fits"], found["over_micros"]) == (0, False, {"USD": 50_000})
+
+
+def test_tasks_are_printed_one_a_line(desk: Desk) -> None:
+    """`plan --tasks` is JSON lines."""
+    code, out, _ = desk.call("plan", "mugs.yaml", "--tasks")
+    tasks = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert [task["prompt"] for task in tasks] == ["A red mug", "A teal mug"]
+    assert len({task["task_id"] for task in tasks}) == 2
+    assert tasks[0]["hold_micros"] == 75_000
+
+
+def test_the_expanded_spec_means_the_same(desk: Desk) -> None:
+    """`plan --expand` prints a spec with the same tasks."""
+    tasks = desk.call("plan", "mugs.yaml", "--tasks")[1]
+    code, out, _ = desk.call("plan", "mugs.yaml", "--expand")
+    assert code == 0
+    desk.write(out)
+    assert desk.call("plan", "mugs.yaml", "--tasks")[1] == tasks
+
+
+def test_a_rehearsal_from_first_run_to_verify(desk: Desk) -> None:
+    """Run, run again, look at it in every way, retry nothing, rebuild the manifest."""
+    code, out, err = desk.call("run", "mugs.yaml", "--simulate")
+    assert (code, out) == (0, "")
+    assert "done: 2 images, 2 tasks done in " in err
+    assert "0.15 USD of 1.00 USD" in err
+    assert "nothing was bought: this was a rehearsal; the real job would take about " in err
+    assert "\x1b" not in err
+
+    folder = desk.folder / "runs/mugs.sim"
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    code, _, err = desk.call("run", "mugs.yaml", "--simulate")
+    assert code == 0
+    assert "nothing to do" in err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+    code, found = desk.answer("status", "mugs.sim", "--json")
+    assert (code, found["state"], found["images"]) == (0, "complete", 2)
+    assert desk.call("status", "runs/mugs.sim")[1].startswith("runs/mugs.sim: done, 2 images\n")
+    assert "runs/mugs.sim" in desk.call("ls")[1]
+    assert desk.call("verify", "mugs.sim") == (0, "runs/mugs.sim: files, manifest, store and money agree\n", "")
+    assert desk.call("retry", "mugs.sim") == (0, "no failed task to send again\n", "")
+    assert desk.call("manifest", "mugs.sim")[1].startswith("2 images in runs/mugs.sim/images.arrow")
+    assert "2 owned, 0 new" in desk.call("plan", "mugs.yaml", "--run-dir", "runs/mugs.sim")[1]
+
+
+def test_json_of_a_run_is_one_object_and_nothing_else(desk: Desk) -> None:
+    """Stdout is for the result, stderr for people."""
+    code, found = desk.answer("run", "mugs.yaml", "--simulate", "--json")
+    assert (code, found["state"], found["exit_code"], found["images"]) == (0, "complete", 0, 2)
+
+
+def test_quiet_says_nothing(desk: Desk) -> None:
+    """--quiet leaves only errors."""
+    assert desk.call("run", "mugs.yaml", "--simulate", "--quiet") == (0, "", "")
+
+
+def test_a_budget_that_is_too_small_exits_with_3_and_raising_it_finishes(desk: Desk) -> None:
+    """Stopped at the budget, then done."""
+    code, _, err = desk.call("run", "mugs.yaml", "--simulate", "--budget", "0.10 USD")
+    assert code == 3
+    assert "stopped at the budget: 1 image, 1 of 2 tasks done" in err
+    code, _, err = desk.call("run", "mugs.yaml", "--simulate", "--budget", "0.15 USD")
+    assert code == 0, err
+
+
+def test_a_limit_stops_after_the_first_tasks_and_is_complete(desk: Desk) -> None:
+    """--limit 1 makes one picture and exits with 0."""
+    code, found = desk.answer("run", "mugs.yaml", "--simulate", "--limit", "1", "--json")
+    assert (code, found["images"]) == (0, 1)
+
+
+def test_failed_tasks_exit_with_4_and_go_again_after_retry(desk: Desk) -> None:
+    """What failed is named by kind with the next command, and that command works."""
+    (desk.folder / "faults.yaml").write_text("moderated: {prompt: red}\n")
+    code, _, err = desk.call("run", "mugs.yaml", "--simulate", "--faults", "faults.yaml")
+    assert code == 4
+    assert "1 moderated" in err
+    assert "pipeline retry runs/mugs.sim && pipeline run mugs.yaml --simulate" in err
+    code, out, _ = desk.call("retry", "mugs.sim", "--fault", "moderated")
+    assert code == 0
+    assert out.startswith("1 failed task will go again")
+    code, _, err = desk.call("run", "mugs.yaml", "--simulate")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize("text", ["rate_limted: 0.1\n", "moderated: 7\n", "[1]\n", "a: [\n"])
+def test_a_wrong_faults_file_is_a_usage_error(desk: Desk, text: str) -> None:
+    """A slip in the faults is found before a run folder is made."""
+    (desk.folder / "faults.yaml").write_text(text)
+    code, out, err = desk.call("run", "mugs.yaml", "--simulate", "--faults", "faults.yaml")
+    assert (code, out) == (2, "")
+    assert "--faults faults.yaml: " in err
+    assert not (desk.folder / "runs").exists()
+
+
+def test_a_missing_key_exits_with_2_before_a_folder_is_made(desk: Desk) -> None:
+    """A paid run without a key says which variable to set, and that --simulate needs none."""
+    code, out, err = desk.call("run", "mugs.yaml")
+    assert (code, out) == (2, "")
+    assert "MULEROUTER_API_KEY" in err
+    assert "--simulate" in err
+    assert not (desk.folder / "runs").exists()
+
+
+def test_what_init_writes_runs_as_it_is(desk: Desk) -> None:
+    """The first commands anyone types work in this order."""
+    assert desk.call("init", "first")[0] == 0
+    assert "budget 0.50 USD: fits" in desk.call("plan", "first/spec.yaml")[1]
+    code, found = desk.answer("run", "first/spec.yaml", "--simulate", "--json")
+    assert (code, found["images"]) == (0, 6)
+    assert (desk.folder / "runs/first.sim/images/red-desk.png").is_file()
+
+
+def test_a_run_that_is_not_there_is_named_with_those_that_are(desk: Desk) -> None:
+    """`status` of a wrong name exits with 2 and lists the right ones."""
+    (desk.folder / "runs/cups").mkdir(parents=True)
+    code, _, err = desk.call("status", "mugs")
+    assert code == 2
+    assert err == "error: no run folder at mugs or runs/mugs; there are: cups\n"
+
+
+def test_models_show_price_source_and_date(desk: Desk) -> None:
+    """The price table is there before any spec is."""
+    code, out, _ = desk.call("models")
+    assert code == 0
+    assert "mulerouter/qwen-image-max" in out
+    assert "0.075 USD per image" in out
+    code, out, _ = desk.call("models", "qwen-image-edit-max")
+    assert code == 0
+    assert "images " in out
+    assert "params.prompt_extend" in out
+    code, found = desk.answer("models", "mulerouter", "--json")
+    assert "mulerouter/qwen-image-edit-plus" in found
+    code, _, err = desk.call("models", "qwen-image-mx")
+    assert code == 2
+    assert "did you mean qwen-image-max?" in err
