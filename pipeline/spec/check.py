@@ -225,11 +225,12 @@ class _Form:
         place = self.tree.place(path)
         named = f"'{dotted(path)}'" if path else "the spec"
         if error.instance is None:
-            return Mistake(self.tree.key_place(path), f"{named} has no value", "write one, or remove the key")
+            gone = "it" if path and isinstance(path[-1], int) else "the key"
+            return Mistake(self.tree.key_place(path), f"{named} has no value", f"write one, or remove {gone}")
         expected = schema.get("x-expected", "a map of keys and values")
         written = self.tree.texts.get(dotted(path))
-        if schema.get("x-kind") in {"money", "budget"} and not isinstance(error.instance, Mapping):
-            return self._bad_amount(path, written or "", str(schema.get("x-expected")))
+        if schema.get("x-kind") in {"money", "budget"} and written is not None:
+            return self._bad_amount(path, written, str(schema.get("x-expected")))
         if error.validator in {"minItems", "minProperties", "minLength"}:
             return Mistake(place, f"{named} is empty", f"write {expected}")
         if error.validator == "uniqueItems":

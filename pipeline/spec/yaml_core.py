@@ -286,7 +286,9 @@ class _Composer:
         if "cannot start any token" in problem and letter:
             return Mistake(self.at(mark), f"a value cannot begin with {_shown(letter)}", "quote it")
         if "mapping values are not allowed" in problem:
-            return Mistake(self.at(mark), "': ' is not allowed inside this value", "quote the whole value")
+            return Mistake(
+                self.at(mark), "': ' is not allowed inside this value", "quote the whole value, or mend the indentation"
+            )
         if "expected ',' or" in problem and context is not None:
             if not any(line.strip() for line in [letter, *self.lines[mark.line + 1 :]]):
                 return Mistake(self.at(context), "this bracket is never closed", "close it")

@@ -204,6 +204,28 @@ spec.yaml:5:1: error: 'size' has no value; write one, or remove the key
   size:
   ^""",
     ),
+    "an item without a value": (
+        HEAD + "matrix: {a: [b, ~]}\n",
+        """\
+spec.yaml:5:17: error: 'matrix.a[1]' has no value; write one, or remove it
+  matrix: {a: [b, ~]}
+                  ^""",
+    ),
+    "a list for a budget": (
+        HEAD + "budget: [90 USD]\n",
+        """\
+spec.yaml:5:9: error: 'budget' must be an amount with a unit such as 2.00 USD, none, or {limits: [AMOUNT, ...]}, not \
+a list
+  budget: [90 USD]
+          ^""",
+    ),
+    "a value with a colon": (
+        "version: 1\nname: mugs\nprompt: Photo: a mug\n",
+        """\
+spec.yaml:3:14: error: ': ' is not allowed inside this value; quote the whole value, or mend the indentation
+  prompt: Photo: a mug
+               ^""",
+    ),
     "a word that is none of several": (
         HEAD + "on_doubt: writeoff\norder: random\n",
         """\
