@@ -1,0 +1,152 @@
+"""The one door to the journal, `commit(facts)`: a writer thread with group commit, or inline in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from pipeline.engine.messages import Fact
+from pipeline.errors import Bug, StorageFailed
+
+
+class Journal(Protocol):
+    """What makes facts durable. One thread at a time calls it."""
+
+    def commit(self, facts: Sequence[Fact]) -> None:
+        """Make all of these durable, in this order, or none. *Raises* StorageFailed."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    facts: tuple[Fact, ...]
+    future: asyncio.Future[None]
+
+
+_Batch: TypeAlias = list[_Waiting]
+
+
+class _Doom:
+    """Fail-stop: after one failed commit nobody knows what is on the disk, so nothing further is written."""
+
+    def __init__(self) -> None:
+        self._why = ""
+
+    @property
+    def came(self) -> bool:
+        return bool(self._why)
+
+    def come(self, error: Exception) -> None:
+        if not self._why:
+            self._why = str(error) if isinstance(error, StorageFailed) else f"a commit failed: {type(error).__name__}"
+
+    def error(self) -> StorageFailed:
+        """A new exception each time: one that is raised in several tasks would collect all of their tracebacks."""
+        return StorageFailed(self._why)
+
+
+def _write(journal: Journal, batch: _Batch, doom: _Doom) -> None:
+    """Everything of a batch in one commit; a failure of whatever sort is remembered and never tried again."""
+    if doom.came:
+        return
+    facts = [fact for waiting in batch for fact in waiting.facts]
+    if not facts:
+        return
+    try:
+        journal.commit(facts)
+    except Exception as error:  # noqa: BLE001 - whatever it was, the state of the disk is unknown
+        doom.come(error)
+
+
+def _tell(batch: _Batch, doom: _Doom) -> None:
+    for waiting in batch:
+        if waiting.future.done():
+            continue
+        if doom.came:
+            waiting.future.set_exception(doom.error())
+        else:
+            waiting.future.set_result(None)
+
+
+class ThreadCommitter:
+    """Commits in one writer thread: whatever queues up while one commit runs goes into the next, in order."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._doom = _Doom()
+        self._batch: _Batch = []
+        self._closing = False
+        #: Guards `_batch` and `_closing`; held for an instant only.
+        self._news = threading.Condition()
+        self._loop = asyncio.get_running_loop()
+        self._thread = threading.Thread(target=self._work, name="journal", daemon=True)
+        self._thread.start()
+
+    def commit(self, facts: Sequence[Fact]) -> asyncio.Future[None]:
+        """Queue these facts now; the future is done once they are durable. It fails with StorageFailed, and so does
+        every later one.
+        """
+        future = self._loop.create_future()
+        with self._news:
+            if self._closing:
+                raise Bug("a commit after the journal was closed")
+            self._batch.append(_Waiting(tuple(facts), future))
+            self._news.notify()
+        return future
+
+    async def close(self) -> None:
+        """Let everything that was queued be written, and end the thread."""
+        with self._news:
+            self._closing = True
+            self._news.notify()
+        await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        while True:
+            with self._news:
+                while not self._batch and not self._closing:
+                    self._news.wait()
+                if not self._batch:
+                    return
+                batch, self._batch = self._batch, []
+            _write(self._journal, batch, self._doom)
+            try:
+                self._loop.call_soon_threadsafe(_tell, batch, self._doom)
+            except RuntimeError:
+                # The loop was closed without closing the committer: nobody is left to be told.
+                return
+
+
+class InlineCommitter:
+    """Commits on the loop itself, for virtual time, where a thread would hold the clock: one commit a turn."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._doom = _Doom()
+        self._batch: _Batch = []
+        self._closed = False
+
+    def commit(self, facts: Sequence[Fact]) -> asyncio.Future[None]:
+        """As `ThreadCommitter.commit`: what is queued in one turn of the loop becomes one commit at its end."""
+        if self._closed:
+            raise Bug("a commit after the journal was closed")
+        loop = asyncio.get_running_loop()
+        if not self._batch:
+            loop.call_soon(self._flush)
+        future = loop.create_future()
+        self._batch.append(_Waiting(tuple(facts), future))
+        return future
+
+    async def close(self) -> None:
+        """Write what is still queued."""
+        self._closed = True
+        self._flush()
+
+    def _flush(self) -> None:
+        batch, self._batch = self._batch, []
+        if batch:
+            _write(self._journal, batch, self._doom)
+            _tell(batch, self._doom)

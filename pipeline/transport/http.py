@@ -1,0 +1,350 @@
+"""The real door: aiohttp, with the keys. It never repeats a POST, never follows a redirect of an API call, and says
+`NotSent` only when no connection was made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import io
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Final, Literal, TypeAlias
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+from multidict import CIMultiDictProxy
+from yarl import URL
+
+from pipeline.errors import Bug, CardError
+from pipeline.transport.addresses import AddressGuard, BlockedAddress, GuardedResolver, checked_link, names_loopback
+from pipeline.transport.secrets import Secret, need_key
+from pipeline.values.card import GatewayCard
+from pipeline.values.wire import (
+    Answered,
+    Broken,
+    DownloadBroken,
+    Downloaded,
+    DownloadOutcome,
+    DownloadRefused,
+    NotSent,
+    Outcome,
+    Request,
+    Response,
+)
+
+#: A connection that was idle for longer may be half closed, and a POST on it would end in doubt (seconds).
+_SUBMIT_IDLE_S: Final = 2.0
+_IDLE_S: Final = 30.0
+#: A name, a connection and its TLS handshake take no longer than this, whatever the call may take (seconds).
+_CONNECT_S: Final = 20.0
+#: A download that is silent for this long, or slower than this on average once it had time, is broken.
+_SILENT_S: Final = 30.0
+_SLOW_AFTER_S: Final = 30.0
+_SLOW_BYTES_PER_S: Final = 1024
+_REDIRECTS_MAX: Final = 3
+_CHUNK_BYTES: Final = 64 * 1024
+#: aiohttp writes larger bodies in pieces only when they come from a file.
+_WHOLE_BODY_MAX: Final = 256 * 1024
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_GONE: Final = frozenset({403, 404, 410})
+_OK: Final = 200
+
+#: Everything that an exchange can end with besides an answer; TimeoutError and ssl errors are OSErrors.
+_FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, EOFError)
+
+_Class: TypeAlias = Literal["submit", "ask", "download", "download here"]
+
+
+@dataclass(slots=True)
+class _Mark:
+    """Whether a connection was made or reused for a request: from then on bytes may have left."""
+
+    connected: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Gateway:
+    """One gateway as this process talks to it."""
+
+    base: URL
+    key: Secret
+    auth_header: str
+    auth_prefix: str
+    user_agent: str
+    loopback: bool
+
+    def headers(self, given: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
+        """A request's headers with the key, and with nothing that could be a second one."""
+        own = [
+            ("User-Agent", self.user_agent),
+            # An answer in a coding that we asked not to have would be one more thing that can break after payment.
+            ("Accept-Encoding", "identity"),
+            (self.auth_header, self.auth_prefix + self.key.reveal()),
+        ]
+        taken = {name.lower() for name, _ in own}
+        if any(name.lower() in taken for name, _ in given):
+            raise Bug("a request names a header that transport sets")
+        return [*given, *own]
+
+    def url(self, path: str) -> URL | None:
+        """The address of a path below the base; None when it leads anywhere else."""
+        if not path.startswith("/") or not path.isprintable() or "\\" in path or "#" in path or " " in path:
+            return None
+        if any(part in {".", ".."} for part in path.partition("?")[0].lower().replace("%2e", ".").split("/")):
+            return None
+        return URL(str(self.base) + path, encoded=path.isascii())
+
+
+class HttpDoor:
+    """The network. Make it with the cards of the gateways that a run uses; open it and close it in one loop."""
+
+    def __init__(self, cards: Mapping[str, GatewayCard], environ: Mapping[str, str], dotenv: Mapping[str, str]) -> None:
+        """Find every key and base URL. *Raises* SecretMissing, and CardError for a base URL that may not be used."""
+        self._gateways = {name: _gateway(card, environ, dotenv) for name, card in cards.items()}
+        self._sessions: dict[_Class, aiohttp.ClientSession] = {}
+
+    async def exchange(self, request: Request, *, timeout_s: float, body_max: int = 64 * 1024 * 1024) -> Outcome:
+        """One request, one outcome; never raises for what the world does. NotSent only if no connection was made."""
+        gateway = self._known(request.gateway)
+        url = gateway.url(request.path)
+        if url is None:
+            return NotSent("the path leads out of the gateway's base URL")
+        headers = gateway.headers(request.headers)
+        # Only GET is free. Whatever else a gateway has is treated as the paid call.
+        session = self._session("ask" if request.method == "GET" else "submit")
+        mark, host = _Mark(), gateway.base.host
+        try:
+            async with (
+                asyncio.timeout(timeout_s),
+                session.request(
+                    request.method,
+                    url,
+                    data=_body(request.body),
+                    headers=headers,
+                    allow_redirects=False,
+                    trace_request_ctx=mark,
+                ) as response,
+            ):
+                body = await _whole(response, body_max)
+                if body is None:
+                    return Broken(f"the answer of {host} is larger than {body_max} bytes")
+                return Answered(Response(response.status, body, _plain(response.headers)))
+        except _FAILURES as error:
+            # Nothing of the exception but its class goes further: its text and repr hold headers, so the key. Its
+            # status is no answer either: a reply that cannot be parsed calls itself a 400.
+            why = f"{_named(error)} at {host}"
+            return Broken(why) if mark.connected else NotSent(why)
+
+    async def download(
+        self, gateway: str, link: str, write: Callable[[bytes], object], *, timeout_s: float, size_max: int
+    ) -> DownloadOutcome:
+        """Stream a result link's body into `write`, without credentials, hashing as it passes.
+
+        What `write` raises goes through: a full disk is not the link's fault.
+        """
+        known = self._known(gateway)
+        guard = AddressGuard(loopback=known.loopback)
+        session = self._session("download here" if known.loopback else "download")
+        sink = _Sink(write, size_max)
+        headers = {"User-Agent": known.user_agent, "Accept": "image/*,*/*;q=0.1", "Accept-Encoding": "identity"}
+        try:
+            async with asyncio.timeout(timeout_s):
+                for _ in range(_REDIRECTS_MAX + 1):
+                    try:
+                        url = checked_link(link, guard)
+                    except ValueError as error:
+                        return DownloadBroken(str(error), blocked=True)
+                    async with session.get(url, headers=headers, allow_redirects=False) as response:
+                        target = response.headers.get("Location")
+                        if response.status not in _REDIRECTS or not target:
+                            return await _receive(response, sink)
+                        link = _joined(url, target)
+                return DownloadBroken(f"the link was redirected more than {_REDIRECTS_MAX} times")
+        except _FAILURES as error:
+            if sink.failed is not None:
+                raise sink.failed from None
+            if _was_blocked(error):
+                return DownloadBroken("the link leads to an address that is not public", blocked=True)
+            return DownloadBroken(f"{_named(error)} while downloading")
+
+    async def close(self) -> None:
+        """Let go of every connection."""
+        sessions, self._sessions = list(self._sessions.values()), {}
+        for session in sessions:
+            await session.close()
+
+    def _known(self, gateway: str) -> _Gateway:
+        known = self._gateways.get(gateway)
+        if known is None:
+            raise Bug(f"a request to a gateway that the door was not made for: {gateway}")
+        return known
+
+    def _session(self, kind: _Class) -> aiohttp.ClientSession:
+        """One session per class of call, so that a paid POST never shares a long idle connection with a poll."""
+        session = self._sessions.get(kind)
+        if session is None:
+            session = self._sessions[kind] = _open(kind)
+        return session
+
+
+@dataclass(slots=True)
+class _Sink:
+    """Where a download goes: counts, hashes, and tells its own failures from those of the network."""
+
+    write: Callable[[bytes], object]
+    size_max: int
+    size_bytes: int = 0
+    failed: OSError | ValueError | None = None
+    _digest: hashlib._Hash = field(default_factory=hashlib.sha256)
+
+    def take(self, data: bytes) -> bool:
+        """Keep a piece; False when it is too much."""
+        self.size_bytes += len(data)
+        if self.size_bytes > self.size_max:
+            return False
+        self._digest.update(data)
+        try:
+            self.write(data)
+        except (OSError, ValueError) as error:
+            self.failed = error
+            raise
+        return True
+
+    @property
+    def sha256(self) -> str:
+        return self._digest.hexdigest()
+
+
+async def _receive(response: aiohttp.ClientResponse, sink: _Sink) -> DownloadOutcome:
+    if response.status != _OK:
+        return DownloadRefused(response.status, gone=response.status in _GONE)
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    if (response.content_length or 0) > sink.size_max:
+        response.close()
+        return DownloadBroken(f"the picture is larger than {sink.size_max} bytes")
+    async for data in response.content.iter_chunked(_CHUNK_BYTES):
+        if not sink.take(data):
+            response.close()
+            return DownloadBroken(f"the picture is larger than {sink.size_max} bytes")
+        took = loop.time() - began
+        if took > _SLOW_AFTER_S and sink.size_bytes < took * _SLOW_BYTES_PER_S:
+            response.close()
+            return DownloadBroken("the download is too slow")
+    return Downloaded(response.status, response.content_type, sink.size_bytes, sink.sha256)
+
+
+async def _whole(response: aiohttp.ClientResponse, body_max: int) -> bytes | None:
+    """The whole body, or None when it is larger than that; the connection is given up then."""
+    body = bytearray()
+    async for data in response.content.iter_chunked(_CHUNK_BYTES):
+        body += data
+        if len(body) > body_max:
+            response.close()
+            return None
+    return bytes(body)
+
+
+def _plain(headers: CIMultiDictProxy[str]) -> dict[str, str]:
+    """Header names in lower case; what comes several times is joined."""
+    plain: dict[str, str] = {}
+    for name, value in headers.items():
+        key = name.lower()
+        plain[key] = f"{plain[key]}, {value}" if key in plain else value
+    return plain
+
+
+def _body(body: bytes | None) -> bytes | io.BytesIO | None:
+    return body if body is None or len(body) <= _WHOLE_BODY_MAX else io.BytesIO(body)
+
+
+def _joined(url: URL, target: str) -> str:
+    try:
+        return str(url.join(URL(target, encoded=target.isascii())))
+    except ValueError:
+        return ""
+
+
+def _named(error: BaseException) -> str:
+    """The class of an exception and of the system's own below it, never its text."""
+    inner = getattr(error, "os_error", None)
+    return type(inner if isinstance(inner, OSError) and type(inner) is not OSError else error).__name__
+
+
+def _was_blocked(error: BaseException | None) -> bool:
+    seen = 0
+    while error is not None and seen < 8:
+        if isinstance(error, BlockedAddress) or isinstance(getattr(error, "os_error", None), BlockedAddress):
+            return True
+        error, seen = error.__cause__ or error.__context__, seen + 1
+    return False
+
+
+def _open(kind: _Class) -> aiohttp.ClientSession:
+    """A session without cookies, proxies or passwords from files; called in the loop that will use it."""
+    # The exchange has its own timeout over everything; aiohttp's stand below it.
+    timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S)
+    match kind:
+        case "submit":
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_SUBMIT_IDLE_S)
+        case "ask":
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S)
+        case "download" | "download here":
+            guard = AddressGuard(loopback=kind == "download here")
+            timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_SILENT_S)
+            connector = aiohttp.TCPConnector(
+                limit=0,
+                keepalive_timeout=_IDLE_S,
+                resolver=GuardedResolver(aiohttp.ThreadedResolver(), guard),
+                socket_factory=guard.socket,
+            )
+    trace = aiohttp.TraceConfig()
+    trace.on_connection_create_end.append(_connected)
+    trace.on_connection_reuseconn.append(_connected)
+    return aiohttp.ClientSession(
+        connector=connector,
+        cookie_jar=aiohttp.DummyCookieJar(),
+        timeout=timeout,
+        trust_env=False,
+        trace_configs=[trace],
+    )
+
+
+async def _connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
+    mark = context.trace_request_ctx
+    if isinstance(mark, _Mark):
+        mark.connected = True
+
+
+def _gateway(card: GatewayCard, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> _Gateway:
+    base = base_url(card, environ)
+    return _Gateway(
+        base,
+        need_key(card.key_env, card.title or card.name, environ, dotenv),
+        card.auth_header,
+        card.auth_prefix,
+        card.user_agent,
+        loopback=names_loopback(base.host or ""),
+    )
+
+
+def base_url(card: GatewayCard, environ: Mapping[str, str]) -> URL:
+    """Where a gateway lives: the card's word or the environment's, without a slash at its end. *Raises* CardError."""
+    override = environ.get(card.base_url_env, "").strip() if card.base_url_env else ""
+    place = card.base_url_env if override else f"the base URL of {card.name}"
+    try:
+        url = URL((override or card.base_url).rstrip("/"))
+        host, port = url.host, url.port
+    except ValueError:
+        raise CardError(f"{place} is not a URL") from None
+    if not host or not port or url.scheme not in {"http", "https"}:
+        raise CardError(f"{place} must be an https URL, or http on this machine")
+    if url.raw_user or url.raw_password or url.raw_query_string or url.raw_fragment:
+        # The value is not shown: this is how a key gets into a URL.
+        raise CardError(f"{place} must hold no user name, query or fragment")
+    if url.scheme == "http" and not names_loopback(host):
+        raise CardError(f"{place} must be https: only this machine may be asked over plain http")
+    return url

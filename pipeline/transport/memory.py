@@ -1,0 +1,185 @@
+"""The same door onto a simulated world, in this process and in the loop's own time; and the file of such a world."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Final, Protocol
+
+from pipeline.errors import RunError, StorageFailed
+from pipeline.simulator.exchange import Exchange, WireRequest
+from pipeline.simulator.faults import FaultPlan
+from pipeline.simulator.world import LINKS_BASE
+from pipeline.simulator.world import World as SimulatedWorld
+from pipeline.values.wire import (
+    Answered,
+    Broken,
+    DownloadBroken,
+    Downloaded,
+    DownloadOutcome,
+    DownloadRefused,
+    Outcome,
+    Request,
+)
+
+#: The emulators are as strict about a key as the vendors, and take any.
+_HEADERS: Final = {"authorization": "Bearer rehearsal", "accept-encoding": "identity"}
+_USER_AGENT: Final = "image-batch-pipeline (rehearsal)"
+_GONE: Final = frozenset({403, 404, 410})
+_OK: Final = 200
+
+
+class World(Protocol):
+    """The other end of the wire."""
+
+    def handle(self, gateway: str, request: WireRequest, now: float) -> Exchange:
+        """Answer a request to a gateway."""
+        ...
+
+    def fetch(self, link: str, now: float) -> Exchange:
+        """Answer a GET of a result link."""
+        ...
+
+    def lines(self) -> list[str]:
+        """What must be kept since the last call, as lines without newlines."""
+        ...
+
+
+class WorldClock(Protocol):
+    """What a world needs to know of time."""
+
+    def now(self) -> float:
+        """Seconds."""
+        ...
+
+
+class WorldFile:
+    """Where a world is kept across kills: its lines are written before the answer that they belong to leaves."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    def lines(self) -> list[str]:
+        """What is written; [] when there is no file yet. Of a line that a kill tore, nothing is left."""
+        try:
+            data = self._path.read_bytes()
+        except FileNotFoundError:
+            return []
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            # Otherwise the next line would be glued to the torn one.
+            os.truncate(self._path, whole)
+        return data[:whole].decode().splitlines()
+
+    def append(self, lines: list[str]) -> None:
+        """Hand lines to the system, which keeps them through a kill. *Raises* StorageFailed."""
+        if not lines:
+            return
+        data = memoryview("".join(f"{line}\n" for line in lines).encode())
+        try:
+            if self._descriptor is None:
+                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError as error:
+            raise StorageFailed(f"the simulated world cannot be written: {error.strerror}") from error
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def open_world(
+    path: Path | None, *, seed: int = 0, faults: FaultPlan | None = None, links_base: str = LINKS_BASE
+) -> SimulatedWorld:
+    """The world that `path` holds, or a new one. *Raises* RunError when the file cannot be read."""
+    if path is None:
+        return SimulatedWorld(seed, faults, links_base=links_base)
+    try:
+        return SimulatedWorld.load(WorldFile(path).lines(), seed=seed, faults=faults, links_base=links_base)
+    except (ValueError, OSError) as error:
+        raise RunError(f"the simulated world in {path} cannot be read: {error}") from error
+
+
+class MemoryDoor:
+    """A door onto a world in this process. It waits by the running loop, so in virtual time nothing really waits.
+
+    The world is asked in one thread, in the order of the requests: drawing does not hold up the loop, and the same
+    requests in the same order give the same world.
+    """
+
+    def __init__(self, world: World, clock: WorldClock, *, journal: Path | None = None) -> None:
+        """`journal` is the world's file; `open_world` reads it."""
+        self._world = world
+        self._clock = clock
+        self._file = WorldFile(journal) if journal is not None else None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
+
+    async def exchange(self, request: Request, *, timeout_s: float, body_max: int = 64 * 1024 * 1024) -> Outcome:
+        """One request, one outcome; never raises for what the world does."""
+        given = {name.lower(): value for name, value in request.headers}
+        headers = {"user-agent": _USER_AGENT, **given, **_HEADERS}
+        wire = WireRequest(request.method, request.path, headers, request.body or b"")
+        answer = await self._ask(lambda now: self._world.handle(request.gateway, wire, now))
+        if (broken := await self._wait(answer, timeout_s)) is not None:
+            return Broken(broken)
+        # As over the wire: a connection that breaks before the gateway looked cannot be told from one that broke after.
+        if answer.response is None or answer.cut != "none":
+            return Broken(f"ServerDisconnectedError at {request.gateway}")
+        if len(answer.response.body) > body_max:
+            return Broken(f"the answer of {request.gateway} is larger than {body_max} bytes")
+        return Answered(answer.response)
+
+    async def download(
+        self, gateway: str, link: str, write: Callable[[bytes], object], *, timeout_s: float, size_max: int
+    ) -> DownloadOutcome:
+        """Stream a result link's body into `write`, hashing as it passes."""
+        answer = await self._ask(lambda now: self._world.fetch(link, now))
+        if (broken := await self._wait(answer, timeout_s)) is not None:
+            return DownloadBroken(broken)
+        response = answer.response
+        if response is None or answer.cut in {"before", "after"}:
+            return DownloadBroken(f"ServerDisconnectedError while downloading from {gateway}")
+        if response.status != _OK:
+            return DownloadRefused(response.status, gone=response.status in _GONE)
+        if len(response.body) > size_max:
+            return DownloadBroken(f"the picture is larger than {size_max} bytes")
+        if answer.cut == "mid":
+            write(response.body[: len(response.body) // 2])
+            return DownloadBroken(f"ClientPayloadError while downloading from {gateway}")
+        write(response.body)
+        media_type = response.headers.get("content-type", "application/octet-stream").partition(";")[0].strip()
+        return Downloaded(response.status, media_type, len(response.body), hashlib.sha256(response.body).hexdigest())
+
+    async def close(self) -> None:
+        """End the thread and let go of the world's file."""
+        self._thread.shutdown(wait=True)
+        if self._file is not None:
+            self._file.close()
+
+    async def _ask(self, question: Callable[[float], Exchange]) -> Exchange:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, question, self._clock.now())
+
+    def _answer(self, question: Callable[[float], Exchange], now: float) -> Exchange:
+        """In the world's thread. What was accepted is written down before anyone hears of it."""
+        answer = question(now)
+        if self._file is not None:
+            self._file.append(self._world.lines())
+        return answer
+
+    @staticmethod
+    async def _wait(answer: Exchange, timeout_s: float) -> str | None:
+        """Let the answer's delay pass; a sentence when it takes too long."""
+        silent = answer.response is None and answer.cut == "none"
+        if silent or answer.delay_s > timeout_s:
+            await asyncio.sleep(timeout_s)
+            return f"TimeoutError after {timeout_s:g} s"
+        await asyncio.sleep(answer.delay_s)
+        return None
