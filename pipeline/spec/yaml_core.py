@@ -297,6 +297,9 @@ class _Composer:
                 "a comma or a closing bracket is missing",
                 f"the list or map begins in line {context.line + self.source.first_line}",
             )
+        if "did not find expected key" in problem or "<block end>" in problem:
+            what = "this is neither part of the value before it nor a new key"
+            return Mistake(self.at(mark), what, "check the indentation and the quotes")
         if "could not find expected ':'" in problem:
             where = context if context is not None else mark
             return Mistake(self.at(where), "a key without ': ' and a value", "write key: value, or quote the text")

@@ -120,7 +120,7 @@ def test_merge_keys_lay_written_keys_over_merged_ones() -> None:
         ("a: @b\n", (1, 4), "a value cannot begin with @"),
         ("a: b: c\n", (1, 5), "': ' is not allowed inside this value"),
         ("a: 1\nb\nc: 2\n", (2, 1), "a key without ': ' and a value"),
-        ("a: 'b' c\n", (1, 8), "not valid YAML: did not find expected key"),
+        ("a: 'b' c\n", (1, 8), "this is neither part of the value before it nor a new key"),
     ],
 )
 def test_what_is_no_spec_is_refused_at_its_place(text: str, where: tuple[int, int], what: str) -> None:
