@@ -1,0 +1,229 @@
+"""What stands beside the store in a run folder: lock, black box, story, and the folder itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipeline.engine.messages import Draining, LaneCooled, LinksRenewed, PictureStored, TaskMoved
+from pipeline.engine.messages import Phase as P
+from pipeline.errors import RunError, RunLocked, RunNotFound
+from pipeline.store.blackbox import BlackBox
+from pipeline.store.folder import RunFolder
+from pipeline.store.lock import RunLock, file_system_of
+from pipeline.store.redact import without_queries
+from pipeline.store.story import Story
+from pipeline.values.wire import Response
+from tests.store.stories import FAULT, LINK, START, artifact, made
+
+ANSWER = Response(200, b'{"id": "op-1"}\n\x00\xff', {"content-type": "application/json"})
+
+
+# --- folder ---
+
+
+def test_the_folder_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    """Run folder 0700, the spec in it 0600, the folder above as usual."""
+    before = os.umask(0)
+    try:
+        folder = RunFolder.create(tmp_path / "runs" / "one")
+        assert folder.write_spec("name: one\n")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(folder.path.stat().st_mode) == 0o700
+    assert stat.S_IMODE(folder.spec.stat().st_mode) == 0o600
+
+
+def test_the_same_spec_is_not_written_again(tmp_path: Path) -> None:
+    """A spec that stands there already is left alone, another one replaces it."""
+    folder = RunFolder.create(tmp_path / "one")
+    assert [folder.write_spec(text) for text in ("a", "a", "b")] == [True, False, True]
+    assert folder.spec.read_text() == "b"
+    assert [each.name for each in folder.path.iterdir()] == ["spec.yaml"]
+
+
+def test_only_a_folder_with_a_store_is_a_run(tmp_path: Path) -> None:
+    """`find` says what is missing; a file in the folder's place is an error with a remedy."""
+    with pytest.raises(RunNotFound):
+        RunFolder.find(tmp_path)
+    (tmp_path / "state.db").touch()
+    assert RunFolder.find(tmp_path).path == tmp_path
+    with pytest.raises(RunError, match="move it away"):
+        RunFolder.create(tmp_path / "state.db")
+
+
+def test_an_old_run_is_put_aside_beside_the_others(tmp_path: Path) -> None:
+    """Nothing is written over: the first free number is taken."""
+    asides = [RunFolder.create(tmp_path / "one").set_aside().name for _ in range(2)]
+    assert asides == ["one.1", "one.2"]
+
+
+# --- lock ---
+
+HOLDER = """
+import sys
+from pathlib import Path
+from pipeline.store.lock import RunLock
+lock = RunLock.take(Path(sys.argv[1]))
+print("taken", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> None:
+    """The message names the holder; kill -9 frees the lock at once."""
+    lock = tmp_path / "lock"
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(lock)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "taken\n"
+    with pytest.raises(RunLocked, match=f"pid {holder.pid}"):
+        RunLock.take(lock)
+    holder.kill()
+    holder.wait(30)
+    holder.communicate()
+    with RunLock.take(lock), pytest.raises(RunLocked):
+        RunLock.take(lock)
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+    assert lock.read_bytes() == b"", "after a release nothing of it is left in the folder"
+
+
+MOUNTS = """\
+/dev/sda1 / ext4 rw 0 0
+server:/home /home nfs4 rw 0 0
+/dev/sdb1 /home/local\\040disk xfs rw 0 0
+tmpfs /homework tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("/var/runs", "ext4"),
+        ("/home/me/runs", "nfs4"),
+        ("/home/local disk/runs", "xfs"),
+        ("/homework", "tmpfs"),
+        ("/", "ext4"),
+    ],
+)
+def test_the_file_system_is_the_deepest_mount(path: str, kind: str) -> None:
+    """Mount points are whole path names, with their octal escapes."""
+    assert file_system_of(Path(path), MOUNTS) == kind
+
+
+def test_a_network_file_system_is_refused(tmp_path: Path) -> None:
+    """No lock is taken where a lock means nothing; the message says what to do."""
+    with pytest.raises(RunError, match="--run-dir"):
+        RunLock.take(tmp_path / "lock", mounts=lambda: f"server:/x {tmp_path} nfs4 rw 0 0\n")
+    assert not (tmp_path / "lock").exists()
+
+
+# --- black box ---
+
+
+def test_an_answer_is_read_back_as_it_was_received(tmp_path: Path) -> None:
+    """Status, headers and every byte of the body; cookies are not kept; the file is private."""
+    with BlackBox(tmp_path / "blackbox") as box:
+        box.append(7, Response(200, ANSWER.body, {**ANSWER.headers, "set-cookie": "session=1"}))
+        assert box.read() == [(7, ANSWER)]
+    assert stat.S_IMODE((tmp_path / "blackbox").stat().st_mode) == 0o600
+    assert b"session" not in (tmp_path / "blackbox").read_bytes()
+
+
+def test_any_torn_tail_costs_only_the_torn_answer(tmp_path: Path) -> None:
+    """Cut at every byte: what was whole is read, and what is appended after the cut is read as well."""
+    path = tmp_path / "blackbox"
+    with BlackBox(path) as box:
+        box.append(1, ANSWER)
+        first = path.stat().st_size
+        box.append(2, ANSWER)
+    data = path.read_bytes()
+    for cut in range(len(data) + 1):
+        path.write_bytes(data[:cut])
+        with BlackBox(path) as box:
+            whole = [1] * (cut >= first - 1) + [2] * (cut >= len(data) - 1)
+            assert [attempt for attempt, _ in box.read()] == whole
+            box.append(3, ANSWER)
+            assert [attempt for attempt, _ in box.read()] == [*whole, 3]
+
+
+def test_a_flipped_bit_is_no_evidence(tmp_path: Path) -> None:
+    """A damaged answer is skipped, its neighbours are read."""
+    path = tmp_path / "blackbox"
+    with BlackBox(path) as box:
+        for attempt in (1, 2, 3):
+            box.append(attempt, ANSWER)
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+        assert [attempt for attempt, _ in box.read()] == [1, 3]
+
+
+def test_segments_go_when_their_answers_are_committed(tmp_path: Path) -> None:
+    """Rotated at a size, read in order, deleted once nothing in them waits; also across a restart."""
+    path = tmp_path / "blackbox"
+    with BlackBox(path, segment_max=250) as box:
+        for attempt in range(1, 6):
+            box.append(attempt, ANSWER)
+    names = sorted(each.name for each in tmp_path.iterdir())
+    assert names == ["blackbox", "blackbox.1", "blackbox.2"]
+    with BlackBox(path, segment_max=250) as box:
+        assert [attempt for attempt, _ in box.read()] == [1, 2, 3, 4, 5]
+        for attempt in (1, 2, 5):
+            box.committed(attempt)
+        assert sorted(each.name for each in tmp_path.iterdir()) == ["blackbox", "blackbox.2"]
+        assert path.stat().st_size == 0
+        box.append(6, ANSWER)
+        assert [attempt for attempt, _ in box.read()] == [3, 4, 6]
+        box.clear()
+        assert box.read() == []
+    assert [each.name for each in tmp_path.iterdir()] == ["blackbox"]
+
+
+# --- story ---
+
+
+def test_the_story_has_no_links_and_no_prompts(tmp_path: Path) -> None:
+    """One line of JSON a fact, without what is secret or long."""
+    path = tmp_path / "log.jsonl"
+    path.write_text('{"torn": ')
+    story = Story(path, clock=lambda: START)
+    facts = [
+        *made(0, 1, prompt="SECRETPROMPT", stored=[artifact("images/a.png")]),
+        LinksRenewed(1, (LINK, LINK)),
+        TaskMoved(0, P.FAILED, FAULT),
+        LaneCooled("mulerouter/m", 12.5, FAULT),
+        Draining(),
+    ]
+    story.tell(facts)
+    story.tell([])
+    story.close()
+    text = path.read_text()
+    lines = [json.loads(line) for line in text.splitlines()[1:]]
+    assert [line["fact"] for line in lines] == [type(fact).__name__ for fact in facts]
+    assert all(line["at"] == START for line in lines)
+    assert all(word not in text for word in ("Signature", "secret", "SECRETPROMPT", "a red fox"))
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    stored = next(line for line in lines if line["fact"] == PictureStored.__name__)
+    assert stored["artifact"]["path"] == "images/a.png"
+
+
+@pytest.mark.parametrize(
+    ("text", "clean"),
+    [
+        ("see https://a.example/p?X-Amz-Signature=abc, again", "see https://a.example/p again"),
+        ('{"url":"https://u:p@a.example/p?k=v"}', '{"url":"https://a.example/p"}'),
+        ("https://a.example/#frag", "https://a.example/"),
+        ("no link? none", "no link? none"),
+    ],
+)
+def test_links_lose_their_queries(text: str, clean: str) -> None:
+    """What the world says is kept, signatures in it are not."""
+    assert without_queries(text) == clean

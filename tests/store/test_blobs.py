@@ -1,0 +1,165 @@
+"""Pictures on disk: whole or absent, never over one another, never outside their folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pipeline.errors import Bug, StorageFailed
+from pipeline.store.blobs import Blobs
+from pipeline.store.folder import RunFolder
+from tests.store.stories import task
+
+
+@dataclass
+class Known:
+    """What a store would say of pictures."""
+
+    stored: set[str] = field(default_factory=set)
+    pending: set[tuple[int, int]] = field(default_factory=set)
+
+    def picture_paths(self) -> set[str]:
+        """Stored."""
+        return self.stored
+
+    def pending_pictures(self) -> set[tuple[int, int]]:
+        """Pending."""
+        return self.pending
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """An empty run folder."""
+    return RunFolder.create(tmp_path / "run")
+
+
+def received(blobs: Blobs, data: bytes, *, attempt: int = 1, index: int = 0, path: str = "") -> str:
+    """A picture, received and kept; its path."""
+    wanted = task(0, path=path)
+    part = blobs.part(wanted.id, index, attempt)
+    with part.open() as sink:
+        sink.write(data)
+    return blobs.keep(part, wanted, index, "image/png")
+
+
+@pytest.mark.parametrize(
+    ("path", "media_type", "expected"),
+    [
+        ("", "image/png", "images/00/0000000000000000-1.png"),
+        ("fox", "image/jpeg", "images/fox-1.jpg"),
+        ("ink/red/fox", "image/webp", "images/ink/red/fox-1.webp"),
+        ("fox", "application/x-new", "images/fox-1.bin"),
+    ],
+)
+def test_names_follow_the_task(folder: RunFolder, path: str, media_type: str, expected: str) -> None:
+    """As `outputs.path` says, else by digest; the extension by what the picture is."""
+    blobs = Blobs(folder)
+    wanted = task(0, path=path)
+    part = blobs.part(wanted.id, 1, 1)
+    with part.open() as sink:
+        sink.write(b"picture")
+    assert blobs.keep(part, wanted, 1, media_type) == expected
+    assert (folder.path / expected).read_bytes() == b"picture"
+    assert not part.path.exists()
+    part.discard()
+
+
+def test_pictures_and_their_folders_are_private(folder: RunFolder) -> None:
+    """0600 and 0700 whatever the umask."""
+    before = os.umask(0)
+    try:
+        path = folder.path / received(Blobs(folder), b"picture", path="ink/fox")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for above in (path.parent, folder.images, folder.parts):
+        assert stat.S_IMODE(above.stat().st_mode) == 0o700
+
+
+def test_a_taken_name_is_never_written_over(folder: RunFolder) -> None:
+    """A second attempt of a task, even with the same bytes, gets names of its own."""
+    blobs = Blobs(folder)
+    paths = [received(blobs, data, attempt=attempt, path="fox") for attempt, data in [(1, b"a"), (4, b"b"), (4, b"a")]]
+    assert paths == ["images/fox-0.png", "images/fox-0.4.png", "images/fox-0.4.2.png"]
+    assert [(folder.path / path).read_bytes() for path in paths] == [b"a", b"b", b"a"]
+
+
+@pytest.mark.parametrize("path", ["../fox", "/etc/fox", "a/../../fox", "a/\0fox"])
+def test_a_path_cannot_leave_the_folder(folder: RunFolder, path: str) -> None:
+    """A path that leads out is our mistake, and nothing is written."""
+    with pytest.raises(Bug):
+        received(Blobs(folder), b"picture", path=path)
+    assert list(Blobs(folder).files()) == []
+
+
+def test_links_are_not_followed(folder: RunFolder, tmp_path: Path) -> None:
+    """A symbolic link among the folders, in the place of images/ or of a part, ends the write."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    blobs = Blobs(folder)
+    (folder.images / "ink").symlink_to(outside)
+    with pytest.raises(OSError, match="ink"):
+        received(blobs, b"picture", path="ink/fox")
+    (folder.parts / "9-0.part").symlink_to(outside / "part")
+    with pytest.raises(OSError, match="part"):
+        received(blobs, b"picture", attempt=9)
+    assert list(outside.iterdir()) == []
+    (folder.images / "ink").unlink()
+    folder.images.rmdir()
+    folder.images.symlink_to(outside)
+    with pytest.raises(StorageFailed, match="move it away"):
+        Blobs(folder)
+
+
+def test_recovery_drops_parts_and_moves_strangers_away(folder: RunFolder) -> None:
+    """What the store names stays; the rest is in quarantine/, none of it deleted; a second time changes nothing."""
+    blobs = Blobs(folder)
+    kept = received(blobs, b"kept", path="ink/fox")
+    received(blobs, b"stranger", path="ink/hen")
+    (folder.images / "hen-0.png").write_bytes(b"planted")
+    (folder.images / "link").symlink_to(folder.path)
+    with blobs.part("x", 0, 5).open() as sink:
+        sink.write(b"half")
+    notes = Blobs(folder).recover(Known({kept}))
+    assert [note.split(" ")[0] for note in notes] == ["1", "3"]
+    assert list(blobs.files()) == [kept]
+    assert list(folder.parts.iterdir()) == []
+    names = {each.name for each in folder.quarantine.iterdir()}
+    assert names == {"ink__hen-0.png", "hen-0.png", "link"}
+    assert Blobs(folder).recover(Known({kept})) == []
+    (folder.images / "hen-0.png").write_bytes(b"planted again")
+    Blobs(folder).recover(Known({kept}))
+    assert (folder.quarantine / "hen-0.png").read_bytes() == b"planted"
+    assert (folder.quarantine / "hen-0.png.2").read_bytes() == b"planted again"
+
+
+def test_a_picture_named_just_before_a_kill_is_adopted(folder: RunFolder) -> None:
+    """It is paid for and whole, so it is not fetched again; its hash must fit and its row must be pending."""
+    path = received(Blobs(folder), b"whole", attempt=3, index=1, path="fox")
+    pending = Known(pending={(3, 1)})
+    again = Blobs(folder)
+    (adopted,) = again.adoptable(pending)
+    assert (adopted.attempt, adopted.index, adopted.path, adopted.size_bytes) == (3, 1, path, 5)
+    assert adopted.sha256 == hashlib.sha256(b"whole").hexdigest()
+    assert again.recover(pending) == []
+    assert received(again, b"whole", attempt=3, index=1, path="fox") == path, "fetched again after all: the same name"
+    assert again.adoptable(Known({path})) == []
+    (folder.path / path).write_bytes(b"other")
+    assert again.adoptable(pending) == []
+    assert len(again.recover(pending)) == 1
+
+
+def test_the_notes_of_kept_pictures_stay_small(folder: RunFolder) -> None:
+    """Only the latest matter, so that a long run does not gather them."""
+    blobs = Blobs(folder)
+    for index in range(3000):
+        blobs.part("x", index, 1)
+        if index % 100 == 0:
+            received(blobs, b"%d" % index, index=index)
+    lines = sum(path.read_bytes().count(b"{") for path in folder.parts.glob("kept*"))
+    assert 1 <= lines <= 21

@@ -1,0 +1,65 @@
+"""The law of the store: opening a run folder yields what its facts fold into, however they were grouped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.manifest.table import build, meta_of
+from pipeline.store.journal import Journal
+from pipeline.values.folder import IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW
+from tests.engine.folding import fold
+from tests.store.stories import Storyteller, opened
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32), st.integers(0, 60), st.integers(1, 9))
+def test_loading_the_tables_equals_folding_the_facts_laws(seed: int, count: int, group: int) -> None:
+    """Any legal facts, committed in any groups, load as their fold; sums and attempts agree with the entries."""
+    facts = Storyteller(Random(seed)).tell(count)
+    folded = fold(facts)
+    with TemporaryDirectory() as place:
+        path = Path(place) / "state.db"
+        journal = opened(path)
+        for begin in range(0, len(facts), group):
+            journal.commit(facts[begin : begin + group])
+        assert journal.snapshot() == folded.snapshot()
+        journal.close(clean=True)
+        again = opened(path)
+        assert again.snapshot() == folded.snapshot()
+        assert again.integrity_check() == []
+        # Killed here, as far as a reader can tell: the log is not folded into the file.
+        reader = Journal.open_read_only(path)
+        assert reader.snapshot() == folded.snapshot()
+        reader.close(clean=False)
+        again.close(clean=False)
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32), st.integers(10, 80))
+def test_each_settled_unit_is_on_exactly_one_row_laws(seed: int, count: int) -> None:
+    """What tasks.arrow calls settled, held and doubtful adds up to the accounts; images never cost more than that."""
+    facts = Storyteller(Random(seed)).tell(count)
+    with TemporaryDirectory() as place:
+        journal = opened(Path(place) / "state.db")
+        journal.commit(facts)
+        tasks = list(journal.task_rows())
+        for account in journal.accounts():
+            attempts = [each for each in journal.attempt_rows() if each.currency == account.currency]
+            assert sum(each.settled_micros for each in attempts) == account.spent
+            held = [each.open_micros for each in attempts if each.state not in {"DOUBT", "VANISHED"}]
+            assert (sum(held), sum(each.open_micros for each in attempts) - sum(held)) == (account.held, account.doubt)
+        spent = sum(account.spent for account in journal.accounts())
+        assert sum(row.settled_micros for row in tasks) == spent
+        images = list(journal.image_rows())
+        assert sum(image.cost_micros for image in images) <= spent
+        assert len({(image.task.id, image.image_index) for image in images}) == len(images)
+        assert sum(row.images_delivered for row in tasks) == len(images)
+        names = (IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW)
+        written = build({name: Path(place) / name for name in names}, journal, meta_of(journal))
+        assert (written.images, written.tasks) == (len(images), len(tasks))
+        journal.close(clean=True)
