@@ -189,7 +189,7 @@ class _Part:
         value = self.take(key)
         if not isinstance(value, str) or not (value or empty):
             self.fail(key, "must be text")
-        return cast("str", value)
+        return value
 
     def texts(self, key: str, allowed: Sequence[str] = ()) -> tuple[str, ...]:
         value = self.take(key)
@@ -210,7 +210,7 @@ class _Part:
         value = self.take(key)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             self.fail(key, f"must be a whole number from {least}")
-        return cast("int", value)
+        return value
 
     def whole_or_none(self, key: str) -> int | None:
         return None if self.take(key) is None else self.whole(key)
@@ -219,7 +219,7 @@ class _Part:
         value = self.take(key)
         if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
             self.fail(key, "must be a number or null")
-        return cast("int | float | None", value)
+        return value
 
     def seconds(self, key: str, *, above_zero: bool = False) -> float:
         value = self.number_or_none(key)
@@ -231,17 +231,17 @@ class _Part:
         value = self.take(key)
         if not isinstance(value, bool):
             self.fail(key, "must be true or false")
-        return cast("bool", value)
+        return value
 
     def amount(self, key: str) -> str:
         value = self.take(key)
         if not isinstance(value, str):
             self.fail(key, 'must be decimal text, such as "0.075"')
         try:
-            micros_from_text(cast("str", value))
+            micros_from_text(value)
         except ValueError as error:
             self.fail(key, str(error))
-        return cast("str", value)
+        return value
 
     def amount_or_none(self, key: str) -> str | None:
         return None if self.take(key) is None else self.amount(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from array import array
 from bisect import bisect_right
@@ -11,30 +12,28 @@ from typing import Final
 
 from pipeline.errors import PlanError
 from pipeline.plan import identity
-from pipeline.plan.fields import Compiler, Fields, Rule, Text, overlay
-from pipeline.plan.flaw import Flaw, FlawBook, Flawed, nearest
+from pipeline.plan.assemble import additions, check_names, check_samples, exclusions, read
+from pipeline.plan.fields import Compiler, Rule, Text
+from pipeline.plan.flaw import Flaw, FlawBook, Flawed
 from pipeline.plan.grid import Grid
 from pipeline.plan.matrix import (
     Added,
     Group,
     Match,
     allowed_steps,
-    read_added,
-    read_match,
-    resolve_axes,
     steps_of,
 )
 from pipeline.plan.pictures import Pictures
+from pipeline.plan.price import caps_of
 from pipeline.plan.render import Placed, Renderer
 from pipeline.plan.resources import Resources
 from pipeline.plan.scalar import text_of
-from pipeline.plan.table import Table, read_table
-from pipeline.spec.job import DerivedSeed, JobSpec, LaneLimits, ListedSeeds, ZipGroup
+from pipeline.plan.table import Table
+from pipeline.spec.job import DerivedSeed, JobSpec, LaneLimits
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.digest import JSON, digest
 from pipeline.values.money import Money
 from pipeline.values.task import Task
-from pipeline.plan.price import caps_of
 
 __all__ = ["Lane", "Plan", "make_plan"]
 
@@ -142,7 +141,7 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """SHA-256 over what the job means, 64 hex digits: any change of any task changes it; names, limits and caps do not.
+        """SHA-256 over what the job means, 64 hex digits: a change of any task changes it; names, limits, caps do not.
 
         It reads every picture that the job names, through the digest cache.
         """
@@ -196,6 +195,10 @@ class Plan:
         if placed.sample:
             parts.append(f"sample {placed.sample}")
         return ", ".join(parts) or f"task {number}"
+
+    def origin(self, number: int, path: str) -> str:
+        """Where a field of a task was written: `size`, or the override that set it for this task."""
+        return self._renderer.origin(self.locate(number), path)
 
     def locate(self, number: int) -> Placed:
         """Row, combination and sample of a task number."""
@@ -316,7 +319,7 @@ class Plan:
 
     def _spread(self) -> tuple[int, int]:
         """Stride and shift of `order: even`; a stride coprime to the length visits every residue of every fast axis."""
-        if self.job.order != "even" or self._len < 3:  # noqa: PLR2004 - nothing to spread
+        if self.job.order != "even" or self._len < 3:
             return 0, 0
         stride = max(1, round(self._len * _GOLDEN))
         while math.gcd(stride, self._len) != 1:
@@ -393,7 +396,7 @@ class Plan:
             [[dict(added.values), dict(added.texts)] for added in self._added],
             [[[axis.name, list(axis.values), list(axis.texts)] for axis in group.axes] for group in self.groups],
             self._rows_digest(),
-            digest([picture for picture in self._image_identities()]),
+            _chain(self._image_identities()),
             sorted(self.caps or ()),
             {unit: str(money) for unit, money in job.rates.items()},
             {model: str(money) for model, money in job.prices.items()},
@@ -404,9 +407,16 @@ class Plan:
     def _rows_digest(self) -> str:
         if self._table is None:
             return ""
-        return digest(
-            [list(self._table.columns), digest([[self._table.ids[i], self._table.row(i)] for i in range(self.rows)])]
-        )
+        rows = (identity.json_of([self._table.ids[index], self._table.row(index)]) for index in range(self.rows))
+        return _chain(rows)
+
+
+def _chain(texts: Iterator[str]) -> str:
+    """A digest of many texts, none of which is kept."""
+    chain = hashlib.sha256()
+    for text in texts:
+        chain.update(text.encode(errors="surrogatepass") + b"\n")
+    return chain.hexdigest()
 
 
 def _lines(scope: dict[str, JSON], text: Text) -> Iterator[str]:
@@ -446,10 +456,10 @@ def make_plan(
 ) -> Plan:
     """What a job means: a lazy plan. `budget` is the command line's. *Raises* PlanError with every fault found."""
     book = FlawBook()
-    table, groups = _read(job, resources, book)
-    _check_names(job, cards, book)
+    table, groups = read(job, resources, book)
+    check_names(job, cards, book)
     book.stop(job)
-    added = _additions(job, groups, book)
+    added = additions(job, groups, book)
     values = {axis.name: [*zip(axis.texts, axis.values, strict=True)] for group in groups for axis in group.axes}
     for extra in added:
         for name, text in extra.texts.items():
@@ -462,8 +472,8 @@ def make_plan(
     rules = tuple(compiler.rule(index, override) for index, override in enumerate(job.overrides))
     for flaw in compiler.flaws:
         book.add(flaw)
-    excludes = _exclusions(job, groups, table, book)
-    _check_samples(job, fields, rules, book)
+    excludes = exclusions(job, groups, table, book)
+    check_samples(job, fields, rules, book)
     book.stop(job)
     caps = caps_of(job, budget, cards)
     renderer = Renderer(job, cards, caps, fields, rules, path, Pictures(resources))
@@ -477,102 +487,3 @@ def make_plan(
         book.add(Flaw("matrix.exclude", "every combination is excluded", "nothing is left to make"))
     book.stop(job)
     return plan
-
-
-def _read(job: JobSpec, resources: Resources, book: FlawBook) -> tuple[Table | None, tuple[Group, ...]]:
-    table, groups = None, ()
-    try:
-        groups = resolve_axes(job.matrix, job.seed, resources)
-    except Flawed as flawed:
-        for flaw in flawed.flaws:
-            book.add(flaw)
-    try:
-        table = None if job.inputs is None else read_table(job.inputs, resources)
-    except Flawed as flawed:
-        for flaw in flawed.flaws:
-            book.add(flaw)
-    if book:
-        _check_templates(job, table, groups, book)
-    return table, groups
-
-
-def _check_templates(job: JobSpec, table: Table | None, groups: tuple[Group, ...], book: FlawBook) -> None:
-    """When axes or rows are broken, at least the form of the templates is told at once."""
-    names = {axis.name for part in job.matrix.axes for axis in (part.axes if isinstance(part, ZipGroup) else (part,))}
-    names |= {"seed"} if isinstance(job.seed, ListedSeeds) else set()
-    if len(names) != sum(len(group.axes) for group in groups):
-        return
-    axes = {axis.name: list(axis.texts) for group in groups for axis in group.axes}
-    maps = {
-        axis.name: frozenset(key for value in axis.values if isinstance(value, dict) for key in value)
-        for group in groups
-        for axis in group.axes
-    }
-    compiler = Compiler(axes, maps, table)
-    compiler.table_unread = job.inputs is not None and table is None
-    compiler.fields(job)
-    for flaw in compiler.flaws:
-        book.add(flaw)
-
-
-def _check_names(job: JobSpec, cards: Mapping[str, GatewayCard], book: FlawBook) -> None:
-    lanes = [f"{card.name}/{model}" for card in cards.values() for model in card.models]
-    for name in job.limits:
-        if name not in cards and name not in lanes:
-            book.add(Flaw(f"limits.{name}", f"limits for the unknown '{name}'", nearest(name, [*cards, *lanes])))
-    for name in job.prices:
-        if name not in lanes:
-            book.add(Flaw(f"prices.{name}", f"a price for the unknown '{name}'", nearest(name, lanes)))
-
-
-def _additions(job: JobSpec, groups: tuple[Group, ...], book: FlawBook) -> tuple[Added, ...]:
-    made: list[Added] = []
-    seen: set[tuple[str, ...]] = set()
-    for index, written in enumerate(job.matrix.include):
-        if not groups:
-            book.add(Flaw(f"matrix.include[{index}]", "there are no axes to add to"))
-            continue
-        try:
-            added = read_added(index, written, groups)
-        except Flawed as flawed:
-            for flaw in flawed.flaws:
-                book.add(flaw)
-            continue
-        key = tuple(added.texts.values())
-        if key in seen:
-            book.add(Flaw(f"matrix.include[{index}]", "this combination is added twice", "remove one"))
-        seen.add(key)
-        made.append(added)
-    return tuple(made)
-
-
-def _exclusions(job: JobSpec, groups: tuple[Group, ...], table: Table | None, book: FlawBook) -> tuple[Match, ...]:
-    axes = {axis.name: axis.texts for group in groups for axis in group.axes}
-    made = []
-    for index, written in enumerate(job.matrix.exclude):
-        path = f"matrix.exclude[{index}]"
-        try:
-            match = read_match(path, written, axes, table)
-        except Flawed as flawed:
-            for flaw in flawed.flaws:
-                book.add(flaw)
-            continue
-        together = all(allowed_steps(match, groups).values())
-        if together and table is not None and len(match.columns) > 1:
-            together = any(match.holds_row(table.row(number)) for number in range(len(table)))
-        if not together:
-            book.add(Flaw(path, "the rule matches nothing: its values never stand together"))
-        made.append(match)
-    return tuple(made)
-
-
-def _check_samples(job: JobSpec, fields: Fields, rules: tuple[Rule, ...], book: FlawBook) -> None:
-    numbers: list[tuple[str, object]] = [("samples", fields.samples)]
-    numbers += [(f"{rule.path}.set.samples", rule.laid["samples"]) for rule in rules if "samples" in rule.laid]
-    for path, number in numbers:
-        if isinstance(number, int) and number < 1:
-            book.add(Flaw(path, "samples is below 1", "leave combinations out with matrix.exclude"))
-    fixed = isinstance(fields.seed, int) or isinstance(job.seed, ListedSeeds)
-    if fixed and isinstance(fields.samples, int) and fields.samples > 1 and not rules:
-        remedy = "list as many seeds as you want samples, or derive them: seed: {derive: 42}"
-        book.add(Flaw("seed", f"with a fixed seed the {fields.samples} samples would be identical", remedy))

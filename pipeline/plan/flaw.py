@@ -85,4 +85,4 @@ def nearest(word: str, known: Iterable[str]) -> str:
         return f"did you mean '{close[0]}'?"
     if not names:
         return ""
-    return "known: " + ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")  # noqa: PLR2004 - a line's worth
+    return "known: " + ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")

@@ -61,7 +61,7 @@ def task_id(  # noqa: PLR0917 - one piece per field of the identity
     seed: int | None,
     sample: int,
 ) -> str:
-    """A task's id: SHA-256 of canonical JSON, written by hand since it is made a million times. Texts are JSON already."""
+    """A task's id: SHA-256 of canonical JSON, written by hand as it is made a million times. Texts are JSON."""
     whole = (
         f'{{"gateway":{gateway},"inputs":{inputs},"model":{model},"n":{n},"negative_prompt":{negative_prompt},'
         f'"operation":{operation},"params":{params},"prompt":{prompt},"sample":{sample},'

@@ -22,7 +22,7 @@ RESERVED: Final = ("row", "sample", "steps")
 
 @dataclass(frozen=True, slots=True)
 class Values:
-    """One axis with its values. *Shape* - values and texts: one per value, in order; texts are ids or the plain text."""
+    """One axis with its values. *Shape* - values and texts: one per value; texts are ids or the plain text."""
 
     name: str
     path: str
@@ -233,7 +233,7 @@ def allowed_steps(match: Match, groups: Sequence[Group]) -> dict[int, frozenset[
 
 
 def read_added(index: int, written: Mapping[str, JSON], groups: Sequence[Group]) -> Added:
-    """A whole combination of `include`: every axis and every member of a zip group, and nothing else. *Raises* Flawed."""
+    """A whole combination of `include`: every axis, every member of a zip group, nothing else. *Raises* Flawed."""
     path = f"matrix.include[{index}]"
     axes = {axis.name: axis for group in groups for axis in group.axes}
     flaws = [Flaw(path, f"there is no axis '{name}'", nearest(name, axes)) for name in written if name not in axes]
@@ -241,7 +241,7 @@ def read_added(index: int, written: Mapping[str, JSON], groups: Sequence[Group])
     if missing:
         flaws.append(Flaw(path, f"include adds whole combinations: {', '.join(missing)} is missing", "name every axis"))
     added = Added({}, {})
-    for name in axes:
+    for name, axis in axes.items():
         value = written.get(name)
         if isinstance(value, Mapping):
             value = dict(value)
@@ -250,10 +250,10 @@ def read_added(index: int, written: Mapping[str, JSON], groups: Sequence[Group])
         elif name in written and (value is None or value == "" or isinstance(value, list | tuple)):
             flaws.append(Flaw(f"{path}.{name}", "include names one value per axis"))
         text = text_of(value)
-        if not isinstance(value, dict) and text in axes[name].texts:
-            value = axes[name].values[axes[name].texts.index(text)]
-        elif isinstance(value, dict) and text in axes[name].texts:
-            there = axes[name].values[axes[name].texts.index(text)]
+        if not isinstance(value, dict) and text in axis.texts:
+            value = axis.values[axis.texts.index(text)]
+        elif isinstance(value, dict) and text in axis.texts:
+            there = axis.values[axis.texts.index(text)]
             if there != value:
                 what = f"'{name}' has a value with the id '{text}' that differs"
                 flaws.append(Flaw(f"{path}.{name}", what, "name it by its id alone, or take another id"))

@@ -61,5 +61,6 @@ def _rate(
         return "USD", Fraction(rate), f"1 {native} = {rate} USD, published by {gateway.title}"
     units = ", ".join(caps)
     what = f"{lane} is billed in {native}, and the budget is in {units}"
-    remedy = f"add a cap (budget: {{limits: [100 {native}]}}) or a rate (rates: {{{native}: 0.14 {next(iter(caps), 'USD')}}})"
+    rate_text = f"rates: {{{native}: 0.14 {next(iter(caps), 'USD')}}}"
+    remedy = f"add a cap (budget: {{limits: [100 {native}]}}) or pin a rate ({rate_text})"
     raise Flawed(Flaw("budget", what, remedy))

@@ -187,6 +187,32 @@ class Renderer:
             path,
         )
 
+    def origin(self, placed: Placed, path: str) -> str:
+        """The dotted path in the spec of what a task has at `path`, with overrides seen through."""
+        fields = self._fields(self._mask(placed))
+        name, _, rest = path.partition(".")
+        head, bracket, index = name.partition("[")
+        if head == "images" and isinstance(fields.images, Text):
+            return fields.images.path
+        match head:
+            case "prompt":
+                return fields.prompt.path
+            case "negative_prompt" if fields.negative_prompt is not None:
+                return fields.negative_prompt.path
+            case "size" if fields.size is not None:
+                return fields.size.path
+            case "n":
+                return fields.n_path
+            case "seed":
+                return fields.seed_path
+            case "params" if rest in fields.params:
+                return fields.params[rest].path
+            case "images" if isinstance(fields.images, tuple) and fields.images:
+                place = fields.images[int(index[:-1]) if bracket else 0].path
+                return place if bracket else place.rpartition("[")[0]
+            case _:
+                return path
+
     def _mask(self, placed: Placed) -> int:
         mask = 0
         for bit, rule in enumerate(self._rules):
@@ -249,14 +275,13 @@ class Renderer:
         return sent, identity.json_of(sent), identity.json_of(written)
 
     def _inputs(self, fields: Fields, scope: Scope) -> tuple[tuple[Input, ...], str]:
-        written: list[tuple[str, str]] = []
+        written: list[tuple[str, str]]
         if isinstance(fields.images, tuple):
-            for text in fields.images:
-                written.append((text.path, text.text(scope)))
+            written = [(text.path, text.text(scope)) for text in fields.images]
         else:
             value = fields.images.value(scope)
-            items = value if isinstance(value, list | tuple) else (value,)
-            for item in items:
+            written = []
+            for item in value if isinstance(value, list | tuple) else (value,):
                 if not isinstance(item, str) or not item:
                     raise Flawed(Flaw(fields.images.path, "a picture is named by text", "", text_of(item)[:80]))
                 written.append((fields.images.path, item))

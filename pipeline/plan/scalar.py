@@ -6,7 +6,7 @@ from pipeline.values.digest import JSON, canonical_json
 
 
 def text_of(value: JSON) -> str:
-    """The one text of a value: text is itself, true and false as in YAML, a map with an `id` is its id, null is empty."""
+    """The one text of a value: text is itself, a map with an `id` is its id, truth is as in YAML, null is empty."""
     kind = type(value)
     if kind is str:
         return value  # type: ignore[return-value]  # mypy does not narrow by type()
@@ -27,6 +27,6 @@ def whole_number(value: JSON) -> int | None:
         return None
     if isinstance(value, int):
         return value
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:  # noqa: PLR2004 - 64 bits
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 20:
         return int(value)
     return None

@@ -178,10 +178,7 @@ def _where(inputs: Inputs, table: Table) -> Table:
         flaws = check_columns(path, expression, table)
         if flaws:
             raise Flawed(*flaws)
-        kept = []
-        for index in range(len(table)):
-            if expression.holds({"row": table.row(index)}):
-                kept.append(index)
+        kept = [index for index in range(len(table)) if expression.holds({"row": table.row(index)})]
     except TemplateFault as fault:
         raise Flawed(Flaw(path, fault.what, fault.remedy)) from fault
     if not kept:

@@ -117,7 +117,7 @@ class _Piece:
             found = text_of(found)
         if not found and not self.may_be_empty:
             raise TemplateFault(f"'{self.source}' is empty", "fill it in, or give it a default: | default('...')")
-        return cast("str", found)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -322,7 +322,7 @@ def _plain(name: str) -> str:
 
 def _name(name: str) -> _Evaluate:
     def look(scope: Scope) -> _Value:
-        found = scope.get(name, look)  # type: ignore[call-overload]  # the function itself marks absence
+        found = scope.get(name, look)
         return _Missing(name, tuple(scope)) if found is look else cast("JSON", found)
 
     return look
