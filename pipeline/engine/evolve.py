@@ -125,7 +125,8 @@ def _moved(state: State, fact: TaskMoved) -> None:
         live.used = 0  # A user asked for it: the allowance of attempts begins anew.
     if fact.phase in lifecycle.ENDED and fact.fault is not None:
         state.faults[fact.fault.kind] += 1
-    _forget(state, live)
+    if live.phase in lifecycle.ENDED:
+        state.ended.add(live.task.number)
 
 
 def _parked(state: State, name: str, fact: LaneParked) -> None:
@@ -180,7 +181,8 @@ def _attempted(state: State, fact: Fact, now: float) -> None:
         case _:
             assert_never(fact)
     _place(state, live, attempt, was)
-    _forget(state, live)
+    if live.phase in lifecycle.ENDED:
+        state.ended.add(live.task.number)
 
 
 def _money(state: State, attempt: LiveAttempt, fact: Fact) -> None:
@@ -248,11 +250,15 @@ def _place(state: State, live: LiveTask, attempt: LiveAttempt, was: AttemptState
         state.stuck.discard(number)
 
 
-def _forget(state: State, live: LiveTask) -> None:
-    """Drop a task that is over: only its count is kept, so memory does not grow with the run."""
-    if live.over:
-        number = live.task.number
-        for attempt in live.attempts:
-            del state.attempts[attempt]
-        del state.tasks[number]
-        state.stories.pop(number, None)
+def forget(state: State) -> None:
+    """Drop the tasks that are over: only their counts are kept, so memory does not grow with the run.
+
+    At the end of a step and not within it: what is being decided may still look at them.
+    """
+    while state.ended:
+        live = state.tasks[state.ended.pop()]
+        if live.over:
+            for attempt in live.attempts:
+                del state.attempts[attempt]
+            del state.tasks[live.task.number]
+            state.stories.pop(live.task.number, None)

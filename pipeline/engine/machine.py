@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.engine import lifecycle
 from pipeline.engine.decide import decide
-from pipeline.engine.evolve import evolve
+from pipeline.engine.evolve import evolve, forget
 from pipeline.engine.hear import hear
 from pipeline.engine.lanes import AHEAD_TOTAL, LaneView
 from pipeline.engine.messages import (
@@ -73,6 +73,7 @@ class Machine:
         for fact in decide(self.state, observation, now):
             evolve(self.state, fact, now)
             facts.append(fact)
+        forget(self.state)
         self._follow.extend(follow(self.state, observation, now))
         return facts
 

@@ -157,6 +157,8 @@ class State:
     rests: set[int] = field(default_factory=set)
     stuck: set[int] = field(default_factory=set)
     blocked: dict[str, BudgetReached] = field(default_factory=dict)
+    #: Tasks that ended, or changed after their end, within this step.
+    ended: set[int] = field(default_factory=set)
     draining: bool = False
     #: Restored, and not yet told Resumed: answers that are known already are told again.
     recovering: bool = False

@@ -13,8 +13,10 @@ from pipeline.engine.messages import (
     CapSet,
     Command,
     Doubted,
-    Draining,
+    DoubtLifted,
+    DoubtReleased,
     DrainAsked,
+    Draining,
     Fact,
     Fetch,
     Fetched,
@@ -30,6 +32,7 @@ from pipeline.engine.messages import (
     Phase,
     PictureLost,
     PictureStored,
+    Policy,
     Poll,
     PollAnswered,
     Released,
@@ -44,8 +47,6 @@ from pipeline.engine.messages import (
     VerdictGiven,
     Wake,
     WrittenOff,
-    DoubtLifted,
-    DoubtReleased,
 )
 from pipeline.engine.retry import backoff_s
 from pipeline.values.reply import (
@@ -101,14 +102,72 @@ def fetching(n: int = 1, *, sync: bool = False) -> Ring:
     return new
 
 
-def doubtful(rules: object = None) -> Ring:
+def doubtful(rules: Policy | None = None) -> Ring:
     """Attempt 1 of task 0 is in doubt."""
-    new = submitting(rules)  # type: ignore[arg-type]
+    new = submitting(rules)
     new.tell(SubmitAnswered(1, Unknown(UNKNOWN)))
     return new
 
 
-HELD_2 = [moved(Phase.HELD), Held(2, 0, 2, 100, "USD")]
+def _second_submitting() -> Ring:
+    new = ring(tasks=[task(0), task(1)])
+    new.tell(SlotNear(LANE))
+    new.tell(SlotNear(LANE))
+    new.tell(SubmitAnswered(1, Pending("op-1")))
+    return new
+
+
+def _doubt_beside_op_1() -> Ring:
+    new = _second_submitting()
+    new.tell(SubmitAnswered(2, Unknown(UNKNOWN)))
+    return new
+
+
+def _two_lanes() -> Ring:
+    lanes = (LANE, "mule/lite", "other/pro")
+    new = ring(policy(lanes=lanes), tasks=[task(0), task(1, lane="mule/lite"), task(2, lane="other/pro")])
+    new.tell(SlotNear(LANE))
+    return new
+
+
+def _after_poll(now: float) -> Ring:
+    new = running()
+    new.tell(PollAnswered(1, StillRunning()), now)
+    return new
+
+
+def _gone(times: int) -> Ring:
+    new = running()
+    for _ in range(times):
+        new.tell(PollAnswered(1, Gone(UNKNOWN)))
+    return new
+
+
+def _renewing() -> Ring:
+    new = fetching()
+    new.tell(FetchFailed(1, 0, EXPIRED))
+    return new
+
+
+def _one_of_two() -> Ring:
+    new = fetching(2, sync=True)
+    new.tell(Fetched(1, 0, artifact()))
+    return new
+
+
+def _submitting_and_held() -> Ring:
+    new = ring(tasks=[task(0), task(1)])
+    new.tell(SlotNear(LANE))
+    return new
+
+
+def _held_again() -> Ring:
+    new = doubtful(RESUBMIT)
+    new.tell(TimeCame(task=0), 120)
+    return new
+
+
+HELD_2: list[Fact] = [moved(Phase.HELD), Held(2, 0, 2, 100, "USD")]
 B0 = backoff_s(0, 1, 0)
 
 CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[Command]]] = [
@@ -147,7 +206,7 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
     ),
     (
         "an operation id given twice is a doubt",
-        lambda: _second_submitting(),
+        _second_submitting,
         SubmitAnswered(2, Pending("op-1")),
         0,
         [
@@ -263,7 +322,7 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
     ),
     (
         "a wrong key parks every lane of its gateway, and its tasks wait",
-        lambda: _two_lanes(),
+        _two_lanes,
         SubmitAnswered(1, Refused(UNAUTHORIZED)),
         0,
         [
@@ -300,11 +359,46 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
         [Doubted(1, 100, UNKNOWN), moved(Phase.IN_DOUBT, UNKNOWN, 125.0)],
         [Wake(125.0, task=0)],
     ),
-    ("a resubmit comes after the quiet period", lambda: doubtful(RESUBMIT), TimeCame(task=0), 120, [moved(Phase.WAITING), *HELD_2], []),
-    ("a timer that comes early is set again", lambda: doubtful(RESUBMIT), TimeCame(task=0), 60, [], [Wake(120.0, task=0)]),
-    ("a running operation is polled again", running, PollAnswered(1, StillRunning()), 10, [], [Poll(1, 0, "op-1", 12.0)]),
-    ("past its patience, polls slow down", lambda: _after_poll(0), PollAnswered(1, StillRunning()), 150, [], [Poll(1, 0, "op-1", 158.0)]),
-    ("a broken poll is no evidence", running, PollAnswered(1, PollBroken(TRANSIENT)), 10, [], [Poll(1, 0, "op-1", 10 + 2 * B0)]),
+    (
+        "a resubmit comes after the quiet period",
+        lambda: doubtful(RESUBMIT),
+        TimeCame(task=0),
+        120,
+        [moved(Phase.WAITING), *HELD_2],
+        [],
+    ),
+    (
+        "a timer that comes early is set again",
+        lambda: doubtful(RESUBMIT),
+        TimeCame(task=0),
+        60,
+        [],
+        [Wake(120.0, task=0)],
+    ),
+    (
+        "a running operation is polled again",
+        running,
+        PollAnswered(1, StillRunning()),
+        10,
+        [],
+        [Poll(1, 0, "op-1", 12.0)],
+    ),
+    (
+        "past its patience, polls slow down",
+        lambda: _after_poll(0),
+        PollAnswered(1, StillRunning()),
+        150,
+        [],
+        [Poll(1, 0, "op-1", 158.0)],
+    ),
+    (
+        "a broken poll is no evidence",
+        running,
+        PollAnswered(1, PollBroken(TRANSIENT)),
+        10,
+        [],
+        [Poll(1, 0, "op-1", 10 + 2 * B0)],
+    ),
     (
         "a broken poll waits as long as it is asked to",
         running,
@@ -330,8 +424,22 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
         [Doubted(1, 100, UNKNOWN, vanished=True), moved(Phase.IN_DOUBT, UNKNOWN)],
         [],
     ),
-    ("gone five times within ten minutes has not", lambda: _gone(4), PollAnswered(1, Gone(UNKNOWN)), 599, [], [Poll(1, 0, "op-1", 659.0)]),
-    ("gone four times has not, however long it takes", lambda: _gone(3), PollAnswered(1, Gone(UNKNOWN)), 9000, [], [Poll(1, 0, "op-1", 9060.0)]),
+    (
+        "gone five times within ten minutes has not",
+        lambda: _gone(4),
+        PollAnswered(1, Gone(UNKNOWN)),
+        599,
+        [],
+        [Poll(1, 0, "op-1", 659.0)],
+    ),
+    (
+        "gone four times has not, however long it takes",
+        lambda: _gone(3),
+        PollAnswered(1, Gone(UNKNOWN)),
+        9000,
+        [],
+        [Poll(1, 0, "op-1", 9060.0)],
+    ),
     (
         "a moderated operation fails unbilled",
         running,
@@ -372,12 +480,26 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
         [PictureStored(1, 0, artifact()), moved(Phase.DONE)],
         [],
     ),
-    ("a picture that is not the last ends nothing", lambda: fetching(2), Fetched(1, 1, artifact()), 0, [PictureStored(1, 1, artifact())], []),
-    ("a broken download is repeated", fetching, FetchFailed(1, 0, TRANSIENT), 10, [], [Fetch(1, 0, 0, "l0", 10 + backoff_s(0, 64, 0))]),
+    (
+        "a picture that is not the last ends nothing",
+        lambda: fetching(2),
+        Fetched(1, 1, artifact()),
+        0,
+        [PictureStored(1, 1, artifact())],
+        [],
+    ),
+    (
+        "a broken download is repeated",
+        fetching,
+        FetchFailed(1, 0, TRANSIENT),
+        10,
+        [],
+        [Fetch(1, 0, 0, "l0", 10 + backoff_s(0, 64, 0))],
+    ),
     ("an expired link is asked for again", fetching, FetchFailed(1, 0, EXPIRED), 10, [], [Poll(1, 0, "op-1", 10)]),
     (
         "fresh links are fetched",
-        lambda: _renewing(),
+        _renewing,
         PollAnswered(1, Ready(("m0",), 1)),
         10,
         [LinksRenewed(1, ("m0",))],
@@ -393,7 +515,7 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
     ),
     (
         "some pictures make a task short",
-        lambda: _one_of_two(),
+        _one_of_two,
         FetchFailed(1, 1, EXPIRED),
         0,
         [PictureLost(1, 1, EXPIRED), moved(Phase.SHORT, Fault(K.SHORT, "1 of 2 pictures: link is gone"))],
@@ -401,7 +523,7 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
     ),
     (
         "a drain frees what has no permit and nothing else",
-        lambda: _submitting_and_held(),
+        _submitting_and_held,
         DrainAsked(),
         0,
         [
@@ -411,7 +533,14 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
         ],
         [],
     ),
-    ("a cap may be set below what is spent", running, CapAsked("USD", 1, "--budget"), 0, [CapSet("USD", 1, "--budget")], []),
+    (
+        "a cap may be set below what is spent",
+        running,
+        CapAsked("USD", 1, "--budget"),
+        0,
+        [CapSet("USD", 1, "--budget")],
+        [],
+    ),
     (
         "billed by verdict is written off",
         doubtful,
@@ -441,7 +570,7 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
     ),
     (
         "found by verdict makes the second try needless",
-        lambda: _held_again(),
+        _held_again,
         VerdictGiven(1, "", "the listing has it", "op-9"),
         121,
         [
@@ -478,66 +607,8 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
         [],
     ),
     ("an unknown answer found late says nothing", doubtful, SubmitAnswered(1, Unknown(UNKNOWN)), 1, [], []),
-    ("a known operation id found late says nothing", lambda: _doubt_beside_op_1(), SubmitAnswered(2, Pending("op-1")), 1, [], []),
-]  # fmt: skip
-
-
-def _second_submitting() -> Ring:
-    new = ring(tasks=[task(0), task(1)])
-    new.tell(SlotNear(LANE))
-    new.tell(SlotNear(LANE))
-    new.tell(SubmitAnswered(1, Pending("op-1")))
-    return new
-
-
-def _doubt_beside_op_1() -> Ring:
-    new = _second_submitting()
-    new.tell(SubmitAnswered(2, Unknown(UNKNOWN)))
-    return new
-
-
-def _two_lanes() -> Ring:
-    lanes = (LANE, "mule/lite", "other/pro")
-    new = ring(policy(lanes=lanes), tasks=[task(0), task(1, lane="mule/lite"), task(2, lane="other/pro")])
-    new.tell(SlotNear(LANE))
-    return new
-
-
-def _after_poll(now: float) -> Ring:
-    new = running()
-    new.tell(PollAnswered(1, StillRunning()), now)
-    return new
-
-
-def _gone(times: int) -> Ring:
-    new = running()
-    for _ in range(times):
-        new.tell(PollAnswered(1, Gone(UNKNOWN)))
-    return new
-
-
-def _renewing() -> Ring:
-    new = fetching()
-    new.tell(FetchFailed(1, 0, EXPIRED))
-    return new
-
-
-def _one_of_two() -> Ring:
-    new = fetching(2, sync=True)
-    new.tell(Fetched(1, 0, artifact()))
-    return new
-
-
-def _submitting_and_held() -> Ring:
-    new = ring(tasks=[task(0), task(1)])
-    new.tell(SlotNear(LANE))
-    return new
-
-
-def _held_again() -> Ring:
-    new = doubtful(RESUBMIT)
-    new.tell(TimeCame(task=0), 120)
-    return new
+    ("a known operation id found late says nothing", _doubt_beside_op_1, SubmitAnswered(2, Pending("op-1")), 1, [], []),
+]
 
 
 @pytest.mark.parametrize(
