@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.messages import Draining, LaneCooled, LinksRenewed, PictureStored, TaskMoved
-from pipeline.engine.messages import Phase as P
+from pipeline.engine.messages import Draining, LaneCooled, LinksRenewed, Phase, PictureStored, TaskMoved
 from pipeline.errors import RunError, RunLocked, RunNotFound
 from pipeline.store.blackbox import BlackBox
 from pipeline.store.folder import RunFolder
@@ -198,7 +197,7 @@ def test_the_story_has_no_links_and_no_prompts(tmp_path: Path) -> None:
     facts = [
         *made(0, 1, prompt="SECRETPROMPT", stored=[artifact("images/a.png")]),
         LinksRenewed(1, (LINK, LINK)),
-        TaskMoved(0, P.FAILED, FAULT),
+        TaskMoved(0, Phase.FAILED, FAULT),
         LaneCooled("mulerouter/m", 12.5, FAULT),
         Draining(),
     ]
