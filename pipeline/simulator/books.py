@@ -7,6 +7,7 @@ import json
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from heapq import heapify, heappop, heappush
 from math import ceil
 from typing import Final, Literal
 
@@ -18,6 +19,8 @@ from pipeline.values.digest import sha256_hex
 VERSION: Final = 1
 #: Two stamps closer than this to a window's edge count as evenly spaced, in seconds.
 _EDGE_S: Final = 1e-6
+#: The clock gets a line of its own after this many seconds without another.
+_CLOCK_LINE_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +82,11 @@ class Books:
     _windows: dict[str, deque[float]] = field(default_factory=dict)
     _unsaved: list[str] = field(default_factory=list)
     _unsaved_seen: set[str] = field(default_factory=set)
-    _saved_counters: str = ""
-    #: Operations whose bill entry is not written yet.
-    _unbilled: dict[str, Operation] = field(default_factory=dict)
+    _saved: tuple[float, dict[str, int]] = field(default_factory=lambda: (0.0, {}))
+    #: A heap of (end, operation id) for those whose bill entry is not written yet.
+    _unbilled: list[tuple[float, str]] = field(default_factory=list)
+    #: Ids of operations whose bill entry stood in the journal that was replayed.
+    _billed: set[str] = field(default_factory=set)
 
     def tick(self, now: float) -> None:
         """Move the world's clock; it never goes back."""
@@ -136,7 +141,7 @@ class Books:
             vanished=self.strikes("vanished", occasion, order.prompt),
         )
         self.operations[operation.id] = operation
-        self._unbilled[operation.id] = operation
+        self._await_end(operation)
         self._unsaved.append(_line("accepted", **asdict(operation)))
         return operation
 
@@ -177,13 +182,14 @@ class Books:
         if self._unsaved_seen:
             self._unsaved.append(_line("seen", counts={key: self._seen[key] for key in sorted(self._unsaved_seen)}))
             self._unsaved_seen.clear()
-        for operation in [one for one in self._unbilled.values() if one.has_ended(self.clock)]:
-            del self._unbilled[operation.id]
+        while self._unbilled and self._unbilled[0][0] <= self.clock:
+            operation = self.operations[heappop(self._unbilled)[1]]
             self._unsaved.append(_line("billed", **self._entry(operation)))
-        counters = _line("counters", clock=self.clock, seed=self.dice.seed, occasions=self.dice.occasions)
-        if counters != self._saved_counters:
-            self._saved_counters = counters
-            self._unsaved.append(counters)
+        counters = self._counters()
+        # The clock alone is worth a line once in a while only: a poll that changes nothing writes nothing.
+        if self._unsaved or counters[1] != self._saved[1] or counters[0] >= self._saved[0] + _CLOCK_LINE_S:
+            self._saved = counters
+            self._unsaved.append(_line("counters", clock=counters[0], seed=self.dice.seed, occasions=counters[1]))
         lines, self._unsaved = self._unsaved, []
         return lines
 
@@ -195,14 +201,23 @@ class Books:
         written = [line for line in lines if line.strip()]
         for number, line in enumerate(written, start=1):
             try:
-                self._take_in(json.loads(line))
+                self._take_in(_entry(line))
             except (ValueError, KeyError, TypeError) as error:
                 if number == len(written) and isinstance(error, json.JSONDecodeError):
                     break
                 raise ValueError(f"line {number} of the world's journal cannot be read: {error}") from error
-        self._saved_counters = _line("counters", clock=self.clock, seed=self.dice.seed, occasions=self.dice.occasions)
+        self._saved = self._counters()
+        self._unbilled = [one for one in self._unbilled if one[1] not in self._billed]
+        heapify(self._unbilled)
 
     # --- helpers ------------------------------------------------------------------------------------------------
+
+    def _counters(self) -> tuple[float, dict[str, int]]:
+        return self.clock, dict(self.dice.occasions)
+
+    def _await_end(self, operation: Operation) -> None:
+        if operation.end != "stuck":
+            heappush(self._unbilled, (operation.ends_at, operation.id))
 
     def _standing(self, operation: Operation) -> str:
         if not operation.has_ended(self.clock):
@@ -251,7 +266,8 @@ class Books:
         match entry:
             case {"kind": "accepted"}:
                 operation = _operation(entry)
-                self.operations[operation.id] = self._unbilled[operation.id] = operation
+                self.operations[operation.id] = operation
+                self._await_end(operation)
                 self._windows.setdefault(f"{operation.order.gateway}/{operation.order.model}", deque()).append(
                     operation.accepted_at
                 )
@@ -262,7 +278,7 @@ class Books:
             case {"kind": "seen", "counts": dict(counts)}:
                 self._seen.update(counts)
             case {"kind": "billed", "id": str(identity)}:
-                self._unbilled.pop(identity, None)
+                self._billed.add(identity)
             case {"kind": "counters", "clock": int() | float() as clock, "seed": int(seed), "occasions": dict(struck)}:
                 self.tick(float(clock))
                 self.dice.seed = seed
@@ -273,6 +289,13 @@ class Books:
 
 def _line(kind: str, **entry: object) -> str:
     return json.dumps({"v": VERSION, "kind": kind, **entry}, separators=(",", ":"))
+
+
+def _entry(line: str) -> Mapping[str, object]:
+    entry = json.loads(line)
+    if not isinstance(entry, dict):
+        raise TypeError("not an object")
+    return entry
 
 
 def _operation(entry: Mapping[str, object]) -> Operation:
