@@ -175,7 +175,7 @@ class Plan:
         except Flawed as flawed:
             book = FlawBook()
             for flaw in flawed.flaws:
-                book.add(flaw, f"task {number}")
+                book.add(flaw, self.label(number))
             raise PlanError(book.mistakes(self.job)) from flawed
 
     def tasks(self, start: int = 0) -> Iterator[Task]:
@@ -188,7 +188,9 @@ class Plan:
         return self._renderer.render(self.locate(number))
 
     def label(self, number: int) -> str:
-        """What a person calls a task: `row 12, color red, sample 1`."""
+        """What a person calls a task: `row 12, color red, sample 1`; empty when there is but one."""
+        if self._len == 1:
+            return ""
         placed = self.locate(number)
         parts = [f"row {placed.row_id}"] if placed.row_id is not None else []
         parts += [f"{name} {text}" for name, text in placed.texts.items()]

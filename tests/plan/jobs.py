@@ -33,20 +33,24 @@ class Memory:
     looked_at: list[str] = field(default_factory=list)
 
     def text(self, path: str) -> str:
+        """As Resources has it."""
         if path not in self.texts:
             raise ResourceMissing(path, "there is no such file")
         return self.texts[path]
 
     def glob(self, pattern: str) -> tuple[str, ...]:
+        """As Resources has it."""
         return tuple(sorted(name for name in [*self.texts, *self.pictures] if fnmatchcase(name, pattern)))
 
     def picture(self, path: str) -> Picture:
+        """As Resources has it; remembers that it was asked."""
         self.looked_at.append(path)
         if path not in self.pictures:
             raise ResourceMissing(path, "there is no such file")
         return self.picture_of(self.pictures[path])
 
     def picture_of(self, data: bytes) -> Picture:
+        """As Resources has it."""
         match = re.match(rb"(\w+) (\d+)x(\d+)", data)
         if match is None:
             raise ResourceMissing("data URI", "it is no picture")

@@ -7,13 +7,14 @@ from typing import Any
 
 import jsonschema
 import pytest
-from tests.plan.jobs import CARD, SCHEMAS
 
 from pipeline.errors import CardError
 from pipeline.plan.catalog import read_card
+from tests.plan.jobs import CARD, SCHEMAS
 
 
 def card() -> dict[str, Any]:
+    """The shipped card, parsed."""
     loaded: dict[str, Any] = json.loads((SCHEMAS / "mulerouter.json").read_text())
     return loaded
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.plan.jobs import Memory, axes, matrix, plan_of
 
 from pipeline.errors import PlanError
 from pipeline.plan.expand import Plan
@@ -21,6 +20,7 @@ from pipeline.spec.job import (
     RangeAxis,
     ZipGroup,
 )
+from tests.plan.jobs import Memory, axes, matrix, plan_of
 
 ROWS = Memory({"t.csv": "id,kind,count\na,cup,1\nb,pot,2\nc,cup,3\n"})
 
@@ -28,7 +28,9 @@ ROWS = Memory({"t.csv": "id,kind,count\na,cup,1\nb,pot,2\nc,cup,3\n"})
 def shown(plan: Plan) -> list[str]:
     """Row, axes and sample of each task, in order."""
     return [
-        " ".join([*([task.row_id] if task.row_id else []), *task.axes.values(), *([str(task.sample)] * bool(task.sample))])
+        " ".join(
+            [*([task.row_id] if task.row_id else []), *task.axes.values(), *([str(task.sample)] * bool(task.sample))]
+        )
         for task in plan.tasks()
     ]
 
@@ -204,7 +206,11 @@ def test_a_hundred_million_combinations_are_counted_at_once() -> None:
 
 def test_even_order_keeps_every_prefix_even() -> None:
     """Stopping anywhere leaves an even part of every axis, and every task comes once."""
-    keys: dict[str, Any] = {"matrix": matrix(a=list("pqrst"), b=list("wxyz")), "samples": 10, "prompt": "{{ a }} {{ b }}"}
+    keys: dict[str, Any] = {
+        "matrix": matrix(a=list("pqrst"), b=list("wxyz")),
+        "samples": 10,
+        "prompt": "{{ a }} {{ b }}",
+    }
     even, written = plan_of(order="even", **keys), plan_of(**keys)
     assert {task.id for task in even.tasks()} == {task.id for task in written.tasks()}
     assert [task.number for task in even.tasks()] == list(range(200))

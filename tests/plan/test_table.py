@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.plan.jobs import Memory
 
 from pipeline.plan.flaw import Flawed
 from pipeline.plan.table import read_table
 from pipeline.spec.job import Inputs
+from tests.plan.jobs import Memory
 
 
 @pytest.mark.parametrize(
