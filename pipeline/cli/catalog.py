@@ -91,12 +91,15 @@ def details(lane: str, card: ModelCard, gateway: GatewayCard) -> str:
         ("unanswered", _value(card.unanswered), _figure(card.unanswered)),
         ("usual time", words.duration(card.typical_s), ""),
     ]
-    head = (
-        f"{lane}   {_does(card)}\n  {words.clean(card.description)}" if card.description else f"{lane}   {_does(card)}"
-    )
-    key = f"  key in {gateway.key_env}, base URL override in {gateway.base_url_env}"
-    notes = [f"  note: {words.clean(note)}" for note in gateway.notes]
-    return "\n".join([head, words.table(rows), key, *notes])
+    # Sources are long and few: each is written once and referred to by number.
+    marks = {source: f"[{number}]" for number, source in enumerate(dict.fromkeys(row[2] for row in rows if row[2]), 1)}
+    lines = [f"{lane}   {_does(card)}"]
+    lines += [f"  {words.clean(card.description)}"] if card.description else []
+    lines.append(words.table([(name, f"{value} {marks.get(source, '')}") for name, value, source in rows]))
+    lines.append(f"  key in {gateway.key_env}, base URL override in {gateway.base_url_env}")
+    lines += [f"  {mark} {words.clean(source)}" for source, mark in marks.items()]
+    lines += [f"  note: {words.clean(note)}" for note in gateway.notes]
+    return "\n".join(lines)
 
 
 def _does(card: ModelCard) -> str:
