@@ -215,10 +215,12 @@ def life(world: World, start: int, stop: int) -> list[Exchange]:
     exchanges = []
     for second in range(start, stop):
         exchange = post(world, f"prompt {second}", float(second), EDIT, images=[URL], n=2)
-        exchanges.append(exchange)
+        # The same body again and again: its chances hang on how often it came, which must outlive the world.
+        exchanges += [exchange, post(world, "again", float(second))]
         entries: Any = world.bill(operations=True).get("operations")
-        for entry in entries[-6:]:
-            exchanges.append(get(world, f"{EDIT}/{entry['id']}", second + 0.5))
+        for entry in entries[-8:]:
+            target = f"/vendors/alibaba/v1/{entry['model']}/generation/{entry['id']}"
+            exchanges.append(get(world, target, second + 0.5))
             response = exchanges[-1].response
             if second % 5 == 4 and response is not None and response.body.startswith(b"{"):
                 exchanges += [
