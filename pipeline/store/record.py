@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any, assert_never
 
 from pipeline.values.digest import JSON, canonical_json
@@ -25,7 +24,7 @@ def task_to_json(task: Task) -> str:
         "seed": task.seed,
         "params": dict(task.params),
         "inputs": [_input_to_json(source) for source in task.inputs],
-        "price": asdict(task.price),
+        "price": _plain(task.price),
         "row_id": task.row_id,
         # Pairs, not objects: the written order of columns and axes is kept.
         "row": [[name, value] for name, value in task.row.items()],
@@ -49,9 +48,9 @@ def task_from_json(text: str, number: int) -> Task:
 def _input_to_json(source: Input) -> JSON:
     match source:
         case LocalInput():
-            return {"kind": "local", "uri": source.uri, "picture": asdict(source.picture)}
+            return {"kind": "local", "uri": source.uri, "picture": _plain(source.picture)}
         case InlineInput():
-            return {"kind": "inline", "uri": source.uri, "picture": asdict(source.picture)}
+            return {"kind": "inline", "uri": source.uri, "picture": _plain(source.picture)}
         case UrlInput():
             return {"kind": "url", "url": source.url}
         case UpstreamInput():
@@ -72,3 +71,8 @@ def _input_from_json(record: dict[str, Any]) -> Input:
             return UpstreamInput(record["task_id"], record["image_index"])
         case other:
             raise ValueError(f"unknown kind of input in the store: {other}")
+
+
+def _plain(value: Price | Picture) -> dict[str, JSON]:
+    # `asdict` copies deeply, which costs more than all the rest of a record.
+    return {name: getattr(value, name) for name in value.__slots__}

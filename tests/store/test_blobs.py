@@ -89,6 +89,19 @@ def test_a_taken_name_is_never_written_over(folder: RunFolder) -> None:
     assert [(folder.path / path).read_bytes() for path in paths] == [b"a", b"b", b"a"]
 
 
+def test_two_threads_that_want_one_name_do_not_meet(folder: RunFolder) -> None:
+    """The name is given in one step that fails when somebody was faster; the part is kept for the next name."""
+    blobs = Blobs(folder)
+    first = received(blobs, b"first", path="fox")
+    part = blobs.part("x", 0, 2)
+    with part.open() as sink:
+        sink.write(b"second")
+    handle = os.open(folder.images, os.O_RDONLY)
+    assert not Blobs._name(part.path, handle, "fox-0.png")
+    os.close(handle)
+    assert ((folder.path / first).read_bytes(), part.path.read_bytes()) == (b"first", b"second")
+
+
 @pytest.mark.parametrize("path", ["../fox", "/etc/fox", "a/../../fox", "a/\0fox"])
 def test_a_path_cannot_leave_the_folder(folder: RunFolder, path: str) -> None:
     """A path that leads out is our mistake, and nothing is written."""
