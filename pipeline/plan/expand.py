@@ -64,10 +64,19 @@ class _Kind:
 
 @dataclass(frozen=True, slots=True)
 class _Rows:
-    """What rows are told apart by: the columns that exclusions and numbers of samples look at, and the groups."""
+    """What rows are told apart by: rules that look at columns, and columns that numbers of samples are made from.
 
+    `tracked` are the groups that numbers of samples depend on.
+    """
+
+    matches: tuple[Match, ...]
     columns: tuple[str, ...]
     tracked: frozenset[int]
+
+    @property
+    def alike(self) -> bool:
+        """Whether all rows expand alike."""
+        return not self.matches and not self.columns
 
 
 class Plan:
@@ -106,6 +115,7 @@ class Plan:
         self._len = self._ends[-1] if self._ends is not None else rows * self._kind(0).total
         self._stride, self._shift = self._spread()
         self._digest: str | None = None
+        self._lanes: dict[str, Lane] | None = None
 
     # --- what a plan is -------------------------------------------------------------------------------------------
 
@@ -131,13 +141,14 @@ class Plan:
     @property
     def lanes(self) -> dict[str, Lane]:
         """{gateway/model: its card and limits} of every model that the job can name."""
-        found = {}
-        for name in self._models():
-            gateway, _, model = name.partition("/")
-            card = self.cards.get(gateway)
-            if card is not None and model in card.models:
-                found[name] = _lane(self.job, card.models[model])
-        return found
+        if self._lanes is None:
+            self._lanes = {}
+            for name in self._models():
+                gateway, _, model = name.partition("/")
+                card = self.cards.get(gateway)
+                if card is not None and model in card.models:
+                    self._lanes[name] = _lane(self.job, card.models[model])
+        return dict(self._lanes)
 
     @property
     def digest(self) -> str:
@@ -253,7 +264,8 @@ class Plan:
     def _tell_apart(self) -> _Rows:
         """Which columns and groups decide how many tasks a combination has."""
         names: set[str] = set()
-        columns = {name for match, _ in self._excludes for name in match.columns}
+        columns: set[str] = set()
+        matches = [match for match, _ in self._excludes if match.columns]
         samples: list[Text | int] = [self._renderer.fields.samples]
         for rule in self._rules:
             if "samples" not in rule.laid:
@@ -261,7 +273,7 @@ class Plan:
             samples.append(rule.laid["samples"])  # type: ignore[arg-type]  # laid so by the compiler
             if isinstance(rule.when, Match):
                 names |= rule.when.axes.keys()
-                columns |= rule.when.columns.keys()
+                matches += [rule.when] if rule.when.columns else []
             else:
                 names |= {look.root for look in rule.when.looks}
                 columns |= {look.attribute for look in rule.when.looks if look.root == "row" and look.attribute}
@@ -270,11 +282,11 @@ class Plan:
                 names |= {look.root for look in text.template.looks}
                 columns |= {look.attribute for look in text.template.looks if look.root == "row" and look.attribute}
         tracked = frozenset(group for group, name, *_ in self._axes if name in names)
-        return _Rows(tuple(sorted(columns)), tracked)
+        return _Rows(tuple(matches), tuple(sorted(columns)), tracked)
 
     def _count_rows(self) -> array[int] | None:
         """Where each row's tasks end; None when all rows expand alike."""
-        if self._table is None or not self._apart.columns:
+        if self._table is None or self._apart.alike:
             return None
         ends, total = array("q"), 0
         for index in range(len(self._table)):
@@ -283,11 +295,12 @@ class Plan:
         return ends
 
     def _kind(self, index: int) -> _Kind:
-        if not self._apart.columns:
+        if self._apart.alike:
             kind = self._kinds.get(())
             return kind if kind is not None else self._make_kind((), index)
         row = self._read_row(index)[0]
-        key = tuple(
+        held = tuple([match.holds_row(row) for match in self._apart.matches])
+        key = held + tuple(
             value if isinstance(value, str) else (identity.json_of(value) if name in row else None,)
             for name, value in ((name, row.get(name)) for name in self._apart.columns)
         )

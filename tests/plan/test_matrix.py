@@ -222,3 +222,12 @@ def test_even_order_keeps_every_prefix_even() -> None:
                 counts[value] = counts.get(value, 0) + 1
             assert len(counts) == values
             assert max(counts.values()) - min(counts.values()) <= 3
+
+
+def test_rows_that_rules_cannot_tell_apart_share_a_count() -> None:
+    """A rule on the id of one row of thousands costs two counts, not thousands."""
+    memory = Memory({"t.csv": "id\n" + "\n".join(f"r{index}" for index in range(5000)) + "\n"})
+    plan = plan_of(memory, inputs=Inputs("t.csv", "id"), matrix=matrix(a=["1", "2"], exclude=[{"row.id": "r7"}]))
+    assert len(plan) == 9998
+    assert len(plan._kinds) == 2
+    assert plan.task(14).row_id == "r8"
