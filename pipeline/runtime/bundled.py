@@ -26,7 +26,7 @@ def text(kind: str, name: str) -> str:
 
 
 def names(kind: str) -> tuple[str, ...]:
-    """All bundled files of a kind, below its folder, with forward slashes and sorted."""
+    """All bundled files of a kind (`specs`) or a folder of it (`schemas/gateways`): paths below it, sorted."""
     folder = _folder(kind)
     found = (file.relative_to(folder) for file in folder.rglob("*") if file.is_file())
     return tuple(sorted(name.as_posix() for name in found if not any(part.startswith(".") for part in name.parts)))
@@ -34,7 +34,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 def _folder(kind: str) -> Path:
     """The wheel's copy where there is one, else the checkout's folder."""
-    if kind not in KINDS:
+    if kind.partition("/")[0] not in KINDS:
         raise Bug(f"no such kind of bundled file: {kind}")
     # Wheels are unpacked when installed, so the package is a real folder; zip imports are not supported.
     package = Path(str(files("pipeline")))

@@ -8,6 +8,7 @@ import selectors
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
+from contextvars import Context
 from typing import Protocol, TypeVar, TypeVarTuple
 
 from pipeline.errors import Bug
@@ -106,10 +107,19 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         #: Calls that were handed to threads and have not come back.
         self._outside = 0
         super().__init__(_JumpingSelector(self._jump))
+        # A timer is due when it lies before now + resolution. asyncio's nanosecond vanishes beside a large clock, and a
+        # timer that is exactly due would never fire. A few steps of a float do not vanish.
+        self._clock_resolution = max(1e-9, 4 * math.ulp(start + 366 * 86_400))
 
     def time(self) -> float:
         """Seconds of virtual time."""
         return self._now
+
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
+    ) -> asyncio.TimerHandle:
+        """As every loop's, and never at this same instant: a wait that rounds to nothing would let no time pass at all."""
+        return super().call_at(max(when, math.nextafter(self._now, math.inf)), callback, *args, context=context)
 
     def _jump(self, timeout: float | None) -> bool:
         """Whether waiting is done with: the clock jumped. False: really wait, a thread has work. *Raises* Bug."""
@@ -117,7 +127,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
             return False
         if timeout is None:
             raise Bug(self._deadlock())
-        # Adding a short time to a large one can round back to where it was, and the timer would never fall due.
+        # Adding a short time to a large one can round back to where it was: the clock goes on by one step at least.
         self._now = max(self._now + timeout, math.nextafter(self._now, math.inf))
         return True
 

@@ -59,7 +59,7 @@ def ask(path: Path) -> dict[str, object] | None:
 @contextlib.contextmanager
 def _short(path: Path) -> Iterator[str]:
     """A name short enough for a socket address (108 bytes), by way of the folder's descriptor where there is /proc."""
-    if len(os.fsencode(path)) < 100 or not Path("/proc/self/fd").is_dir():  # noqa: PLR2004
+    if len(os.fsencode(path)) < 100 or not Path("/proc/self/fd").is_dir():
         yield str(path)
         return
     folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)

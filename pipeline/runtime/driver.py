@@ -120,9 +120,7 @@ class Driver:
     def _note(self, fact: Fact) -> None:
         if isinstance(fact, TaskAdmitted):
             self._live[fact.task.number] = fact.task
-        elif isinstance(fact, TaskMoved) and fact.fault is not None:
-            self.last_fault = fact.fault
-        elif isinstance(fact, Released):
+        elif (isinstance(fact, TaskMoved) and fact.fault is not None) or isinstance(fact, Released):
             self.last_fault = fact.fault
 
     def _durable(self, facts: list[Fact], future: asyncio.Future[None]) -> None:
@@ -326,4 +324,3 @@ class Driver:
         """Second Ctrl-C: leave now; what is unanswered will be in doubt."""
         self._leave_at = self._clock.now()
         self._touch()
-

@@ -12,7 +12,7 @@ from pipeline.engine.messages import Phase
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """How a run ended. *Units* - seconds: real time; simulated_s: time on the rehearsal's clock, None for a real run."""
+    """How a run ended. *Units* - seconds: real time; simulated_s: the rehearsal's own time, None for a real run."""
 
     state: str
     exit_code: int

@@ -92,7 +92,7 @@ def verify(folder: Path) -> list[str]:
 
 
 def rebuild_manifest(folder: Path) -> Written:
-    """Write the manifest anew from the store; unchanged files are left alone. *Raises* RunLocked while a run is alive."""
+    """Write the manifest anew from the store; unchanged files are left alone. *Raises* RunLocked, RunNotFound."""
     with _reading(folder):
         pass
     with _locked(folder):

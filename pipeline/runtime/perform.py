@@ -9,10 +9,17 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from types import MappingProxyType
 
-from pipeline.engine.messages import Fetch, Fetched, FetchFailed, Observation, Poll, PollAnswered, Submit, SubmitAnswered
+from pipeline.engine.messages import (
+    Fetch,
+    Fetched,
+    FetchFailed,
+    Observation,
+    Poll,
+    PollAnswered,
+    Submit,
+    SubmitAnswered,
+)
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.pictures import examine
@@ -23,7 +30,7 @@ from pipeline.transport.door import Door
 from pipeline.values.artifact import Artifact
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Provider
-from pipeline.values.reply import Fault, FaultKind, PollBroken, Refused
+from pipeline.values.reply import Fault, FaultKind, Refused
 from pipeline.values.task import InlineInput, LocalInput, Task, UpstreamInput, UrlInput
 from pipeline.values.wire import Answered, Downloaded, DownloadRefused
 
@@ -49,7 +56,7 @@ class Performer:
         blobs: Blobs,
         blackbox: BlackBox,
         clock: Clock,
-        inline: Mapping[str, bytes] = MappingProxyType({}),
+        inline: Callable[[str], bytes | None],
     ) -> None:
         self._door = door
         self._providers = providers
@@ -58,14 +65,14 @@ class Performer:
         self._blobs = blobs
         self._blackbox = blackbox
         self._clock = clock
-        #: {sha256: bytes} of pictures written into the spec as data URIs.
+        #: The bytes of a picture written into the spec as a data URI, by its digest.
         self._inline = inline
 
     def _model(self, task: Task) -> ModelCard:
         return self._cards[task.gateway].models[task.model]
 
     async def submit(self, command: Submit, task: Task, pacer: Pacer, slotted: Callable[[], None]) -> Observation:
-        """The one POST: inputs are read first, the pacer's slot is taken last, the answer is written down before it is parsed."""
+        """The one POST: inputs first, the pacer's slot last, the answer written down before it is parsed."""
         provider = self._providers[task.gateway]
         try:
             inputs = [await self._carry(source) for source in task.inputs]
@@ -87,7 +94,7 @@ class Performer:
             case UrlInput():
                 return CarriedUrl(source.url)
             case InlineInput():
-                data = self._inline.get(source.picture.sha256)
+                data = self._inline(source.picture.sha256)
                 if data is None:
                     raise InputChanged("the picture of a data URI is no longer in the spec")
             case LocalInput():
@@ -150,13 +157,3 @@ class Performer:
 def replay(provider: Provider, task: Task, attempt: int, answer: Answered) -> SubmitAnswered:
     """Evidence E0: an answer that the black box kept, parsed as it would have been."""
     return SubmitAnswered(attempt, provider.submitted(task, answer))
-
-
-def broken_poll(attempt: int, why: str) -> PollAnswered:
-    """A poll that could not be asked: never evidence about the operation."""
-    return PollAnswered(attempt, PollBroken(Fault(FaultKind.TRANSIENT, why)))
-
-
-def part_names(folder: Path) -> list[Path]:
-    """Unfinished downloads of an earlier life."""
-    return sorted(folder.rglob("*.part"))

@@ -116,7 +116,7 @@ def _opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
     except UnidentifiedImageError as error:
         raise ValueError(_no_picture(data, formats)) from error
     except _DAMAGED as error:
-        raise ValueError("its head is damaged") from error
+        raise ValueError("it is damaged: its head cannot be read") from error
 
 
 def _no_picture(data: bytes, formats: tuple[str, ...]) -> str:

@@ -8,8 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dotenv import dotenv_values
-
 from pipeline.errors import Mistake, Place, PlanError, SpecError
 from pipeline.plan.catalog import read_card
 from pipeline.plan.check import Summary, check
@@ -18,10 +16,11 @@ from pipeline.runtime import bundled
 from pipeline.runtime.resources import DigestCache, Files
 from pipeline.spec.job import JobSpec
 from pipeline.spec.load import load_job
-from pipeline.values.folder import STORE
 from pipeline.store.journal import Journal
+from pipeline.transport.secrets import read_dotenv
 from pipeline.values.card import GatewayCard
-from pipeline.values.money import Money, parse_money
+from pipeline.values.folder import STORE
+from pipeline.values.money import UNLIMITED, Money, parse_money
 
 SPEC_MAX_BYTES = 10 * 1024 * 1024
 
@@ -88,9 +87,9 @@ def cards() -> dict[str, GatewayCard]:
     return found
 
 
-def environment() -> tuple[dict[str, str], dict[str, str]]:
-    """The process's variables, and those of `.env` in the working directory."""
-    return dict(os.environ), {key: value for key, value in dotenv_values(".env").items() if value is not None}
+def environment(known: Mapping[str, GatewayCard]) -> tuple[dict[str, str], dict[str, str]]:
+    """The process's variables, and the keys in `.env` of the working directory."""
+    return dict(os.environ), read_dotenv({card.key_env for card in known.values()})
 
 
 def plan(job: JobSpec, *, allow_paths: Sequence[Path] = (), base: Path | None = None) -> Plan:
@@ -114,23 +113,41 @@ def run_folder(job: JobSpec, options: Options) -> Path:
     return Path("runs") / (f"{job.name}.sim" if options.simulate else job.name)
 
 
-def caps(made: Plan, options: Options) -> dict[str, int]:
-    """The cap of each currency that the plan pays in, in micro-units, as spec and --budget say.
+def caps(made: Plan, options: Options, folder: Path) -> dict[str, int]:
+    """The cap of each currency that the plan pays in, in micro-units, as the spec, --budget and its memory say.
 
     *Raises* PlanError when a paid run has no budget.
     """
-    if options.budget is not None:
-        money = budget_option(options.budget, made.job)
-        return {**made.caps, money.unit: money.micros} if made.caps is not None else {money.unit: money.micros}
-    if made.caps is not None:
-        return dict(made.caps)
-    place = made.job.place("name")
-    raise PlanError(
-        (Mistake(place, "the spec has no budget", "add `budget: 2.00 USD`, or `budget: none` to run without a cap"),)
-    )
+    found = None if made.caps is None else dict(made.caps)
+    override = budget_option(options.budget) if options.budget is not None else _kept_budget(folder, made.job)
+    if override is not None:
+        found = {**(found or {}), override.unit: override.micros}
+    if found is None and options.simulate:
+        # Nothing is bought in a rehearsal, so a budget that is still missing does not stop it.
+        found = {lane.card.price_unit: UNLIMITED for lane in made.lanes.values()}
+    if found is None:
+        remedy = "add `budget: 2.00 USD`, or `budget: none` to run without a cap"
+        raise PlanError((Mistake(made.job.place("name"), "the spec has no budget", remedy),))
+    return found
 
 
-def budget_option(text: str, job: JobSpec) -> Money:
+def budget_memory(options: Options, job: JobSpec) -> dict[str, str]:
+    """What the store keeps of --budget: it holds until the spec's own budget changes."""
+    return {"budget_option": options.budget or "", "budget_of_spec": repr(job.budget)}
+
+
+def _kept_budget(folder: Path, job: JobSpec) -> Money | None:
+    if not (folder / STORE).exists():
+        return None
+    journal = Journal.open_read_only(folder / STORE)
+    try:
+        kept, of_spec = journal.get_meta("budget_option"), journal.get_meta("budget_of_spec")
+    finally:
+        journal.close(clean=False)
+    return parse_money(kept) if kept and of_spec == repr(job.budget) else None
+
+
+def budget_option(text: str) -> Money:
     """`--budget "5 USD"` as money. *Raises* PlanError."""
     try:
         return parse_money(text)
@@ -155,9 +172,7 @@ def compare_known(made: Plan, journal: Journal, limit: int | None = None) -> Com
     return _compare(made, set(journal.task_ids()), labels, limit)
 
 
-def _compare(
-    made: Plan, known: set[bytes], labels: set[tuple[str | None, str, int]], limit: int | None
-) -> Comparison:
+def _compare(made: Plan, known: set[bytes], labels: set[tuple[str | None, str, int]], limit: int | None) -> Comparison:
     owned = new = changed = 0
     micros: dict[str, int] = {}
     seen: set[bytes] = set()

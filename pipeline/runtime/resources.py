@@ -119,7 +119,7 @@ def _fixed_lead(pattern: str) -> tuple[str, str, str]:
 
 
 class DigestCache:
-    """Digests of picture files by path, size, mtime and inode, in the user's cache folder; losing it costs only time."""
+    """Digests of picture files by path, size, mtime and inode, in the user's cache; losing it costs only time."""
 
     def __init__(self, file: Path | None) -> None:
         self._file = file

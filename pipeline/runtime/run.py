@@ -61,12 +61,11 @@ Listener = Callable[[View], None]
 Confirm = Callable[[str], bool]
 
 
-def run_sync(
-    plan: Plan, options: Options, listener: Listener | None = None, confirm: Confirm | None = None
-) -> Result:
+def run_sync(plan: Plan, options: Options, listener: Listener | None = None, confirm: Confirm | None = None) -> Result:
     """`run` on a loop of its own: virtual time for a rehearsal, the real clock otherwise."""
     if options.simulate:
-        start = wiring.rehearsal_start(prepare.run_folder(plan.job, options))
+        place = prepare.run_folder(plan.job, options)
+        start = wiring.REHEARSAL_EPOCH_S if options.fresh else wiring.rehearsal_start(place)
         return run_virtual(lambda clock: run(plan, options, listener, confirm, clock=clock), start=start)
     return asyncio.run(run(plan, options, listener, confirm))
 
@@ -84,13 +83,13 @@ async def run(
     """
     begun = time.monotonic()
     prepare.summary(plan)
-    caps = prepare.caps(plan, options)
     place = prepare.run_folder(plan.job, options)
+    caps = prepare.caps(plan, options, place)
     finished = finished_result(place, wiring.finish_mark(plan, options, caps))
     if finished is not None:
         return replace(finished, seconds=time.monotonic() - begun)
     with ExitStack() as stack:
-        session = _Session(plan, options, caps, place, stack, clock or wiring.real_clock())
+        session = _Session(plan, options, caps=caps, place=place, stack=stack, clock=clock or wiring.real_clock())
         session.open(confirm)
         try:
             return await session.turn(listener, begun)
@@ -114,7 +113,7 @@ class _Session:
     """A run folder in use, from lock to last word."""
 
     def __init__(
-        self, plan: Plan, options: Options, caps: dict[str, int], place: Path, stack: ExitStack, clock: Clock
+        self, plan: Plan, options: Options, *, caps: dict[str, int], place: Path, stack: ExitStack, clock: Clock
     ) -> None:
         self.plan = plan
         self.options = options
@@ -162,10 +161,13 @@ class _Session:
                 unfinished = journal.snapshot().tasks
             finally:
                 journal.close(clean=False)
-            still = sum(1 for task in unfinished if task.phase.value in {"submitting", "running", "fetching", "in_doubt"})
+            still = sum(
+                1 for task in unfinished if task.phase.value in {"submitting", "running", "fetching", "in_doubt"}
+            )
             if still:
                 raise RunError(
-                    f"--fresh is refused: {still} tasks of {self.place} are at the gateway or in doubt; run again without it first"
+                    f"--fresh is refused, run again without it first: {still} tasks of {self.place} are at the "
+                    "gateway or in doubt"
                 )
             aside = folder.set_aside()
         finally:
@@ -180,8 +182,8 @@ class _Session:
             raise PlanChanged(
                 f"{self.place} belongs to another spec of the same name; use --run-dir, another name, or --yes: {owner}"
             )
-        known = journal.get_meta("plan_sha256")
-        if known is None or known == self.plan.digest:
+        noted = journal.plan()
+        if noted is None or noted.plan_sha256 == self.plan.digest:
             return
         change = prepare.compare_known(self.plan, journal, self.options.limit)
         words = ", ".join(format_money(micros, unit) for unit, micros in change.new_micros.items()) or "nothing"
@@ -198,7 +200,8 @@ class _Session:
 
     def _note_plan(self) -> None:
         journal, plan = self.it.journal, self.plan
-        if journal.get_meta("plan_sha256") not in (None, plan.digest):
+        noted, spec = journal.plan(), wiring.spec_digest(plan.job)
+        if noted is not None and (noted.plan_sha256, noted.spec_sha256) != (plan.digest, spec):
             journal.mark_plan((bytes.fromhex(task.id), task) for task in plan.tasks())
         journal.set_meta(
             {
@@ -206,10 +209,11 @@ class _Session:
                 "simulate": "1" if self.options.simulate else "0",
                 "state": "running",
                 "finished_plan": "",
+                **(prepare.budget_memory(self.options, plan.job) if self.options.budget is not None else {}),
             }
         )
         text = long_form(plan.job)
-        journal.note_plan(NotedPlan(plan.digest, wiring.spec_digest(plan.job), text, plan.name, self._total()))
+        journal.note_plan(NotedPlan(plan.digest, spec, text, plan.name, self._total()))
         self.it.folder.write_spec(text)
 
     def _policy(self, stored: tuple[Task, ...]) -> Policy:
@@ -245,7 +249,13 @@ class _Session:
         for kept in self.it.blobs.adoptable(journal):
             seen = examine(self.place / kept.path)
             artifact = Artifact(
-                kept.sha256, seen.media_type, kept.size_bytes, seen.width, seen.height, kept.path, self.clock.wall_micros()
+                kept.sha256,
+                seen.media_type,
+                kept.size_bytes,
+                seen.width,
+                seen.height,
+                kept.path,
+                self.clock.wall_micros(),
             )
             self._record(Fetched(kept.attempt, kept.index, artifact))
         self.notes.extend(self.it.blobs.recover(journal))
@@ -277,7 +287,7 @@ class _Session:
                 blobs=self.it.blobs,
                 blackbox=self.it.blackbox,
                 clock=self.clock,
-                inline=wiring.inline_pictures(self.plan.job.images),
+                inline=self.plan.inline_bytes,
             ),
             committer=committer,
             clock=self.clock,
@@ -344,9 +354,7 @@ class _Session:
         if listener is not None:
             listener(self._view(driver, state))
         simulated = self.clock.now() - started if self.options.simulate else None
-        return Result(
-            state, EXITS[state], self.place, status, time.monotonic() - begun, simulated, tuple(self.notes)
-        )
+        return Result(state, EXITS[state], self.place, status, time.monotonic() - begun, simulated, tuple(self.notes))
 
     # --- looking ---
 
@@ -377,6 +385,4 @@ class _Session:
         )
 
     def _status(self, driver: Driver, state: str) -> dict[str, object]:
-        return status_of(
-            self._view(driver, state), in_doubt=doubts_of(self.machine.doubts()), folder=str(self.place)
-        )
+        return status_of(self._view(driver, state), in_doubt=doubts_of(self.machine.doubts()), folder=str(self.place))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import math
 import secrets
@@ -11,7 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote_to_bytes
 
 import yaml
 
@@ -22,12 +19,11 @@ from pipeline.runtime.clock import Clock, RealClock
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.resources import Files
 from pipeline.simulator.faults import parse_faults
-from pipeline.simulator.world import World
 from pipeline.spec.job import JobSpec
 from pipeline.store.journal import Journal
 from pipeline.transport.door import Door
 from pipeline.transport.http import HttpDoor
-from pipeline.transport.memory import MemoryDoor
+from pipeline.transport.memory import MemoryDoor, open_world
 from pipeline.values.card import GatewayCard
 from pipeline.values.digest import digest
 from pipeline.values.folder import STORE
@@ -95,22 +91,23 @@ def rehearsal_start(place: Path) -> float:
             latest = max(latest, journal.last_time() / 1e6)
         finally:
             journal.close(clean=False)
-    world = place / WORLD
-    if world.exists():
-        latest = max(latest, World.load(world.read_text().splitlines()).clock)
+    if (place / WORLD).exists():
+        latest = max(latest, open_world(place / WORLD).clock)
     return math.ceil(latest)
 
 
 def door(plan: Plan, options: prepare.Options, place: Path, clock: Clock) -> Door:
     """The network, or the emulators. *Raises* SecretMissing when a gateway of the plan has no key."""
     if not options.simulate:
-        environ, dotenv = prepare.environment()
+        environ, dotenv = prepare.environment(plan.cards)
         used = {lane.partition("/")[0] for lane in plan.lanes}
         return HttpDoor({name: plan.cards[name] for name in sorted(used)}, environ, dotenv)
-    faults = {}
+    faults: dict[str, object] = {}
     if options.faults is not None:
         faults = yaml.safe_load(options.faults.read_text()) or {}
-    world = World(seed=options.seed, faults=parse_faults(faults))
+    # --fresh is about to put the old world aside, with the folder that it stands in.
+    kept = None if options.fresh else place / WORLD
+    world = open_world(kept, seed=options.seed, faults=parse_faults(faults))
     return MemoryDoor(world, clock, journal=place / WORLD)
 
 
@@ -138,20 +135,6 @@ def files(plan: Plan, options: prepare.Options) -> Files:
     return Files(Path(plan.job.file).parent, options.allow_paths)
 
 
-def inline_pictures(images: tuple[str, ...] | str) -> dict[str, bytes]:
-    """{sha256: bytes} of the data URIs written in a spec."""
-    found = {}
-    for written in (images,) if isinstance(images, str) else images:
-        if written.startswith("data:") and "," in written:
-            head, _, body = written.partition(",")
-            try:
-                data = base64.b64decode(body) if head.endswith(";base64") else unquote_to_bytes(body)
-            except (binascii.Error, ValueError):
-                continue
-            found[hashlib.sha256(data).hexdigest()] = data
-    return found
-
-
 def awaits_answer(snapshot: Snapshot, attempt: int) -> bool:
     """Whether a black box answer is news: its attempt was sent and never answered, as far as the store knows."""
     return any(
@@ -168,7 +151,7 @@ def spec_digest(job: JobSpec) -> str:
 
 def finish_mark(plan: Plan, options: prepare.Options, caps: Mapping[str, int]) -> str:
     """What makes a finished run recognisable: plan, part of it, caps."""
-    return digest({"plan": plan.digest, "limit": options.limit, "caps": dict(caps)})
+    return digest({"plan": plan.digest, "spec": spec_digest(plan.job), "limit": options.limit, "caps": dict(caps)})
 
 
 def new_run_id() -> str:
@@ -179,4 +162,6 @@ def new_run_id() -> str:
 def keep_sends(journal: Journal, pacers_used: Mapping[str, Pacer], clock: Clock) -> None:
     """Remember when lanes sent, so that a resume need not wait out a whole window."""
     now = clock.wall_micros()
-    journal.note_sends({name: [now - round(ago * 1e6) for ago in pacer.stamps()] for name, pacer in pacers_used.items()})
+    journal.note_sends(
+        {name: [now - round(ago * 1e6) for ago in pacer.stamps()] for name, pacer in pacers_used.items()}
+    )
