@@ -1,17 +1,17 @@
 """What people, and we, can do wrong: the exception tree. What the world does wrong is a `Fault` (values.reply).
 
-    PipelineError
-    +-- SpecError          every fault of a spec, each with line, column and remedy
-    +-- PlanError          the spec is well-formed and means something that cannot be bought
-    +-- CardError          a gateway card in schemas/gateways is wrong
-    +-- SecretMissing      a key is needed and is not set
-    +-- RunError
-        +-- RunLocked      another process has the run folder
-        +-- PlanChanged    the spec changed and going on would cost money nobody agreed to
-        +-- JournalNewer   the store was written by a newer version
-        +-- RunNotFound    there is no run folder at that path
-        +-- StorageFailed  a commit or a write failed: fail-stop
-    Bug(AssertionError)    our own mistake, with the story of the task
+PipelineError
++-- SpecError          every fault of a spec, each with line, column and remedy
++-- PlanError          the spec is well-formed and means something that cannot be bought
++-- CardError          a gateway card in schemas/gateways is wrong
++-- SecretMissing      a key is needed and is not set
++-- RunError
++-- RunLocked      another process has the run folder
++-- PlanChanged    the spec changed and going on would cost money nobody agreed to
++-- JournalNewer   the store was written by a newer version
++-- RunNotFound    there is no run folder at that path
++-- StorageFailed  a commit or a write failed: fail-stop
+Bug(AssertionError)    our own mistake, with the story of the task
 """
 
 from __future__ import annotations

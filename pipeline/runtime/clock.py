@@ -118,7 +118,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
-        """As every loop's, and never at this same instant: a wait that rounds to nothing would let no time pass at all."""
+        """As every loop's, and never at this same instant: a wait that rounds to nothing would stop all time."""
         return super().call_at(max(when, math.nextafter(self._now, math.inf)), callback, *args, context=context)
 
     def _jump(self, timeout: float | None) -> bool:

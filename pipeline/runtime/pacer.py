@@ -33,7 +33,8 @@ class Pacer:
         self.period_s = period_s
         #: Seconds between slots when nothing else bounds them.
         self.spacing_s = _TIGHTER * period_s / count
-        self._limiter = AsyncLimiter(1, self.spacing_s)
+        # A touch faster than the spacing that was waited for: rounding must not make it wait for the last 1e-17 of a drop.
+        self._limiter = AsyncLimiter(1, 0.99 * self.spacing_s)
         self._turn = asyncio.Lock()
         #: Loop times of the last slots, oldest first.
         self._stamps: deque[float] = deque(maxlen=count)

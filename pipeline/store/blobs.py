@@ -111,15 +111,17 @@ class Blobs:
     def keep(self, part: Part, task: Task, index: int, media_type: str) -> str:
         """Give a whole picture its final name, durably (W6); answers the path relative to the run folder.
 
-        A name that is taken is never written over: the next free one is `NAME-INDEX.ATTEMPT`, then `.ATTEMPT.2` ...
+        A name that is taken is never written over: the next free one is `NAME.ATTEMPT`, then `NAME.ATTEMPT.2` ...
         """
         folder_name, stem = _place(task)
         extension = EXTENSIONS.get(media_type, "bin")
+        # A name that the spec gave has an index only where one call makes several pictures.
+        number = f"-{index}" if not task.path or task.n > 1 or index else ""
         digest, size = _sealed(part.path)
         folder = self._open_folder(folder_name)
         try:
             for suffix in _suffixes(part.attempt):
-                name = f"{stem}-{index}{suffix}.{extension}"
+                name = f"{stem}{number}{suffix}.{extension}"
                 path = "/".join((IMAGES, *folder_name, name))
                 note = Kept(part.attempt, index, path, digest, media_type, size)
                 if _exists(folder, name):

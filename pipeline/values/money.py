@@ -32,7 +32,7 @@ def micros_from_text(text: str) -> int:
     if not re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
         raise ValueError(f"not a decimal amount: {text}")
     scaled = Decimal(text).scaleb(6)
-    if len(text) > 24 or scaled != int(scaled):  # noqa: PLR2004 - 24 digits hold any amount below UNLIMITED
+    if len(text) > 24 or scaled != int(scaled):
         raise ValueError(f"finer than a millionth, or too large: {text}")
     micros = int(scaled)
     if micros >= UNLIMITED:

@@ -1,0 +1,174 @@
+"""The pacer in virtual time: spacing, the window, order, resuming."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+
+import pytest
+
+from pipeline.runtime.clock import VirtualClock, run_virtual
+from pipeline.runtime.pacer import Pacer
+
+EPOCH_S = 1_767_225_600.0
+
+
+async def take(pacer: Pacer, count: int) -> list[float]:
+    """When so many slots came, asked for at once."""
+    came: list[float] = []
+
+    async def one() -> None:
+        await pacer.slot()
+        came.append(asyncio.get_running_loop().time())
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(count):
+            group.create_task(one())
+    return came
+
+
+def most_in_a_window(stamps: list[float], period_s: float) -> int:
+    """The most stamps that any half-open window of the period holds."""
+    return max(sum(first <= other < first + period_s for other in stamps) for first in stamps)
+
+
+def gaps(stamps: list[float]) -> list[float]:
+    """Seconds between neighbours."""
+    return [later - earlier for earlier, later in itertools.pairwise(stamps)]
+
+
+@pytest.mark.parametrize(("count", "period_s"), [(1, 1.0), (60, 60.0), (50, 1.0), (7, 3600.0), (2, 0.5)])
+def test_slots_are_even_from_the_first_on_and_fill_the_rate(count: int, period_s: float) -> None:
+    """No burst at the start, no window above the count, and at least 98 % of what the gateway allows."""
+    many = count * 4 + 1
+
+    async def work(_clock: VirtualClock) -> list[float]:
+        return await take(Pacer(count, period_s), many)
+
+    came = run_virtual(work, start=EPOCH_S)
+    assert came[0] == EPOCH_S
+    assert most_in_a_window(came, period_s) <= count
+    assert min(gaps(came)) >= 0.96 * period_s / count
+    assert came[-1] - came[0] <= (many - 1) * period_s / count * 1.02 + 0.03
+
+
+def test_a_late_start_is_caught_up_but_never_above_the_window() -> None:
+    """After a pause nothing is saved up: slots are even again at once."""
+
+    async def work(_clock: VirtualClock) -> list[float]:
+        pacer = Pacer(10, 1.0)
+        early = await take(pacer, 3)
+        await asyncio.sleep(100.0)
+        return early + await take(pacer, 30)
+
+    came = run_virtual(work)
+    assert most_in_a_window(came, 1.0) <= 10
+    assert min(gaps(came)) >= 0.096
+
+
+def test_whoever_asks_first_is_served_first() -> None:
+    """A newcomer never overtakes."""
+    order = []
+
+    async def one(pacer: Pacer, number: int) -> None:
+        await asyncio.sleep(number * 0.001)
+        await pacer.slot()
+        order.append(number)
+
+    async def work(_clock: VirtualClock) -> None:
+        pacer = Pacer(10, 1.0)
+        async with asyncio.TaskGroup() as group:
+            for number in range(50):
+                group.create_task(one(pacer, number))
+
+    run_virtual(work)
+    assert order == list(range(50))
+
+
+def test_a_cancelled_wait_loses_no_slot() -> None:
+    """The next in the row moves up."""
+
+    async def work(clock: VirtualClock) -> list[float]:
+        pacer = Pacer(1, 1.0)
+        await pacer.slot()
+        doomed = [asyncio.ensure_future(pacer.slot()) for _ in range(5)]
+        kept = asyncio.ensure_future(take(pacer, 2))
+        await clock.until(0.5)
+        for task in doomed:
+            task.cancel()
+        return await kept
+
+    assert run_virtual(work) == pytest.approx([1.005, 2.01])
+
+
+def test_near_returns_shortly_before_a_newcomers_slot() -> None:
+    """With nobody waiting it is the next slot; behind others it is theirs and one more. It takes nothing."""
+
+    async def work(clock: VirtualClock) -> list[float]:
+        pacer = Pacer(1, 1.0)
+        seen = []
+        await pacer.near(0.05)
+        seen.append(clock.now())
+        await pacer.slot()
+        await pacer.near(0.05)
+        seen.append(clock.now())
+        await pacer.slot()
+        seen.append(clock.now())
+        others = asyncio.ensure_future(take(pacer, 2))
+        await asyncio.sleep(0)
+        await pacer.near(0.05)
+        seen.append(clock.now())
+        await others
+        return seen
+
+    assert run_virtual(work) == pytest.approx([0.0, 0.955, 1.005, 1.005 * 4 - 0.05])
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.4, 3.0])
+def test_a_resume_keeps_to_the_window_of_the_run_before(pause_s: float) -> None:
+    """Stamps of both runs together never hold more than the count in a window."""
+
+    async def work(_clock: VirtualClock) -> list[float]:
+        first = Pacer(5, 1.0)
+        came = await take(first, 8)
+        kept = first.stamps()
+        await asyncio.sleep(pause_s)
+        second = Pacer(5, 1.0)
+        second.restore(ago + pause_s for ago in kept)
+        return came + await take(second, 8)
+
+    came = run_virtual(work)
+    assert most_in_a_window(came, 1.0) <= 5
+    assert min(gaps(came)) >= 0.19
+
+
+def test_stamps_from_the_future_count_as_now() -> None:
+    """A wall clock that was set back does not park a lane."""
+
+    async def work(_clock: VirtualClock) -> list[float]:
+        pacer = Pacer(2, 1.0)
+        pacer.restore([-500.0, 3.0])
+        return await take(pacer, 1)
+
+    assert run_virtual(work) == pytest.approx([0.485])
+
+
+def test_an_unknown_past_counts_as_a_full_even_window() -> None:
+    """The first slot comes after one even gap, not after a whole window."""
+
+    async def work(_clock: VirtualClock) -> list[float]:
+        pacer = Pacer(10, 1.0)
+        pacer.assume_full()
+        return await take(pacer, 10)
+
+    came = run_virtual(work)
+    past = [-index * 0.1 for index in range(10)]
+    assert came[0] == pytest.approx(0.105)
+    assert most_in_a_window([*past, *came], 1.0) <= 10
+
+
+@pytest.mark.parametrize(("count", "period_s"), [(0, 1.0), (-1, 1.0), (1, 0.0), (1, float("nan")), (1, float("inf"))])
+def test_a_pace_that_is_none_is_refused(count: int, period_s: float) -> None:
+    """A count of 1 or more in a positive period."""
+    with pytest.raises(ValueError, match="pace"):
+        Pacer(count, period_s)
