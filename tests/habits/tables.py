@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,7 +47,8 @@ def _option(option: click.Option) -> str:
         return spelled
     if isinstance(option.type, click.Choice):
         return f"{spelled} `{'|'.join(str(choice) for choice in option.type.choices)}`"
-    return f"{spelled} `{option.metavar or ('N' if isinstance(option.type, click.IntRange) else option.type.name.upper())}`"
+    kind = "N" if isinstance(option.type, click.IntRange) else option.type.name.upper()
+    return f"{spelled} `{option.metavar or kind}`"
 
 
 def _one_line(text: str) -> str:
@@ -158,7 +159,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
 }
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
 

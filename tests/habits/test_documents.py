@@ -14,7 +14,10 @@ from tests.habits.offline import ROOT, borrowed, call, environment
 PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "runs/README.md", "specs/assets/README.md")
 
 #: The two commands that a person with python3, venv and pip can paste into a fresh clone.
-RUN = "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt . && .venv/bin/pipeline run specs/quickstart.yaml --simulate"
+RUN = (
+    "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt . "
+    "&& .venv/bin/pipeline run specs/quickstart.yaml --simulate"
+)
 TEST = "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e '.[test]' && .venv/bin/python -m pytest"
 
 

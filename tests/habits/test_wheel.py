@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +24,7 @@ class Installed:
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """The wheel of this tree in an environment of its own."""
     place = tmp_path_factory.mktemp("wheel")
     variables = environment(borrowed(place / "libraries"), place)
@@ -34,7 +33,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installed]:
     call([PYTHON, "-m", "venv", str(place / "venv")], place, variables)
     binaries = place / "venv" / "bin"
     call([str(binaries / "python"), "-m", "pip", "install", "-q", "--no-deps", str(wheel)], place, variables)
-    yield Installed(wheel, binaries, variables)
+    return Installed(wheel, binaries, variables)
 
 
 def test_the_wheel_holds_schemas_specs_and_types(installed: Installed) -> None:
@@ -51,7 +50,7 @@ def test_the_wheel_holds_schemas_specs_and_types(installed: Installed) -> None:
 
 
 def test_the_installed_wheel_runs_the_quickstart_elsewhere(installed: Installed, tmp_path: Path) -> None:
-    """From an empty folder the installed command makes the ten pictures of the bundled quickstart, and a second time none."""
+    """From an empty folder the installed command makes the bundled quickstart, and a second run changes no byte."""
     code = "from pipeline.runtime import bundled; print(bundled.path('specs', 'quickstart.yaml'))"
     python = str(installed.binaries / "python")
     spec = call([python, "-c", code], tmp_path, installed.variables).strip()
