@@ -155,8 +155,10 @@ class MemoryDoor:
             write(response.body[: len(response.body) // 2])
             return DownloadBroken(f"ClientPayloadError while downloading from {gateway}")
         write(response.body)
-        media_type = response.headers.get("content-type", "application/octet-stream").partition(";")[0].strip()
-        return Downloaded(response.status, media_type, len(response.body), hashlib.sha256(response.body).hexdigest())
+        media_type = response.headers.get("content-type", "application/octet-stream").partition(";")[0]
+        return Downloaded(
+            response.status, media_type.strip().lower(), len(response.body), hashlib.sha256(response.body).hexdigest()
+        )
 
     async def close(self) -> None:
         """End the thread and let go of the world's file."""
