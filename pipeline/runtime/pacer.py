@@ -33,7 +33,7 @@ class Pacer:
         self.period_s = period_s
         #: Seconds between slots when nothing else bounds them.
         self.spacing_s = _TIGHTER * period_s / count
-        # A touch faster than the spacing, which was waited for already: rounding must not make it wait for 1e-17 of a drop.
+        # A touch faster than the spacing, which was waited for already: rounding must not make it wait for nothing.
         self._limiter = AsyncLimiter(1, 0.99 * self.spacing_s)
         self._turn = asyncio.Lock()
         #: Loop times of the last slots, oldest first.
