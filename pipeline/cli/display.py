@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from pipeline.cli import words
 from pipeline.cli.output import say
+from pipeline.cli.statement import STATES
 from pipeline.engine.messages import Phase, StoredAccount
 from pipeline.values.money import UNLIMITED, format_money
 
@@ -26,6 +27,8 @@ LIVE_EVERY_S: Final = 0.1
 #: How many lanes the panel names; the others are counted.
 _LANES_SHOWN: Final = 8
 
+#: States in which nothing moves any more.
+ENDS: Final = frozenset(STATES) - {"running"}
 #: Phases in which something of the task is at the gateway or on its way from it.
 _ACTIVE: Final = (Phase.SUBMITTING, Phase.RUNNING, Phase.FETCHING)
 
@@ -95,7 +98,9 @@ class Lines:
         self._state = ""
 
     def show(self, view: View) -> None:
-        """A line when the state changed, or when the last one is old."""
+        """A line when the state changed, or when the last one is old; how a run ended is for the last words to say."""
+        if view.state in ENDS:
+            return
         now = self._clock()
         changed = bool(self._state) and view.state != self._state
         self._state = view.state
@@ -186,7 +191,7 @@ def panel(view: View, title: str) -> RenderableType:
 
 def _head(view: View, ended: int) -> str:
     percent = 100 * ended // view.total if view.total else 100
-    left = "" if view.eta_s is None else f", {words.duration(view.eta_s)} left"
+    left = "" if view.eta_s is None or ended >= view.total else f", {words.duration(view.eta_s)} left"
     return f"{ended:,}/{view.total:,}  {percent}%   {words.duration(view.elapsed_s)}{left}"
 
 

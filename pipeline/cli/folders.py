@@ -50,7 +50,7 @@ def status(run: str, as_json: bool) -> Exit:
 @click.command()
 @json_option
 def ls(as_json: bool) -> Exit:
-    """The runs in ./runs, newest last."""
+    """The runs in ./runs, by name."""
     from pipeline.cli.statement import render_runs
     from pipeline.runtime import inspect
 

@@ -60,6 +60,14 @@ class PipelineGroup(click.Group):
             ctx.fail(f"there is no command {name!r}{hint}")
         return super().resolve_command(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; a reader of its result that went away (`| head`) has had enough, which is no error."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            output.reader_gone()
+            return Exit.COMPLETE
+
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]  # noqa: ANN401
         """Run one command and leave with its exit code; every exception is explained here and nowhere else."""
         given = list(sys.argv[1:] if args is None else args)
@@ -67,9 +75,6 @@ class PipelineGroup(click.Group):
         try:
             result = super().main(given, prog_name or "pipeline", **extra)
             code = int(result) if isinstance(result, int) else Exit.COMPLETE
-        except BrokenPipeError:
-            output.reader_gone()
-            code = Exit.COMPLETE
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last frame: it must become words
             code = failures.report(error, json_wanted=_wants_json(given))
         sys.exit(code)

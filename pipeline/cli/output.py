@@ -26,10 +26,15 @@ def answer(text: str) -> None:
     click.echo(clean_lines(text))
 
 
+def json_line(value: object) -> str:
+    """One JSON value on one line, ASCII only, so that no terminal can be moved by it."""
+    return json.dumps(value, ensure_ascii=True, allow_nan=False, default=_plain)
+
+
 def answer_json(value: object) -> None:
-    """One JSON value on one line of stdout, ASCII only, so that no terminal can be moved by it."""
+    """The one JSON value of a command on stdout. A reader that went away changes no exit code."""
     try:
-        click.echo(json.dumps(value, ensure_ascii=True, allow_nan=False, default=_plain))
+        click.echo(json_line(value))
     except BrokenPipeError:
         _silence(sys.stdout)
 

@@ -10,7 +10,7 @@ import click
 from pipeline.cli import options as shared
 from pipeline.cli import words
 from pipeline.cli.exits import Exit
-from pipeline.cli.output import answer, answer_json
+from pipeline.cli.output import answer, answer_json, json_line
 
 if TYPE_CHECKING:
     from pipeline.cli.outlook import Outlook
@@ -71,7 +71,7 @@ def plan(
     checked = prepare.summary(made)
     if tasks:
         for task in made.tasks():
-            answer_json(task_object(task))
+            answer(json_line(task_object(task)))
         return Exit.COMPLETE
     from pipeline.cli.outlook import as_json as outlook_object
     from pipeline.cli.outlook import render

@@ -97,7 +97,8 @@ def perform(spec: Path, options: Options, *, display: str, quiet: bool, as_json:
     plan = prepare.plan(job, allow_paths=options.allow_paths)
     terminal = sys.stderr.isatty()
     kind = displays.choose(displays.Kind(display), quiet=quiet, is_terminal=terminal, environment=os.environ)
-    screen = displays.open_display(kind, str(prepare.run_folder(job, options)))
+    rehearsal = " (a rehearsal: nothing is bought)" if options.simulate else ""
+    screen = displays.open_display(kind, f"{prepare.run_folder(job, options)}{rehearsal}")
     try:
         result = run_sync(plan, options, screen.show, confirmer())
     finally:

@@ -111,6 +111,8 @@ def test_plain_lines_come_every_few_seconds_and_when_the_state_changes() -> None
     assert written[0].startswith("15:07:36 15/24 done, ")
     lines.show(replace(VIEW, state="draining"))
     assert len(written) == 3
+    lines.show(replace(VIEW, state="complete"))
+    assert len(written) == 3
     assert "\x1b" not in "".join(written)
     assert "\r" not in "".join(written)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli.main import cli
+from pipeline.store.folder import RunFolder
+from pipeline.store.lock import RunLock
 
 SPEC = """\
 version: 1
@@ -106,6 +110,44 @@ def test_tasks_are_printed_one_a_line(desk: Desk) -> None:
     assert [task["prompt"] for task in tasks] == ["A red mug", "A teal mug"]
     assert len({task["task_id"] for task in tasks}) == 2
     assert tasks[0]["hold_micros"] == 75_000
+
+
+def test_a_reader_that_has_had_enough_is_no_error(desk: Desk) -> None:
+    """`plan --tasks | head -1` ends in silence."""
+    many = ", ".join(f"c{number}" for number in range(2000))
+    desk.write(SPEC.replace("red, teal", many).replace("1.00 USD", "none"))
+    command = [sys.executable, "-m", "pipeline", "plan", "mugs.yaml", "--tasks"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert json.loads(process.stdout.readline())["number"] == 0
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+def test_a_folder_in_use_exits_with_75(desk: Desk) -> None:
+    """A second run in the same folder is refused, and the first is not disturbed."""
+    assert desk.call("run", "mugs.yaml", "--simulate", "--limit", "1")[0] == 0
+    with RunLock.take(RunFolder(Path("runs/mugs.sim")).lock):
+        code, found = desk.answer("run", "mugs.yaml", "--simulate", "--json")
+    error = found["error"]
+    assert isinstance(error, dict)
+    assert (code, error["kind"], error["exit_code"]) == (75, "RunLocked", 75)
+
+
+def test_a_costly_edit_without_a_terminal_needs_yes(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edited spec that would buy for more than 1 USD exits with 2 and says --yes; a rehearsal never asks."""
+    monkeypatch.setenv("MULEROUTER_API_KEY", "any")
+    monkeypatch.setenv("MULEROUTER_BASE_URL", "http://127.0.0.1:9/mulerouter")
+    assert desk.call("run", "mugs.yaml", "--simulate", "--run-dir", "here")[0] == 0
+    many = ", ".join(f"c{number}" for number in range(20))
+    desk.write(SPEC.replace("red, teal", many).replace("1.00 USD", "9.00 USD"))
+    code, out, err = desk.call("run", "mugs.yaml", "--run-dir", "here")
+    assert (code, out) == (2, "")
+    assert "20 new" in err
+    assert "--yes" in err
+    assert desk.call("run", "mugs.yaml", "--simulate", "--run-dir", "here")[0] == 0
 
 
 def test_the_expanded_spec_means_the_same(desk: Desk) -> None:
