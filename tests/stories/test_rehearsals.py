@@ -1,0 +1,213 @@
+"""Stories: whole jobs in virtual time, through the real driver, store and adapters, against the emulator and its own bill."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from pyarrow import feather
+
+import pipeline
+from pipeline.runtime import inspect
+from pipeline.runtime.history import Result
+from pipeline.runtime.prepare import Options
+from pipeline.transport.memory import open_world
+
+SPEC = """\
+version: 1
+name: story
+model: mulerouter/qwen-image-max
+matrix:
+  color: [red, teal, black]
+  scene: [desk, sink]
+prompt: "A {{ color }} mug on a {{ scene }}"
+size: 1328x1328
+budget: BUDGET
+"""
+
+
+def spec(folder: Path, budget: str = "2.00 USD", more: str = "") -> Path:
+    """Write the story's spec and answer where it is."""
+    path = folder / "spec.yaml"
+    path.write_text(SPEC.replace("BUDGET", budget) + more)
+    return path
+
+
+def rehearse(path: Path, **options: object) -> Result:
+    """Run a spec in virtual time, in `run` beside it."""
+    chosen = Options(simulate=True, run_dir=path.parent / "run", **options)  # type: ignore[arg-type]  # a test's words
+    return pipeline.run_sync(pipeline.plan(pipeline.load(path)), chosen)
+
+
+def bill(folder: Path) -> tuple[int, int]:
+    """(operations accepted, micro-USD billed), as the emulator's own book has it."""
+    book = open_world(folder / "run" / "world.jsonl").bill()["gateways"]
+    assert isinstance(book, dict)
+    mule = book.get("mulerouter", {"accepted": 0, "micros": 0})
+    return int(mule["accepted"]), int(mule["micros"])
+
+
+def money(result: Result) -> dict[str, int]:
+    """The run's USD account, as `status --json` tells it."""
+    accounts = result.status["money"]
+    assert isinstance(accounts, dict)
+    return accounts["USD"]  # type: ignore[no-any-return]  # a plain JSON object
+
+
+def footprint(folder: Path) -> dict[str, str]:
+    """{file: digest} of everything in a run folder."""
+    return {
+        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(folder.rglob("*"))
+        if file.is_file()
+    }
+
+
+def test_a_job_ends_with_pictures_a_manifest_and_the_vendors_own_sum(tmp_path: Path) -> None:
+    """Six tasks make six whole pictures; ledger, manifest and the emulator's bill agree to the micro-unit."""
+    result = rehearse(spec(tmp_path))
+    assert (result.state, result.exit_code) == ("complete", 0)
+    rows = feather.read_table(tmp_path / "run" / "images.arrow").to_pylist()
+    assert len(rows) == 6
+    assert {(row["width"], row["height"]) for row in rows} == {(1328, 1328)}
+    assert sum(row["cost_micros"] for row in rows) == money(result)["settled_micros"] == 450_000
+    assert bill(tmp_path) == (6, 450_000)
+    assert inspect.verify(tmp_path / "run") == []
+
+
+def test_a_finished_job_sends_nothing_and_changes_no_byte(tmp_path: Path) -> None:
+    """The same command again is a look, not a run."""
+    path = spec(tmp_path)
+    rehearse(path)
+    before = footprint(tmp_path / "run")
+    result = rehearse(path)
+    assert result.exit_code == 0
+    assert footprint(tmp_path / "run") == before
+
+
+def test_a_rehearsal_is_the_same_byte_for_byte(tmp_path: Path) -> None:
+    """Same spec, same seed: the same pictures and the same manifest rows."""
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.mkdir()
+    second.mkdir()
+    rehearse(spec(first))
+    rehearse(spec(second))
+    for name in ("images.arrow", "tasks.arrow"):
+        left = feather.read_table(first / "run" / name).to_pylist()
+        assert left == feather.read_table(second / "run" / name).to_pylist(), name
+
+
+def test_the_job_stops_at_its_budget_and_goes_on_when_it_is_raised(tmp_path: Path) -> None:
+    """A cap for three pictures buys three; raising it buys the rest, and nothing twice."""
+    path = spec(tmp_path, budget="0.25 USD")
+    result = rehearse(path)
+    assert (result.state, result.exit_code) == ("budget_reached", 3)
+    assert bill(tmp_path) == (3, 225_000)
+    raised = rehearse(path, budget="1.00 USD")
+    assert raised.exit_code == 0
+    assert bill(tmp_path) == (6, 450_000)
+    again = rehearse(path)
+    assert again.exit_code == 0, "--budget is kept until the spec's own budget changes"
+
+
+def test_an_edited_spec_pays_for_the_difference_only(tmp_path: Path) -> None:
+    """One more colour buys its slice; a dropped colour keeps its pictures, marked."""
+    path = spec(tmp_path)
+    rehearse(path)
+    path.write_text(path.read_text().replace("[red, teal, black]", "[red, teal, green]"))
+    result = rehearse(path)
+    assert result.exit_code == 0
+    assert bill(tmp_path) == (8, 600_000)
+    rows = feather.read_table(tmp_path / "run" / "images.arrow").to_pylist()
+    assert len(rows) == 8
+    assert sorted(dict(row["axes"])["color"] for row in rows if not row["in_spec"]) == ["black", "black"]
+
+
+def test_a_limit_runs_the_first_tasks_and_the_rest_later(tmp_path: Path) -> None:
+    """`--limit 2` ends with exit 0; without it the same job goes on."""
+    path = spec(tmp_path)
+    assert rehearse(path, limit=2).exit_code == 0
+    assert bill(tmp_path)[0] == 2
+    assert rehearse(path).exit_code == 0
+    assert bill(tmp_path)[0] == 6
+
+
+def test_moderated_tasks_fail_are_told_and_cost_nothing(tmp_path: Path) -> None:
+    """A refused picture is a failed task with its kind; the ledger frees its hold."""
+    faults = tmp_path / "faults.yaml"
+    faults.write_text('moderated: {prompt: "teal"}\n')
+    result = rehearse(spec(tmp_path), faults=faults)
+    assert (result.state, result.exit_code) == ("failed_tasks", 4)
+    assert result.status["faults"] == {"moderated": 2}
+    assert money(result) == {
+        "limit_micros": 2_000_000,
+        "settled_micros": 300_000,
+        "held_micros": 0,
+        "doubt_micros": 0,
+    }
+
+
+def test_a_lost_answer_is_a_doubt_that_stays_held_and_is_never_sent_again(tmp_path: Path) -> None:
+    """The gateway accepted and the answer was cut: the hold becomes doubt, and running again sends nothing."""
+    faults = tmp_path / "faults.yaml"
+    faults.write_text('cut_after: {prompt: "teal"}\n')
+    result = rehearse(spec(tmp_path), faults=faults)
+    assert (result.state, result.exit_code) == ("in_doubt", 5)
+    assert money(result)["doubt_micros"] == 150_000
+    accepted, billed = bill(tmp_path)
+    assert accepted == 6
+    assert billed <= money(result)["settled_micros"] + money(result)["doubt_micros"]
+    assert rehearse(spec(tmp_path), faults=faults).exit_code == 5
+    assert bill(tmp_path)[0] == 6
+
+
+def test_a_429_costs_no_attempt(tmp_path: Path) -> None:
+    """Refused for pace, every task is bought in the end, once."""
+    faults = tmp_path / "faults.yaml"
+    faults.write_text("rate_limited: {every: 2}\n")
+    result = rehearse(spec(tmp_path, more="retry: {attempts: 1}\n"), faults=faults)
+    assert result.exit_code == 0
+    assert bill(tmp_path) == (6, 450_000)
+
+
+@pytest.mark.parametrize(
+    "fault", ["cut_download", "truncated_picture", "page_picture", "expired_links", "malformed_poll", "cut_poll"]
+)
+def test_what_breaks_after_acceptance_is_asked_for_again_and_never_bought_again(tmp_path: Path, fault: str) -> None:
+    """Broken polls and downloads are repeated; the bill shows six purchases."""
+    faults = tmp_path / "faults.yaml"
+    faults.write_text(f"{fault}: {{first: 3}}\n")
+    result = rehearse(spec(tmp_path), faults=faults)
+    assert result.exit_code == 0
+    assert bill(tmp_path) == (6, 450_000)
+    assert inspect.verify(tmp_path / "run") == []
+
+
+@pytest.mark.slow
+def test_a_killed_rehearsal_goes_on(tmp_path: Path) -> None:
+    """kill -9 in the middle, then the same command: no task twice, and what cannot be known is in doubt, not lost."""
+    path = spec(tmp_path, budget="none", more="samples: 20\n")
+    line = [sys.executable, "-m", "pipeline", "run", str(path), "--simulate", "--run-dir", str(tmp_path / "run")]
+    child = subprocess.Popen([*line, "--quiet"], cwd=tmp_path, env={**os.environ, "PYTHONSAFEPATH": "1"})  # noqa: S603
+    log, deadline = tmp_path / "run" / "log.jsonl", time.monotonic() + 60
+    while time.monotonic() < deadline and (not log.exists() or log.read_text().count("PictureStored") < 10):
+        if child.poll() is not None:
+            break
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL
+    result = rehearse(path)
+    accepted, billed = bill(tmp_path)
+    account = money(result)
+    doubts = result.status["in_doubt"]
+    assert isinstance(doubts, list)
+    assert result.exit_code == (5 if doubts else 0)
+    assert len(doubts) <= 4, "one crash doubts no more than the unanswered POSTs"
+    assert accepted <= 120
+    assert account["settled_micros"] <= billed <= account["settled_micros"] + account["doubt_micros"]
+    assert inspect.verify(tmp_path / "run") == []
