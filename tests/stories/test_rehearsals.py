@@ -1,4 +1,4 @@
-"""Stories: whole jobs in virtual time, through the real driver, store and adapters, against the emulator and its own bill."""
+"""Stories: whole jobs in virtual time, through driver, store and adapters, judged by the emulator's own bill."""
 
 from __future__ import annotations
 
@@ -191,10 +191,10 @@ def test_what_breaks_after_acceptance_is_asked_for_again_and_never_bought_again(
 
 @pytest.mark.slow
 def test_a_killed_rehearsal_goes_on(tmp_path: Path) -> None:
-    """kill -9 in the middle, then the same command: no task twice, and what cannot be known is in doubt, not lost."""
+    """Kill -9 in the middle, then the same command: no task twice, and what cannot be known is in doubt, not lost."""
     path = spec(tmp_path, budget="none", more="samples: 20\n")
     line = [sys.executable, "-m", "pipeline", "run", str(path), "--simulate", "--run-dir", str(tmp_path / "run")]
-    child = subprocess.Popen([*line, "--quiet"], cwd=tmp_path, env={**os.environ, "PYTHONSAFEPATH": "1"})  # noqa: S603
+    child = subprocess.Popen([*line, "--quiet"], cwd=tmp_path, env={**os.environ, "PYTHONSAFEPATH": "1"})
     log, deadline = tmp_path / "run" / "log.jsonl", time.monotonic() + 60
     while time.monotonic() < deadline and (not log.exists() or log.read_text().count("PictureStored") < 10):
         if child.poll() is not None:
