@@ -194,9 +194,9 @@ def _renewed(state: State, live: LiveTask, attempt: LiveAttempt, reply: PollRepl
 
 
 def give_up_pictures(live: LiveTask, attempt: LiveAttempt, fault: Fault) -> Iterator[Fact]:
-    """The pictures that are still to be fetched cannot be had any more."""
+    """The pictures that need fresh links cannot be had any more; a download in progress may still succeed."""
     for picture in list(attempt.pictures.values()):
-        if picture.state == PENDING:
+        if picture.state == PENDING and not picture.asked:
             yield PictureLost(attempt.number, picture.index, fault)
     yield from close(live, Fault(FaultKind.LOST, fault.message, fault.code, fault.status, request_id=fault.request_id))
 

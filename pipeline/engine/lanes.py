@@ -64,11 +64,6 @@ class Lane:
     probe: int | None = None
 
     @property
-    def gateway(self) -> str:
-        """The part of the name before the slash."""
-        return self.name.split("/", 1)[0]
-
-    @property
     def held(self) -> int:
         """How many attempts wait for their permit."""
         return len(self.again) + len(self.fresh)

@@ -57,6 +57,9 @@ def follow(state: State, observation: Observation, now: float) -> Iterator[Comma
     match observation:
         case PollAnswered(number, reply) if number in state.attempts:
             attempt = state.attempts[number]
+            attempt.renewing = attempt.renewing and any(
+                picture.state == PENDING and not picture.asked for picture in attempt.pictures.values()
+            )
             if attempt.state is AttemptState.ACCEPTED or attempt.renewing:
                 yield from poll(attempt, now + poll_after_s(state, attempt, reply, now))
         case FetchFailed(number, index, fault) if number in state.attempts:

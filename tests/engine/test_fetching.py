@@ -14,6 +14,7 @@ from pipeline.engine.messages import (
     LinksRenewed,
     Phase,
     PictureLost,
+    PictureStored,
     Poll,
     PollAnswered,
     SubmitAnswered,
@@ -113,6 +114,17 @@ def test_only_a_definite_answer_gives_paid_pictures_up(reply: PollReply, ends: b
     else:
         assert facts == []
         assert [type(each) for each in commands] == [Poll]
+
+
+def test_a_download_in_progress_is_not_given_up_with_its_operation() -> None:
+    """Only pictures that need a fresh link are lost; one whose bytes are coming may still be stored."""
+    state = fetching(2)
+    state.tell(FetchFailed(1, 0, EXPIRED))
+    facts, commands = state.tell(PollAnswered(1, OperationFailed(BROKEN, billed=True)))
+    assert facts == [PictureLost(1, 0, BROKEN)]
+    assert commands == []
+    assert [type(fact) for fact in state.tell(Fetched(1, 1, artifact()))[0]] == [PictureStored, TaskMoved]
+    assert state.machine.counts() == {Phase.SHORT: 1}
 
 
 def test_an_operation_that_is_gone_for_ten_minutes_loses_its_pictures() -> None:
