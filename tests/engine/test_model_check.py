@@ -51,7 +51,7 @@ SMALL = {
 }
 LARGE = {
     "resubmitted, everything": (Bounds(OnDoubt.RESUBMIT, tasks=(1,), unsent=0, posts_max=2), 150_000),
-    "three tries, two crashes": (Bounds(tasks=(1,), crashes=2, attempts_max=3, posts_max=3), 50_000),
+    "three tries, two crashes": (Bounds(tasks=(1,), crashes=2, unsent=0, attempts_max=3, posts_max=3), 30_000),
     "two tasks at once": (Bounds(crashes=0, unsent=0, posts_max=2, attempts_max=1, world=WORLD), 15_000),
 }
 

@@ -323,6 +323,20 @@ def test_the_second_try_and_the_first_can_both_be_collected() -> None:
     assert after.machine.images() == 4
 
 
+def test_a_needless_second_try_leaves_the_middle_of_its_queue() -> None:
+    """Finding the first of two doubtful operations frees its second try wherever it stands in line."""
+    state = ring(RESUBMIT, tasks=[task(0), task(1)])
+    for attempt in (1, 2):
+        state.tell(SlotNear(LANE))
+        state.tell(SubmitAnswered(attempt, Unknown(UNKNOWN)))
+    state.tell(TimeCame(task=0), 120.0)
+    state.tell(TimeCame(task=1), 120.0)
+    facts, _ = state.tell(VerdictGiven(2, "", "listed", "op-2"), 121.0)
+    assert isinstance(facts[0], Released)
+    assert facts[0].attempt == 4
+    assert list(state.machine.state.lanes[LANE].again) == [3]
+
+
 def test_a_second_doubt_is_not_bought_a_third_time() -> None:
     """`resubmit` buys again once: then the task stays in doubt with both holds."""
     state = with_answer(RESUBMIT, Unknown(UNKNOWN))

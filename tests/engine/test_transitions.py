@@ -457,6 +457,14 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
         [Wake(10 + B0, task=0)],
     ),
     (
+        "an operation that failed of the gateway's own limits counts and waits",
+        running,
+        PollAnswered(1, OperationFailed(BUSY, billed=False)),
+        10,
+        [settled(0, 0, (), BUSY), RestReleased(1, 100), moved(Phase.WAITING, until=17.0)],
+        [Wake(17.0, task=0)],
+    ),
+    (
         "an operation that failed and was billed is paid",
         running,
         PollAnswered(1, OperationFailed(TRANSIENT, billed=True)),
