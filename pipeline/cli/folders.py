@@ -1,4 +1,4 @@
-"""Commands about a run folder: `status`, `ls`, `retry`, `verify`, `manifest`."""
+"""Commands about a run folder: `status`, `ls`, `retry`, `resolve`, `verify`, `manifest`."""
 
 from __future__ import annotations
 
@@ -89,6 +89,65 @@ def retry(run: str, kinds: tuple[str, ...], as_json: bool) -> Exit:
     else:
         answer("no failed task to send again" + (f" for {', '.join(kinds)}" if kinds else ""))
     return Exit.COMPLETE
+
+
+@click.command()
+@click.argument("run")
+@click.option(
+    "--attempt", type=click.IntRange(min=1), metavar="A", help="The attempt to judge; without it and --all, list them."
+)
+@click.option("--all", "every", is_flag=True, help="Judge every attempt in doubt alike.")
+@click.option("--billed", is_flag=True, help="The vendor billed it and its pictures cannot be had: book it as spent.")
+@click.option(
+    "--not-billed", is_flag=True, help="The vendor did not bill it: free the money, buy again with the next run."
+)
+@click.option(
+    "--operation", metavar="ID", default="", help="The vendor's id of it: fetch its pictures with the next run."
+)
+@click.option("--why", metavar="TEXT", default="", help="The evidence, kept in the ledger; required with a verdict.")
+@json_option
+def resolve(
+    run: str,
+    *,
+    attempt: int | None,
+    every: bool,
+    billed: bool,
+    not_billed: bool,
+    operation: str,
+    why: str,
+    as_json: bool,
+) -> Exit:
+    """List what is in doubt in RUN, or book what the vendor's own records say about it."""
+    from pipeline.runtime import inspect
+
+    folder = place.folder_of(run)
+    given = billed + not_billed + bool(operation)
+    if not given and attempt is None and not every:
+        found = inspect.doubts(folder)
+        if as_json:
+            answer_json({"folder": str(folder), "in_doubt": found})
+        else:
+            answer("\n".join(doubt_line(doubt) for doubt in found) or f"{words.clean(folder)}: nothing is in doubt")
+        return Exit.IN_DOUBT if found else Exit.COMPLETE
+    if given != 1 or (attempt is None) == (not every) or not why.strip():
+        raise click.UsageError(
+            "a verdict needs --attempt A or --all, one of --billed, --not-billed, --operation ID, and --why"
+        )
+    if operation and every:
+        raise click.UsageError("--operation names one purchase: give it with --attempt")
+    verdict = "billed" if billed else "not_billed"
+    number = inspect.resolve(folder, attempt=attempt, verdict=verdict, why=why, operation=operation)
+    if as_json:
+        answer_json({"folder": str(folder), "resolved": number})
+    else:
+        answer(f"{words.count(number, 'attempt')} resolved; the next `pipeline run` goes on from there")
+    return Exit.COMPLETE
+
+
+def doubt_line(doubt: dict[str, object]) -> str:
+    """One attempt in doubt: its number, its task, what it can have cost, and why nobody knows."""
+    money = words.money({str(doubt["currency"]): int(str(doubt["micros"]))})
+    return f"attempt {doubt['attempt']}  task {str(doubt['task_id'])[:16]}  {money}  {words.clean(str(doubt['why']))}"
 
 
 @click.command()

@@ -24,6 +24,7 @@ COMMANDS: Final = {
     "status": "pipeline.cli.folders:status",
     "ls": "pipeline.cli.folders:ls",
     "retry": "pipeline.cli.folders:retry",
+    "resolve": "pipeline.cli.folders:resolve",
     "verify": "pipeline.cli.folders:verify",
     "manifest": "pipeline.cli.folders:manifest",
     "models": "pipeline.cli.catalog:models",

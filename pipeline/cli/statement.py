@@ -201,7 +201,7 @@ def _next(found: Standing, ending: Ending) -> list[str]:
         case _:
             pass
     if found.tasks.get("in_doubt"):
-        steps.append(f"pipeline status {folder}   lists what is in doubt; it is held, and never sent again by itself")
+        steps.append(f"pipeline resolve {folder}   lists what is in doubt; it is held, and never sent again by itself")
     if found.tasks.get("failed") or found.tasks.get("short"):
         if _SPEC_FAULTS & set(found.faults):
             steps.append("rejected and moderated tasks fail again as they are: mend their prompts or pictures first")

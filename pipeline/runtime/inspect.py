@@ -1,20 +1,30 @@
-"""Looking at a run folder from outside: status, list, verify, manifest; and sending failed tasks again."""
+"""A run folder from outside: status, list, verify, manifest; and a person's word: retry, resolve."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.engine.machine import Machine
-from pipeline.engine.messages import OnDoubt, Phase, Policy, RetryAsked
-from pipeline.errors import RunNotFound
+from pipeline.engine.machine import Doubt, Machine
+from pipeline.engine.messages import (
+    AttemptState,
+    Observation,
+    OnDoubt,
+    Phase,
+    Policy,
+    RetryAsked,
+    Snapshot,
+    StoredTask,
+    VerdictGiven,
+)
+from pipeline.errors import RunError, RunNotFound
 from pipeline.manifest.table import Written, write_manifest
 from pipeline.manifest.verify import verify as verify_folder
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.control import ask
-from pipeline.runtime.history import EXITS, Result, state_of
+from pipeline.runtime.history import EXITS, Result, doubts_of, state_of
 from pipeline.runtime.progress import money_of
 from pipeline.store.folder import RunFolder
 from pipeline.store.journal import Journal
@@ -60,7 +70,6 @@ def _status_of_store(folder: Path) -> dict[str, object]:
         for row in tasks:
             if row.fault:
                 faults[row.fault] = faults.get(row.fault, 0) + 1
-        phases = {row.task_id: row for row in tasks if row.doubt_micros}
         noted = journal.get_meta("state") or "stopped"
         return {
             # A run that says "running" and does not answer was killed.
@@ -69,10 +78,7 @@ def _status_of_store(folder: Path) -> dict[str, object]:
             "tasks": {**counts, "total": total},
             "images": snapshot.images,
             "money": {account.currency: money_of(account) for account in snapshot.accounts},
-            "in_doubt": [
-                {"task_id": row.task_id, "micros": row.doubt_micros, "currency": row.currency, "why": row.fault_message}
-                for row in phases.values()
-            ],
+            "in_doubt": _doubts(journal),
             "faults": faults,
             "gateways": {},
         }
@@ -105,30 +111,86 @@ def rebuild_manifest(folder: Path) -> Written:
 
 def retry(folder: Path, kinds: Collection[str] = ()) -> int:
     """Send failed and short tasks (of these fault kinds) again at the next run; answers how many."""
-    with _reading(folder):
-        pass
-    clock = wiring.real_clock()
+    with _amending(folder) as amend:
+        failed = amend.journal.failed_tasks(set(kinds) or None)
+        amend.record([RetryAsked(stored.task.number) for stored in failed], failed)
+    return len(failed)
+
+
+def doubts(folder: Path) -> list[dict[str, object]]:
+    """Every attempt in doubt with its money, as `status --json` lists them. *Raises* RunNotFound."""
+    with _reading(folder) as journal:
+        return _doubts(journal)
+
+
+def resolve(folder: Path, *, attempt: int | None, verdict: str, why: str, operation: str = "") -> int:
+    """Book evidence about an attempt in doubt (None: all of them); answers how many.
+
+    `verdict` is billed (written off as spent) or not_billed (bought again by the next run); with `operation` the
+    next run asks the gateway for that operation's pictures. *Raises* RunError for an attempt that is not in doubt.
+    """
+    with _amending(folder) as amend:
+        found = [doubt.attempt for doubt in amend.machine().doubts()]
+        chosen = found if attempt is None else [attempt]
+        if not set(chosen) <= set(found):
+            raise RunError(f"attempt {attempt} is not in doubt; `pipeline resolve` lists those that are: {folder}")
+        amend.record([VerdictGiven(number, verdict, why, operation) for number in chosen])
+    return len(chosen)
+
+
+def _doubts(journal: Journal) -> list[dict[str, object]]:
+    return doubts_of(
+        Doubt(row.attempt, row.task_id, row.open_micros, row.currency, row.fault_message)
+        for row in journal.attempt_rows()
+        if row.state in (AttemptState.DOUBT, AttemptState.VANISHED)
+    )
+
+
+def _machine(snapshot: Snapshot, more: Sequence[StoredTask]) -> Machine:
+    cards = prepare.cards()
+    stored = (*snapshot.tasks, *more)
+    terms = {each.task.lane: wiring.default_lane(cards, each.task).terms for each in stored}
+    machine = Machine.restore(Policy(3, OnDoubt.HOLD, terms), snapshot)
+    for each in more:
+        machine.remember(each)
+    return machine
+
+
+@dataclass(frozen=True, slots=True)
+class _Amendment:
+    """A run folder that a person's word is booked into, while no run is alive."""
+
+    folder: RunFolder
+    journal: Journal
+
+    def machine(self, more: Sequence[StoredTask] = ()) -> Machine:
+        return _machine(self.journal.snapshot(), more)
+
+    def record(self, observations: Sequence[Observation], more: Sequence[StoredTask] = ()) -> None:
+        machine = self.machine(more)
+        story = Story(self.folder.story, clock=self.journal.last_time)
+        for observation in observations:
+            facts = machine.step(observation, 0.0)
+            self.journal.commit(facts)
+            story.tell(facts)
+        story.close()
+        if observations:
+            self.journal.set_meta({"finished_plan": "", "state": "stopped"})
+
+
+@contextmanager
+def _amending(folder: Path) -> Iterator[_Amendment]:
+    rehearsed = origin(folder).simulate
+    with _reading(folder) as seen:
+        latest = seen.last_time()
+    # A rehearsal has a calendar of its own; a person's word must not move it by months.
+    clock = (lambda: latest) if rehearsed else wiring.real_clock().wall_micros
     with _locked(folder):
-        journal = Journal.open(folder / STORE, run_id=wiring.new_run_id(), clock=clock.wall_micros)
+        journal = Journal.open(folder / STORE, run_id=wiring.new_run_id(), clock=clock)
         try:
-            failed = journal.failed_tasks(set(kinds) or None)
-            cards = prepare.cards()
-            terms = {stored.task.lane: wiring.default_lane(cards, stored.task).terms for stored in failed}
-            snapshot = journal.snapshot()
-            for stored in snapshot.tasks:
-                terms.setdefault(stored.task.lane, wiring.default_lane(cards, stored.task).terms)
-            machine = Machine.restore(Policy(3, OnDoubt.HOLD, terms), snapshot)
-            story = Story(RunFolder(folder).story, clock=clock.wall_micros)
-            for stored in failed:
-                machine.remember(stored)
-                facts = machine.step(RetryAsked(stored.task.number), 0.0)
-                journal.commit(facts)
-                story.tell(facts)
-            story.close()
-            journal.set_meta({"finished_plan": "", "state": "stopped"})
+            yield _Amendment(RunFolder(folder), journal)
         finally:
             journal.close(clean=True)
-    return len(failed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,3 +211,48 @@ def test_a_killed_rehearsal_goes_on(tmp_path: Path) -> None:
     assert accepted <= 120
     assert account["settled_micros"] <= billed <= account["settled_micros"] + account["doubt_micros"]
     assert inspect.verify(tmp_path / "run") == []
+
+
+def test_a_doubt_is_resolved_by_the_vendors_own_records(tmp_path: Path) -> None:
+    """The emulator's book names an operation we never heard of: its picture is fetched, and nothing is bought twice."""
+    faults = tmp_path / "faults.yaml"
+    faults.write_text('cut_after: {prompt: "teal mug on a desk"}\n')
+    path = spec(tmp_path)
+    result = rehearse(path, faults=faults)
+    assert result.exit_code == 5
+    doubt = inspect.doubts(tmp_path / "run")[0]
+    tasks = feather.read_table(tmp_path / "run" / "tasks.arrow").to_pylist()
+    known = {row["operation_id"] for row in tasks}
+    book = open_world(tmp_path / "run" / "world.jsonl").bill(operations=True)["operations"]
+    assert isinstance(book, list)
+    (lost,) = {str(each["id"]) for each in book} - known
+    number = int(str(doubt["attempt"]))
+    assert inspect.resolve(tmp_path / "run", attempt=number, verdict="billed", operation=lost, why="the book") == 1
+    final = rehearse(path)
+    assert final.exit_code == 0
+    assert final.status["images"] == 6
+    assert bill(tmp_path) == (6, money(final)["settled_micros"])
+    assert inspect.verify(tmp_path / "run") == []
+
+
+def test_a_doubt_that_was_not_billed_is_bought_again(tmp_path: Path) -> None:
+    """The cut came before the gateway saw the request: the operator says so, and the task is done."""
+    faults = tmp_path / "faults.yaml"
+    faults.write_text('cut_before: {prompt: "teal mug on a desk"}\n')
+    path = spec(tmp_path)
+    assert rehearse(path, faults=faults).exit_code == 5
+    assert inspect.resolve(tmp_path / "run", attempt=None, verdict="not_billed", why="not in the book") == 1
+    assert rehearse(path).exit_code == 0
+    assert bill(tmp_path) == (6, 450_000)
+
+
+def test_failed_tasks_go_again_when_asked(tmp_path: Path) -> None:
+    """`retry` sends what failed once more; the rest is left as it is."""
+    faults = tmp_path / "faults.yaml"
+    faults.write_text('moderated: {prompt: "teal"}\n')
+    path = spec(tmp_path)
+    assert rehearse(path, faults=faults).exit_code == 4
+    assert inspect.retry(tmp_path / "run", ["rejected"]) == 0
+    assert inspect.retry(tmp_path / "run", ["moderated"]) == 2
+    assert rehearse(path).exit_code == 0
+    assert bill(tmp_path)[1] == 450_000
