@@ -20,7 +20,7 @@ from pipeline.engine.messages import (
     VerdictGiven,
 )
 from pipeline.errors import RunError, RunNotFound
-from pipeline.manifest.table import Written, write_manifest
+from pipeline.manifest.table import FILES, Written, write_manifest
 from pipeline.manifest.verify import verify as verify_folder
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.control import ask
@@ -212,7 +212,7 @@ def origin(folder: Path) -> Origin:
 
 def finished_result(folder: Path, mark: str) -> Result | None:
     """The result of a finished run with this mark, read without writing a byte; None when there is work to do."""
-    if not (folder / STORE).exists():
+    if not all((folder / name).is_file() for name in (STORE, *FILES)):
         return None
     with _reading(folder) as journal:
         if journal.get_meta("finished_plan") != mark:

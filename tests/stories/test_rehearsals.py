@@ -256,3 +256,15 @@ def test_failed_tasks_go_again_when_asked(tmp_path: Path) -> None:
     assert inspect.retry(tmp_path / "run", ["moderated"]) == 2
     assert rehearse(path).exit_code == 0
     assert bill(tmp_path)[1] == 450_000
+
+
+def test_a_deleted_manifest_comes_back_with_the_same_command(tmp_path: Path) -> None:
+    """The manifest is a projection of the store: running a finished job writes it anew, byte for byte."""
+    path = spec(tmp_path)
+    rehearse(path)
+    arrow = tmp_path / "run" / "images.arrow"
+    before = arrow.read_bytes()
+    arrow.unlink()
+    assert rehearse(path).exit_code == 0
+    assert arrow.read_bytes() == before
+    assert bill(tmp_path)[0] == 6
