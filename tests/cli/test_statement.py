@@ -98,7 +98,7 @@ def _with(**changes: object) -> Ending:
                     "0.000001 USD without a limit (0.000002 USD held, 0.075 USD in doubt)"
                 ),
                 (
-                    "  next      pipeline status runs/mugs   lists what is in doubt; "
+                    "  next      pipeline resolve runs/mugs   lists what is in doubt; "
                     "it is held, and never sent again by itself"
                 ),
             ],
