@@ -25,9 +25,10 @@ class Control:
     async def open(self) -> None:
         """Listen; a socket that a killed run left is replaced (the lock says that nobody else is alive)."""
         self._path.unlink(missing_ok=True)
-        with _short(self._path) as address:
+        # Some file systems have no sockets; `status` reads the store then.
+        with contextlib.suppress(OSError), _short(self._path) as address:
             self._server = await asyncio.start_unix_server(self._answer, address)
-        self._path.chmod(0o600)
+            self._path.chmod(0o600)
 
     async def _answer(self, _: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError):

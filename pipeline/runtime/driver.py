@@ -93,6 +93,8 @@ class Driver:
         self._committing = 0
         self._fed = False
         self._over: BaseException | None = None
+        #: Nobody is told anything more: the journal is about to be closed.
+        self._closed = False
         self._group: asyncio.TaskGroup | None = None
         self.draining = False
         self._leave_at: float | None = None
@@ -102,8 +104,8 @@ class Driver:
 
     def tell(self, observation: Observation) -> list[Fact]:
         """Decide and evolve in this tick; hand the facts to the journal; react once they are durable."""
-        if self._over is not None:
-            return []
+        if self._over is not None or self._closed:
+            return []  # A late answer is in the black box; the next run reads it there.
         facts = self.machine.step(observation, self._clock.now())
         for fact in facts:
             self._note(fact)
@@ -177,7 +179,9 @@ class Driver:
         self._spawn(self._later(at, work))
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        assert self._group is not None
+        if self._group is None:
+            work.close()  # The run is leaving: what was due is left to the next one.
+            return
         task = self._group.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -192,21 +196,20 @@ class Driver:
 
     async def _guarded(self, work: Awaitable[Observation]) -> None:
         try:
-            observation = await work
+            self.tell(await work)
         except asyncio.CancelledError:
             raise
         except OSError as error:
             self._stop(StorageFailed(f"the disk refused a write: {error.strerror}"))
         except BaseException as error:  # noqa: BLE001 - conventions: caught in exactly one place, and becomes a crash
             self._stop(error)
-        else:
-            self.tell(observation)
 
     async def _submit(self, command: Submit) -> None:
+        await self._guarded(self._submitted(command))
+
+    async def _submitted(self, command: Submit) -> Observation:
         task = self._live[command.task]
-        await self._guarded(
-            self._performer.submit(command, task, self._pacers[task.lane], partial(self._slotted, task.lane))
-        )
+        return await self._performer.submit(command, task, self._pacers[task.lane], partial(self._slotted, task.lane))
 
     def _slotted(self, lane: str) -> None:
         self._unslotted[lane] -= 1
@@ -238,10 +241,12 @@ class Driver:
                 self._spawn(self._feed())
                 await self._until_done()
                 # What still waits for its time (polls of a drained run, wakes) is left to the next run.
+                self._group = None
                 for task in tuple(self._tasks):
                     task.cancel()
         finally:
             await self._await_paid()
+            self._closed = True
         if self._over is not None:
             raise self._over
 
@@ -272,6 +277,8 @@ class Driver:
                 while self.machine.wants_tasks() <= 0:
                     await self._change()
                 facts = self.tell(Offered(task))
+                if self._over is not None:
+                    return
                 if any(isinstance(fact, TaskAdmitted | LaneParked) for fact in facts):
                     break  # A parked lane's tasks are passed over in this run.
             if task.number % 64 == 0:

@@ -94,6 +94,11 @@ def ls(root: Path) -> list[dict[str, object]]:
 def verify(folder: Path) -> list[str]:
     """Files against manifest, manifest against store, money against entries: every fault found, in words."""
     with _reading(folder) as journal:
+        behind = journal.get_meta("state") == "running"
+    if behind:
+        # The run was killed or left in a hurry: the manifest is behind, which is no fault. A living run keeps its lock.
+        rebuild_manifest(folder)
+    with _reading(folder) as journal:
         return [*journal.integrity_check(), *verify_folder(folder, journal)]
 
 
@@ -104,9 +109,12 @@ def rebuild_manifest(folder: Path) -> Written:
     with _locked(folder):
         journal = Journal.open(folder / STORE, run_id="", clock=wiring.real_clock().wall_micros)
         try:
-            return write_manifest(folder, journal)
+            written = write_manifest(folder, journal)
+            if journal.get_meta("state") == "running":
+                journal.set_meta({"state": "stopped"})
         finally:
             journal.close(clean=journal.was_clean)
+    return written
 
 
 def retry(folder: Path, kinds: Collection[str] = ()) -> int:
@@ -190,7 +198,7 @@ def _amending(folder: Path) -> Iterator[_Amendment]:
         try:
             yield _Amendment(RunFolder(folder), journal)
         finally:
-            journal.close(clean=True)
+            journal.close(clean=journal.was_clean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,12 +218,12 @@ def origin(folder: Path) -> Origin:
         return Origin(Path(spec), journal.get_meta("simulate") == "1")
 
 
-def finished_result(folder: Path, mark: str) -> Result | None:
-    """The result of a finished run with this mark, read without writing a byte; None when there is work to do."""
+def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
+    """The result of this spec's finished run, read without writing a byte; None when there is work to do."""
     if not all((folder / name).is_file() for name in (STORE, *FILES)):
         return None
     with _reading(folder) as journal:
-        if journal.get_meta("finished_plan") != mark:
+        if journal.get_meta("finished_plan") != mark or journal.get_meta("spec_path") != spec:
             return None
         counts = journal.snapshot().counts
     found = _status_of_store(folder)

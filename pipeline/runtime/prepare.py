@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -119,7 +119,9 @@ def caps(made: Plan, options: Options, folder: Path) -> dict[str, int]:
     *Raises* PlanError when a paid run has no budget.
     """
     found = None if made.caps is None else dict(made.caps)
-    override = budget_option(options.budget) if options.budget is not None else _kept_budget(folder, made.job)
+    override = None if options.fresh else _kept_budget(folder, made.job)
+    if options.budget is not None:
+        override = budget_option(options.budget)
     if override is not None:
         found = {**(found or {}), override.unit: override.micros}
     if found is None and options.simulate:
@@ -131,9 +133,11 @@ def caps(made: Plan, options: Options, folder: Path) -> dict[str, int]:
     return found
 
 
-def budget_memory(options: Options, job: JobSpec) -> dict[str, str]:
-    """What the store keeps of --budget: it holds until the spec's own budget changes."""
-    return {"budget_option": options.budget or "", "budget_of_spec": repr(job.budget)}
+def budget_memory(options: Options, job: JobSpec, kept: Callable[[str], str | None]) -> dict[str, str]:
+    """What the store keeps of --budget: it holds until the spec's own budget changes, and does not come back then."""
+    of_spec = repr(job.budget)
+    option = options.budget or (kept("budget_option") if kept("budget_of_spec") == of_spec else "") or ""
+    return {"budget_option": option, "budget_of_spec": of_spec}
 
 
 def _kept_budget(folder: Path, job: JobSpec) -> Money | None:

@@ -85,7 +85,8 @@ async def run(
     prepare.summary(plan)
     place = prepare.run_folder(plan.job, options)
     caps = prepare.caps(plan, options, place)
-    finished = finished_result(place, wiring.finish_mark(plan, options, caps))
+    mark = wiring.finish_mark(plan, options, caps)
+    finished = None if options.fresh else finished_result(place, mark, wiring.spec_path(plan.job))
     if finished is not None:
         return replace(finished, seconds=time.monotonic() - begun)
     with ExitStack() as stack:
@@ -176,7 +177,7 @@ class _Session:
 
     def _agree(self, journal: Journal, confirm: Confirm | None) -> None:
         """A folder belongs to one spec; an edit that costs real money is agreed to first."""
-        spec = str(Path(self.plan.job.file).resolve())
+        spec = wiring.spec_path(self.plan.job)
         owner = journal.get_meta("spec_path")
         if owner is not None and owner != spec and not self.options.yes:
             raise PlanChanged(
@@ -205,11 +206,11 @@ class _Session:
             journal.mark_plan((bytes.fromhex(task.id), task) for task in plan.tasks())
         journal.set_meta(
             {
-                "spec_path": str(Path(plan.job.file).resolve()),
+                "spec_path": wiring.spec_path(plan.job),
                 "simulate": "1" if self.options.simulate else "0",
                 "state": "running",
                 "finished_plan": "",
-                **(prepare.budget_memory(self.options, plan.job) if self.options.budget is not None else {}),
+                **prepare.budget_memory(self.options, plan.job, journal.get_meta),
             }
         )
         text = long_form(plan.job)
@@ -345,7 +346,8 @@ class _Session:
         journal = self.it.journal
         write_manifest(self.it.folder.path, journal)
         marks = {"state": state, "ended_at": str(self.clock.wall_micros())}
-        if state in ("complete", "failed_tasks", "in_doubt"):
+        unbought = self.machine.budget_blocked() is not None
+        if state in ("complete", "failed_tasks", "in_doubt") and not unbought:
             marks["finished_plan"] = wiring.finish_mark(self.plan, self.options, self.caps)
         journal.set_meta(marks)
         self.clean = True

@@ -20,6 +20,7 @@ from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.resources import Files
 from pipeline.simulator.faults import parse_faults
 from pipeline.spec.job import JobSpec
+from pipeline.spec.long_form import long_form
 from pipeline.store.journal import Journal
 from pipeline.transport.door import Door
 from pipeline.transport.http import HttpDoor
@@ -144,9 +145,14 @@ def awaits_answer(snapshot: Snapshot, attempt: int) -> bool:
     )
 
 
+def spec_path(job: JobSpec) -> str:
+    """Where the spec stands, absolute: a run folder belongs to one."""
+    return str(Path(job.file).resolve())
+
+
 def spec_digest(job: JobSpec) -> str:
-    """SHA-256 of the spec's text."""
-    return hashlib.sha256(job.text.encode()).hexdigest()
+    """SHA-256 of the spec as run: with every default and every --set written out."""
+    return hashlib.sha256(long_form(job).encode()).hexdigest()
 
 
 def finish_mark(plan: Plan, options: prepare.Options, caps: Mapping[str, int]) -> str:

@@ -14,6 +14,7 @@ import pytest
 from pyarrow import feather
 
 import pipeline
+from pipeline.errors import PlanChanged
 from pipeline.runtime import inspect
 from pipeline.runtime.history import Result
 from pipeline.runtime.prepare import Options
@@ -268,3 +269,25 @@ def test_a_deleted_manifest_comes_back_with_the_same_command(tmp_path: Path) -> 
     assert rehearse(path).exit_code == 0
     assert arrow.read_bytes() == before
     assert bill(tmp_path)[0] == 6
+
+
+def test_fresh_starts_a_finished_job_anew_and_keeps_the_old_folder(tmp_path: Path) -> None:
+    """`--fresh` renames the finished run and buys everything again."""
+    path = spec(tmp_path)
+    rehearse(path)
+    again = rehearse(path, fresh=True)
+    assert again.exit_code == 0
+    assert any("the old run is kept as" in note for note in again.notes)
+    assert (tmp_path / "run.1" / "images.arrow").is_file()
+    assert bill(tmp_path) == (6, 450_000)
+
+
+def test_a_finished_run_is_not_taken_for_another_specs(tmp_path: Path) -> None:
+    """The same text at another path is another spec: refused, unless the user agrees."""
+    path = spec(tmp_path)
+    rehearse(path)
+    other = tmp_path / "other.yaml"
+    other.write_text(path.read_text())
+    with pytest.raises(PlanChanged):
+        rehearse(other)
+    assert rehearse(other, yes=True).exit_code == 0
