@@ -26,7 +26,7 @@ from pipeline.runtime import prepare, wiring
 from pipeline.runtime.control import ask
 from pipeline.runtime.history import EXITS, Result, doubts_of, state_of
 from pipeline.runtime.progress import money_of
-from pipeline.store.folder import RunFolder
+from pipeline.store.folder import RunFolder, has_store
 from pipeline.store.journal import Journal
 from pipeline.store.lock import RunLock
 from pipeline.store.story import Story
@@ -35,7 +35,7 @@ from pipeline.values.folder import CONTROL, STORE
 
 @contextmanager
 def _reading(folder: Path) -> Iterator[Journal]:
-    if not (folder / STORE).exists():
+    if not has_store(folder):
         raise RunNotFound(f"there is no run at {folder}; `pipeline ls` lists the runs below ./runs")
     journal = Journal.open_read_only(folder / STORE)
     try:
@@ -55,7 +55,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def status(folder: Path) -> dict[str, object]:
     """The object of `status --json`: asked of the living run, or read from the store. *Raises* RunNotFound."""
-    if not (folder / STORE).exists():
+    if not has_store(folder):
         raise RunNotFound(f"there is no run at {folder}; `pipeline ls` lists the runs below ./runs")
     return ask(folder / CONTROL) or _status_of_store(folder)
 
@@ -88,7 +88,7 @@ def ls(root: Path) -> list[dict[str, object]]:
     """The status of every run below a folder, by name."""
     if not root.is_dir():
         return []
-    return [status(path) for path in sorted(root.iterdir()) if (path / STORE).is_file()]
+    return [status(path) for path in sorted(root.iterdir()) if has_store(path)]
 
 
 def verify(folder: Path) -> list[str]:
@@ -220,7 +220,7 @@ def origin(folder: Path) -> Origin:
 
 def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
     """The result of this spec's finished run, read without writing a byte; None when there is work to do."""
-    if not all((folder / name).is_file() for name in (STORE, *FILES)):
+    if not has_store(folder) or not all((folder / name).is_file() for name in FILES):
         return None
     with _reading(folder) as journal:
         if journal.get_meta("finished_plan") != mark or journal.get_meta("spec_path") != spec:

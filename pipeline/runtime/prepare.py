@@ -16,6 +16,7 @@ from pipeline.runtime import bundled
 from pipeline.runtime.resources import DigestCache, Files
 from pipeline.spec.job import JobSpec
 from pipeline.spec.load import load_job
+from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
 from pipeline.transport.secrets import read_dotenv
 from pipeline.values.card import GatewayCard
@@ -141,7 +142,7 @@ def budget_memory(options: Options, job: JobSpec, kept: Callable[[str], str | No
 
 
 def _kept_budget(folder: Path, job: JobSpec) -> Money | None:
-    if not (folder / STORE).exists():
+    if not has_store(folder):
         return None
     journal = Journal.open_read_only(folder / STORE)
     try:
@@ -161,7 +162,7 @@ def budget_option(text: str) -> Money:
 
 def compare(made: Plan, folder: Path, limit: int | None = None) -> Comparison:
     """How a plan stands to a run folder; reads only."""
-    if not (folder / STORE).exists():
+    if not has_store(folder):
         return _compare(made, set(), set(), limit)
     journal = Journal.open_read_only(folder / STORE)
     try:

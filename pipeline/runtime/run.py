@@ -42,7 +42,7 @@ from pipeline.runtime.progress import ENDED, View, status_of
 from pipeline.spec.long_form import long_form
 from pipeline.store.blackbox import BlackBox
 from pipeline.store.blobs import Blobs
-from pipeline.store.folder import RunFolder
+from pipeline.store.folder import RunFolder, has_store, traces
 from pipeline.store.journal import Journal
 from pipeline.store.lock import RunLock
 from pipeline.store.story import Story
@@ -133,6 +133,11 @@ class _Session:
     def open(self, confirm: Confirm | None) -> None:
         if self.options.fresh:
             self._set_aside()
+        if not has_store(self.place) and (found := traces(self.place)):
+            raise RunError(
+                f"{self.place} shows an earlier run ({', '.join(found)}) whose store, {STORE}, is gone: what it bought "
+                "is not known any more; bring the store back, or start anew with --fresh"
+            )
         folder = RunFolder.create(self.place)
         self.stack.callback(RunLock.take(folder.lock).release)
         journal = Journal.open(
@@ -152,9 +157,11 @@ class _Session:
         self._recover()
 
     def _set_aside(self) -> None:
-        if not (self.place / STORE).exists():
-            return
         folder = RunFolder(self.place)
+        if not has_store(self.place):
+            if traces(self.place):
+                self.notes.append(f"the old folder, which had lost its store, is kept as {folder.set_aside()}")
+            return
         lock = RunLock.take(folder.lock)
         try:
             journal = Journal.open_read_only(folder.store)

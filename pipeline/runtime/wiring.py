@@ -21,6 +21,7 @@ from pipeline.runtime.resources import Files
 from pipeline.simulator.faults import parse_faults
 from pipeline.spec.job import JobSpec
 from pipeline.spec.long_form import long_form
+from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
 from pipeline.transport.door import Door
 from pipeline.transport.http import HttpDoor
@@ -86,7 +87,7 @@ def real_clock() -> Clock:
 def rehearsal_start(place: Path) -> float:
     """Where a rehearsal's clock goes on: after everything that its world has seen."""
     latest = REHEARSAL_EPOCH_S
-    if (place / STORE).exists():
+    if has_store(place):
         journal = Journal.open_read_only(place / STORE)
         try:
             latest = max(latest, journal.last_time() / 1e6)

@@ -7,7 +7,19 @@ from pathlib import Path
 
 from pipeline.errors import RunError, RunNotFound
 from pipeline.store.durable import replace, sync_folder
-from pipeline.values.folder import BLACKBOX, CONTROL, IMAGES, LOCK, LOG, PARTS, QUARANTINE, REPORT, SPEC, STORE
+from pipeline.values.folder import (
+    BLACKBOX,
+    CONTROL,
+    IMAGES,
+    IMAGES_ARROW,
+    LOCK,
+    LOG,
+    PARTS,
+    QUARANTINE,
+    REPORT,
+    SPEC,
+    STORE,
+)
 
 __all__ = [
     "BLACKBOX",
@@ -21,7 +33,33 @@ __all__ = [
     "SPEC",
     "STORE",
     "RunFolder",
+    "has_store",
+    "traces",
 ]
+
+
+#: Where SQLite's header keeps the application's id, and the size of a file that never got further than its header.
+_ID_AT, _UNBORN_MAX = slice(68, 72), 4096
+
+
+def has_store(folder: Path) -> bool:
+    """Whether a store was ever made in a folder: a file that a full disk or a kill left without tables is none."""
+    path = folder / STORE
+    if not path.is_file():
+        return False
+    wal = path.with_name(path.name + "-wal")
+    if path.stat().st_size > _UNBORN_MAX or (wal.is_file() and wal.stat().st_size):
+        return True
+    with path.open("rb") as file:
+        header = file.read(100)
+    return bool(header) and (not header.startswith(b"SQLite format 3\0") or header[_ID_AT] != bytes(4))
+
+
+def traces(folder: Path) -> list[str]:
+    """What in a folder shows that a run was here, apart from its store."""
+    found = [name for name in (IMAGES_ARROW, LOG) if (folder / name).is_file()]
+    images = folder / IMAGES
+    return [*found, *([IMAGES] if images.is_dir() and any(images.iterdir()) else [])]
 
 
 @dataclass(frozen=True, slots=True)

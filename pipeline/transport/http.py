@@ -19,7 +19,7 @@ from yarl import URL
 
 from pipeline.errors import Bug, CardError
 from pipeline.transport.addresses import AddressGuard, BlockedAddress, GuardedResolver, checked_link, names_loopback
-from pipeline.transport.secrets import Secret, need_key
+from pipeline.transport.secrets import Secret, hide, need_key
 from pipeline.values.card import GatewayCard
 from pipeline.values.wire import (
     Answered,
@@ -131,7 +131,10 @@ class HttpDoor:
                 body = await _whole(response, body_max)
                 if body is None:
                     return Broken(f"the answer of {host} is larger than {body_max} bytes")
-                return Answered(Response(response.status, body, _plain(response.headers)))
+                headers_back = {
+                    name: hide(gateway.key, value.encode()).decode() for name, value in _plain(response.headers).items()
+                }
+                return Answered(Response(response.status, hide(gateway.key, body), headers_back))
         except _FAILURES as error:
             # Nothing of the exception but its class goes further: its text and repr hold headers, so the key. Its
             # status is no answer either: a reply that cannot be parsed calls itself a 400.

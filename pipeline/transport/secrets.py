@@ -18,6 +18,8 @@ from pipeline.errors import SecretMissing
 #: A key file longer than this holds something else (bytes).
 _FILE_MAX: Final = 8192
 _HIDDEN: Final = "[hidden]"
+#: A shorter key is no secret, and might be a word of an honest answer.
+_HIDEABLE: Final = 8
 
 
 class Secret:
@@ -141,6 +143,15 @@ class RedactingFilter(logging.Filter):
         text = self._QUERIES.sub(rf"\1{_HIDDEN}", text)
         text = self._TOKENS.sub(rf"\1 {_HIDDEN}", text)
         return self._HEADERS.sub(rf"\1{_HIDDEN}", text)
+
+
+def hide(key: Secret, data: bytes) -> bytes:
+    """An answer without the key, in whatever form the gateway echoed it; what is no longer there cannot be stored."""
+    if len(key.reveal()) < _HIDEABLE:
+        return data
+    for form in sorted(_forms(key.reveal()), key=len, reverse=True):
+        data = data.replace(form.encode(), _HIDDEN.encode())
+    return data
 
 
 def _forms(key: str) -> set[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ import pytest
 from pyarrow import feather
 
 import pipeline
-from pipeline.errors import PlanChanged
+from pipeline.errors import PlanChanged, RunError
 from pipeline.runtime import inspect
 from pipeline.runtime.history import Result
 from pipeline.runtime.prepare import Options
@@ -291,3 +292,24 @@ def test_a_finished_run_is_not_taken_for_another_specs(tmp_path: Path) -> None:
     with pytest.raises(PlanChanged):
         rehearse(other)
     assert rehearse(other, yes=True).exit_code == 0
+
+
+def test_a_folder_that_lost_its_store_is_refused(tmp_path: Path) -> None:
+    """Without the store nobody knows what was bought: going on would buy it again, so only `--fresh` may."""
+    path = spec(tmp_path)
+    rehearse(path)
+    (tmp_path / "run" / "state.db").unlink()
+    with pytest.raises(RunError, match="whose store"):
+        rehearse(path)
+    assert bill(tmp_path)[0] == 6
+    assert rehearse(path, fresh=True).exit_code == 0
+
+
+def test_a_store_that_was_never_born_is_made_anew(tmp_path: Path) -> None:
+    """A disk that was full while the store was made leaves a file without tables; the same command goes on."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    db = sqlite3.connect(folder / "state.db")
+    db.execute("PRAGMA journal_mode=WAL")
+    db.close()
+    assert rehearse(spec(tmp_path)).exit_code == 0
