@@ -16,14 +16,15 @@ def folder_of(run: str) -> Path:
     given = Path(run)
     if given.is_dir():
         return given
-    if (RUNS / run).is_dir():
-        return RUNS / run
+    name = run
     if given.is_file():
         from pipeline.runtime import prepare
 
-        found = RUNS / prepare.load(given).name
+        name = prepare.load(given).name
+    # A rehearsal answers to the job's name as long as there is no real run of it.
+    for found in (RUNS / name, RUNS / f"{name}.sim"):
         if found.is_dir():
             return found
     known = sorted(folder.name for folder in RUNS.iterdir() if folder.is_dir()) if RUNS.is_dir() else []
     there = f"there are: {', '.join(clean(name) for name in known)}" if known else "there is no run in runs/ yet"
-    raise RunNotFound(f"no run folder at {clean(run)} or {clean(RUNS / run)}; {there}")
+    raise RunNotFound(f"no run folder at {clean(run)} or {clean(RUNS / name)}; {there}")

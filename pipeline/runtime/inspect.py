@@ -226,8 +226,12 @@ def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
         if journal.get_meta("finished_plan") != mark or journal.get_meta("spec_path") != spec:
             return None
         counts = journal.snapshot().counts
+        gone = sum(not (folder / path).is_file() for path in journal.picture_paths())
     found = _status_of_store(folder)
     state = state_of(draining=False, parked=False, budget=False, counts=counts)
     ended = counts.get(Phase.DONE, 0)
     note = f"nothing to do: {ended} tasks done before, 0.00 more (--fresh starts over)"
-    return Result(state, EXITS[state], folder, found, 0.0, None, (note,))
+    notes: tuple[str, ...] = (note,)
+    if gone:
+        notes += (f"{gone} pictures are no longer where they were put; `pipeline verify {folder}` names them",)
+    return Result(state, EXITS[state], folder, found, 0.0, None, notes)

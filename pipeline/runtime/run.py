@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -91,11 +92,27 @@ async def run(
         return replace(finished, seconds=time.monotonic() - begun)
     with ExitStack() as stack:
         session = _Session(plan, options, caps=caps, place=place, stack=stack, clock=clock or wiring.real_clock())
-        session.open(confirm)
         try:
+            session.open(confirm)
             return await session.turn(listener, begun)
         finally:
             await session.door.close()
+
+
+@contextmanager
+def _signals(drain: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C and SIGTERM drain the run. Outside the main thread no process hears signals, and none are taken."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, drain)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
 
 
 @dataclass(slots=True)
@@ -306,21 +323,17 @@ class _Session:
             told=self._told,
             listener=None if listener is None else lambda: listener(self._view(driver, "running")),
         )
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, driver.drain)
         control = Control(self.it.folder.control, lambda: self._status(driver, "running"))
         failed: BaseException | None = None
         try:
             await control.open()
-            await driver.run(self.first)
+            with _signals(driver.drain):
+                await driver.run(self.first)
         except StorageFailed as error:
             failed = error
             raise
         finally:
             await control.close()
-            for number in (signal.SIGINT, signal.SIGTERM):
-                loop.remove_signal_handler(number)
             await committer.close()
             if failed is None:
                 wiring.keep_sends(self.it.journal, pacers, self.clock)

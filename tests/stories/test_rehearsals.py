@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -313,3 +314,20 @@ def test_a_store_that_was_never_born_is_made_anew(tmp_path: Path) -> None:
     db.execute("PRAGMA journal_mode=WAL")
     db.close()
     assert rehearse(spec(tmp_path)).exit_code == 0
+
+
+def test_a_rehearsal_runs_in_any_thread(tmp_path: Path) -> None:
+    """A library call from a worker thread takes no signals and ends like any other."""
+    path = spec(tmp_path)
+    with ThreadPoolExecutor(1) as threads:
+        assert threads.submit(rehearse, path).result(timeout=60).exit_code == 0
+
+
+def test_a_finished_run_says_that_pictures_are_gone(tmp_path: Path) -> None:
+    """Nothing is bought again for a deleted file, and nobody is told that all is well."""
+    path = spec(tmp_path)
+    rehearse(path)
+    next((tmp_path / "run" / "images").rglob("*.png")).unlink()
+    result = rehearse(path)
+    assert any("pipeline verify" in note for note in result.notes)
+    assert bill(tmp_path)[0] == 6
