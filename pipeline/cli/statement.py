@@ -219,8 +219,17 @@ def render_status(status: Mapping[str, object], folder: str) -> str:
     lines += [words.clean(f"  money     {account.line()}") for account in found.accounts]
     lines += [words.clean(f"  lane      {_lane_words(lane)}") for lane in found.lanes]
     lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
+    lines += failure_lines(status)
     lines += [f"  in doubt  {_doubt_words(doubt)}" for doubt in _list(status.get("in_doubt"))]
     return "\n".join(lines)
+
+
+def failure_lines(status: Mapping[str, object]) -> list[str]:
+    """One line for each kind of failure, with the gateway's own words."""
+    return [
+        words.short(f"  failed    {failure['tasks']} {failure['fault']}: {failure['message']}", 240)
+        for failure in map(_mapping, _list(status.get("failures")))
+    ]
 
 
 def _lane_words(lane: Lane) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pipeline.engine.machine import Doubt
 from pipeline.engine.messages import Phase
+from pipeline.values.rows import TaskRow
+
+_FAILED = (Phase.FAILED, Phase.SHORT, Phase.SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,18 @@ def state_of(*, draining: bool, parked: bool, budget: bool, counts: Mapping[Phas
         return "in_doubt"
     if budget:
         return "budget_reached"
-    if any(counts.get(phase, 0) for phase in (Phase.FAILED, Phase.SHORT, Phase.SKIPPED)):
+    if any(counts.get(phase, 0) for phase in _FAILED):
         return "failed_tasks"
     return "complete"
+
+
+def failures_of(tasks: Iterable[TaskRow]) -> list[dict[str, object]]:
+    """The `failures` list of `status --json`: per kind of fault, how many tasks and the latest gateway's words."""
+    found: dict[str, tuple[int, str]] = {}
+    for row in tasks:
+        if row.fault and row.phase in _FAILED:
+            found[row.fault] = (found.get(row.fault, (0, ""))[0] + 1, row.fault_message)
+    return [{"fault": kind, "tasks": count, "message": message} for kind, (count, message) in sorted(found.items())]
 
 
 def doubts_of(doubts: Iterable[Doubt]) -> list[dict[str, object]]:

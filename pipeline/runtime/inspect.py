@@ -24,7 +24,7 @@ from pipeline.manifest.table import FILES, Written, write_manifest
 from pipeline.manifest.verify import verify as verify_folder
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.control import ask
-from pipeline.runtime.history import EXITS, Result, doubts_of, state_of
+from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, state_of
 from pipeline.runtime.progress import money_of
 from pipeline.store.folder import RunFolder, has_store
 from pipeline.store.journal import Journal
@@ -80,6 +80,7 @@ def _status_of_store(folder: Path) -> dict[str, object]:
             "money": {account.currency: money_of(account) for account in snapshot.accounts},
             "in_doubt": _doubts(journal),
             "faults": faults,
+            "failures": failures_of(tasks),
             "gateways": {},
         }
 

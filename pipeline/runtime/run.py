@@ -34,7 +34,7 @@ from pipeline.runtime.clock import Clock, run_virtual
 from pipeline.runtime.commits import InlineCommitter, ThreadCommitter
 from pipeline.runtime.control import Control
 from pipeline.runtime.driver import Driver
-from pipeline.runtime.history import EXITS, Result, doubts_of, state_of
+from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, state_of
 from pipeline.runtime.inspect import finished_result
 from pipeline.runtime.perform import Performer, replay
 from pipeline.runtime.pictures import examine
@@ -362,8 +362,8 @@ class _Session:
             budget=self.machine.budget_blocked() is not None,
             counts=self.machine.counts(),
         )
-        status = self._status(driver, state)
         journal = self.it.journal
+        status = {**self._status(driver, state), "failures": failures_of(journal.task_rows())}
         write_manifest(self.it.folder.path, journal)
         marks = {"state": state, "ended_at": str(self.clock.wall_micros())}
         unbought = self.machine.budget_blocked() is not None
