@@ -144,6 +144,7 @@ def render_end(ending: Ending) -> str:
     lines += [f"  {words.clean(note)}" for note in ending.notes]
     lines += [f"  gave up   {_counts(found)}"] if _unfinished(found) else []
     lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
+    lines += failure_lines(ending.status)
     lines += [
         f"  parked    {words.clean(lane.name)}: {words.short(lane.parked, 200)}" for lane in found.lanes if lane.parked
     ]
