@@ -148,6 +148,15 @@ def gateways() -> str:
     return _table(("Model", "Price", "Key", "Base URL override"), rows)
 
 
+def faults() -> str:
+    """Every fault that an emulator can be told to make, from the comments beside the fields that hold them."""
+    from pipeline.simulator.faults import FAULT_KEYS
+
+    text = (ROOT / "pipeline" / "simulator" / "faults.py").read_text(encoding="utf-8")
+    meanings = {name: words for words, name in re.findall(r"    #: (.+)\n    (\w+): ", text)}
+    return _table(("Key", "What happens"), [(f"`{name}`", meanings[name]) for name in FAULT_KEYS])
+
+
 TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "models": gateways,
     "commands": commands,
@@ -156,6 +165,7 @@ TABLES: Final[Mapping[str, Callable[[], str]]] = {
     "images-columns": lambda: columns("images"),
     "tasks-columns": lambda: columns("tasks"),
     "phases": phases,
+    "faults": faults,
 }
 
 
