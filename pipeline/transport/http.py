@@ -55,7 +55,7 @@ _OK: Final = 200
 #: Everything that an exchange can end with besides an answer; TimeoutError and ssl errors are OSErrors.
 _FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, EOFError)
 
-_Class: TypeAlias = Literal["submit", "ask", "download", "download here"]
+_Class: TypeAlias = Literal["submit", "submit anew", "ask", "download", "download here"]
 
 
 @dataclass(slots=True)
@@ -74,6 +74,7 @@ class _Gateway:
     auth_header: str
     auth_prefix: str
     user_agent: str
+    reuse: bool
     loopback: bool
 
     def headers(self, given: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
@@ -114,7 +115,8 @@ class HttpDoor:
             return NotSent("the path leads out of the gateway's base URL")
         headers = gateway.headers(request.headers)
         # Only GET is free. Whatever else a gateway has is treated as the paid call.
-        session = self._session("ask" if request.method == "GET" else "submit")
+        paid: _Class = "submit" if gateway.reuse else "submit anew"
+        session = self._session("ask" if request.method == "GET" else paid)
         mark, host = _Mark(), gateway.base.host
         try:
             async with (
@@ -293,6 +295,8 @@ def _open(kind: _Class) -> aiohttp.ClientSession:
     match kind:
         case "submit":
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_SUBMIT_IDLE_S)
+        case "submit anew":
+            connector = aiohttp.TCPConnector(limit=0, force_close=True)
         case "ask":
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S)
         case "download" | "download here":
@@ -330,6 +334,7 @@ def _gateway(card: GatewayCard, environ: Mapping[str, str], dotenv: Mapping[str,
         card.auth_header,
         card.auth_prefix,
         card.user_agent,
+        reuse=card.reuse_connections,
         loopback=names_loopback(base.host or ""),
     )
 

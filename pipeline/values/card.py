@@ -126,6 +126,11 @@ class GatewayCard:
     user_agent: str
     #: Polls per second allowed on the account (ours where unknown).
     poll_rate: Figure
+    #: Whether the gateway can list operations, and tell a balance: evidence for what is in doubt.
+    lists_operations: bool
+    tells_balance: bool
+    #: Whether a paid call may use a connection that was idle for less than two seconds; if not, each gets a new one.
+    reuse_connections: bool
     models: Mapping[str, ModelCard]
     #: Vendor rates into USD, decimal text: {"evolink-credit": "0.0147..."}; empty where none is published.
     rates: Mapping[str, str]

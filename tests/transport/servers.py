@@ -24,6 +24,8 @@ class Seen:
     connections: int = 0
     #: Set with the first connection.
     reached: asyncio.Event = field(default_factory=asyncio.Event)
+    #: Set when a connection ended.
+    left: asyncio.Event = field(default_factory=asyncio.Event)
     #: Head and body of each request that came whole.
     requests: list[tuple[str, bytes]] = field(default_factory=list)
 
@@ -61,6 +63,7 @@ async def raw_server(script: Script, *, keep: bool = False) -> AsyncIterator[See
             return
         finally:
             writer.close()
+            seen.left.set()
 
     server = await asyncio.start_server(talk, "127.0.0.1", 0)
     seen.port = server.sockets[0].getsockname()[1]
@@ -112,7 +115,9 @@ def http(status: str, body: bytes = b"", *headers: str, length: int | None = Non
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def card(name: str = "acme", base_url: str = "https://api.acme.example", **changes: str) -> GatewayCard:
+def card(
+    name: str = "acme", base_url: str = "https://api.acme.example", *, reuse: bool = True, **changes: str
+) -> GatewayCard:
     """A gateway that sells nothing."""
     settings = {"auth_header": "Authorization", "auth_prefix": "Bearer ", **changes}
     return GatewayCard(
@@ -123,6 +128,9 @@ def card(name: str = "acme", base_url: str = "https://api.acme.example", **chang
         key_env="ACME_API_KEY",
         user_agent="batch/1",
         poll_rate=Figure(1, "ours", "", ""),
+        lists_operations=False,
+        tells_balance=False,
+        reuse_connections=reuse,
         models={},
         rates={},
         notes=(),
@@ -131,10 +139,10 @@ def card(name: str = "acme", base_url: str = "https://api.acme.example", **chang
 
 
 @asynccontextmanager
-async def door_to(port: int, **changes: str) -> AsyncIterator[HttpDoor]:
+async def door_to(port: int, *, reuse: bool = True, **changes: str) -> AsyncIterator[HttpDoor]:
     """A door whose one gateway lives on this port of this machine, below /v1."""
     environ = {"ACME_API_KEY": CANARY, "ACME_BASE_URL": f"http://127.0.0.1:{port}/v1/"}
-    door = HttpDoor({"acme": card(**changes)}, environ, {})
+    door = HttpDoor({"acme": card(reuse=reuse, **changes)}, environ, {})
     try:
         yield door
     finally:

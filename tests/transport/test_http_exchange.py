@@ -119,6 +119,25 @@ async def test_a_post_on_a_stale_connection_is_not_sent_again() -> None:
     assert [body for _, body in seen.requests] == [b"first", b"second"]
 
 
+@pytest.mark.parametrize(("reuse", "connections"), [(True, 1), (False, 3)], ids=["reused", "new for each"])
+async def test_the_card_says_whether_paid_calls_reuse_a_connection(reuse: bool, connections: int) -> None:  # noqa: FBT001
+    """With `reuse_connections: false` every paid call has a connection of its own, whatever the server keeps open."""
+    async with raw_server(lambda _: http("200 OK", b"1"), keep=True) as seen, door_to(seen.port, reuse=reuse) as door:
+        for _ in range(3):
+            assert isinstance(await door.exchange(post(), timeout_s=5), Answered)
+    assert (seen.connections, len(seen.requests)) == (connections, 3)
+
+
+async def test_a_paid_call_reuses_no_connection_that_was_idle_for_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection idle beyond the bound (shortened here) is closed, and the next paid call makes a new one."""
+    monkeypatch.setattr("pipeline.transport.http._SUBMIT_IDLE_S", 0.05)
+    async with raw_server(lambda _: http("200 OK", b"1"), keep=True) as seen, door_to(seen.port) as door:
+        await door.exchange(post(), timeout_s=5)
+        await seen.left.wait()
+        await door.exchange(post(), timeout_s=5)
+    assert (seen.connections, len(seen.requests)) == (2, 2)
+
+
 async def test_submits_and_polls_do_not_share_a_connection() -> None:
     """A poll's long idle connection is never used for a paid call."""
     async with raw_server(lambda _: http("200 OK", b"1"), keep=True) as seen, door_to(seen.port) as door:
