@@ -18,7 +18,7 @@ from pipeline.spec.job import JobSpec
 from pipeline.spec.load import load_job
 from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
-from pipeline.transport.secrets import read_dotenv
+from pipeline.transport.secrets import Environment, read_dotenv
 from pipeline.values.card import GatewayCard
 from pipeline.values.folder import STORE
 from pipeline.values.money import UNLIMITED, Money, parse_money
@@ -88,9 +88,9 @@ def cards() -> dict[str, GatewayCard]:
     return found
 
 
-def environment(known: Mapping[str, GatewayCard]) -> tuple[dict[str, str], dict[str, str]]:
+def environment(known: Mapping[str, GatewayCard]) -> tuple[Environment, Environment]:
     """The process's variables, and the keys in `.env` of the working directory."""
-    return dict(os.environ), read_dotenv({card.key_env for card in known.values()})
+    return Environment(os.environ), read_dotenv({card.key_env for card in known.values()})
 
 
 def plan(job: JobSpec, *, allow_paths: Sequence[Path] = (), base: Path | None = None) -> Plan:

@@ -19,7 +19,7 @@ from yarl import URL
 
 from pipeline.errors import Bug, CardError
 from pipeline.transport.addresses import AddressGuard, BlockedAddress, GuardedResolver, checked_link, names_loopback
-from pipeline.transport.secrets import Secret, hide, need_key
+from pipeline.transport.secrets import Header, Secret, hide, need_key
 from pipeline.values.card import GatewayCard
 from pipeline.values.wire import (
     Answered,
@@ -83,7 +83,7 @@ class _Gateway:
             ("User-Agent", self.user_agent),
             # An answer in a coding that we asked not to have would be one more thing that can break after payment.
             ("Accept-Encoding", "identity"),
-            (self.auth_header, self.auth_prefix + self.key.reveal()),
+            (self.auth_header, Header(self.auth_prefix + self.key.reveal())),
         ]
         taken = {name.lower() for name, _ in own}
         if any(name.lower() in taken for name, _ in given):

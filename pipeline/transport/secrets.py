@@ -20,6 +20,9 @@ _FILE_MAX: Final = 8192
 _HIDDEN: Final = "[hidden]"
 #: A shorter key is no secret, and might be a word of an honest answer.
 _HIDEABLE: Final = 8
+#: Gateways echo keys with stars in the middle; of a key at least this long its ends are hidden too.
+_MASKABLE: Final = 20
+_END: Final = 8
 
 
 class Secret:
@@ -33,6 +36,14 @@ class Secret:
     def reveal(self) -> str:
         """The key itself: for the header of a request and for nothing else."""
         return self.__value
+
+    def __bool__(self) -> bool:
+        return bool(self.__value)
+
+    @property
+    def is_key(self) -> bool:
+        """Whether it can be one: printable ASCII without spaces."""
+        return self.__value.isascii() and self.__value.isprintable() and " " not in self.__value
 
     def __repr__(self) -> str:
         return "Secret([hidden])"
@@ -49,20 +60,38 @@ class Secret:
         raise TypeError("a secret is neither copied nor pickled")
 
 
-def read_dotenv(names: Collection[str], folder: Path | None = None) -> dict[str, str]:
+class Header(str):
+    """A header's text with a key in it: sent as it is, and hidden wherever a library or a traceback shows it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(_HIDDEN)
+
+
+class Environment(dict[str, str]):
+    """Variables or `.env`, whose values no traceback shows."""
+
+    def __repr__(self) -> str:
+        return f"Environment({len(self)} variables)"
+
+    __str__ = __repr__
+
+
+def read_dotenv(names: Collection[str], folder: Path | None = None) -> Environment:
     """What `.env` in `folder` (the working directory by default) says about these `*_API_KEY` names, and nothing else.
 
     Nothing is interpolated: a key may hold a dollar sign.
     """
     path = (folder or Path()) / ".env"
     if not path.is_file():
-        return {}
-    written = dotenv_values(path, interpolate=False)
-    return {
-        name: value
-        for name, value in written.items()
+        return Environment()
+    # No local name holds what was read: a traceback with locals may pass here.
+    return Environment(
+        (name, value)
+        for name, value in dotenv_values(path, interpolate=False).items()
         if value is not None and name in names and name.endswith("_API_KEY")
-    }
+    )
 
 
 def find_key(key_env: str, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> Secret | None:
@@ -70,18 +99,17 @@ def find_key(key_env: str, environ: Mapping[str, str], dotenv: Mapping[str, str]
 
     Empty counts as not set. *Raises* SecretMissing when what was found cannot be a key; no message holds any of it.
     """
-    value, place = environ.get(key_env, ""), key_env
-    if not value.strip() and (file := environ.get(f"{key_env}_FILE", "").strip()):
-        value, place = _read_file(key_env, file), f"the file that {key_env}_FILE names"
+    found, place = Secret(environ.get(key_env, "").strip()), key_env
+    if not found and (file := environ.get(f"{key_env}_FILE", "").strip()):
+        found, place = _read_file(key_env, file), f"the file that {key_env}_FILE names"
     # `.env` may set nothing but API keys, whatever it is asked for.
-    if not value.strip() and key_env.endswith("_API_KEY"):
-        value, place = dotenv.get(key_env, ""), f"{key_env} in .env"
-    value = value.strip()
-    if not value:
+    if not found and key_env.endswith("_API_KEY"):
+        found, place = Secret(dotenv.get(key_env, "").strip()), f"{key_env} in .env"
+    if not found:
         return None
-    if not (value.isascii() and value.isprintable() and " " not in value):
+    if not found.is_key:
         raise SecretMissing(f"what {place} holds is no key: a key is one line of printable ASCII without spaces")
-    return Secret(value)
+    return found
 
 
 def need_key(key_env: str, gateway: str, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> Secret:
@@ -95,21 +123,20 @@ def need_key(key_env: str, gateway: str, environ: Mapping[str, str], dotenv: Map
     return key
 
 
-def _read_file(key_env: str, file: str) -> str:
+def _read_file(key_env: str, file: str) -> Secret:
     try:
         path = Path(file)
         if not path.is_file():
             raise SecretMissing(f"{key_env}_FILE names no file")
         with path.open("rb") as handle:
-            data = handle.read(_FILE_MAX + 1)
+            found = Secret(handle.read(_FILE_MAX + 1).decode("utf-8-sig").strip())
     except OSError as error:
         raise SecretMissing(f"the file that {key_env}_FILE names cannot be read: {error.strerror}") from None
-    if len(data) > _FILE_MAX:
-        raise SecretMissing(f"the file that {key_env}_FILE names is too long to be a key")
-    try:
-        return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise SecretMissing(f"the file that {key_env}_FILE names holds no text") from None
+    if len(found.reveal()) > _FILE_MAX:
+        raise SecretMissing(f"the file that {key_env}_FILE names is too long to be a key")
+    return found
 
 
 class RedactingFilter(logging.Filter):
@@ -155,7 +182,21 @@ def hide(key: Secret, data: bytes) -> bytes:
 
 
 def _forms(key: str) -> set[str]:
-    """A key as it stands, quoted, and in the forms of Base64."""
+    """A key as it stands, quoted, in hexadecimal, in Base64 (wherever it begins in what was encoded), and its ends."""
     data = key.encode()
-    forms = {key, quote(key, safe=""), base64.b64encode(data).decode(), base64.urlsafe_b64encode(data).decode()}
-    return {form for form in forms | {form.rstrip("=") for form in forms} if form}
+    forms = {key, quote(key, safe=""), data.hex(), data.hex().upper()}
+    for before in range(3):
+        # What stands before and after the key changes the outermost letters only; those between are always the same.
+        first, last = -(-before * 8 // 6), (before + len(data)) * 8 // 6
+        for encode in (base64.b64encode, base64.urlsafe_b64encode):
+            forms.add(encode(b"\0" * before + data).decode()[first:last])
+    whole = base64.b64encode(data).decode()
+    forms |= {whole, whole.rstrip("=")}
+    if len(key) >= _MASKABLE:
+        # An end that could be a word of an honest answer stays: a hidden word could be the link to a paid picture.
+        forms |= {end for end in (key[:_END], key[-_END:]) if not _is_word(end)}
+    return {form for form in forms if form}
+
+
+def _is_word(text: str) -> bool:
+    return text.replace("-", "").replace("_", "").isalpha() and text.islower()
