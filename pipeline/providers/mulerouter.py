@@ -19,9 +19,12 @@ from pipeline.providers.answers import NAME_MAX, code_text, is_page, read_object
 from pipeline.values.digest import JSON
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl
 from pipeline.values.reply import (
+    BalanceReply,
+    EvidenceBroken,
     Fault,
     FaultKind,
     Gone,
+    ListReply,
     OperationFailed,
     Pending,
     PollBroken,
@@ -132,6 +135,24 @@ def polled(task: Task, outcome: Outcome) -> PollReply:
         case Answered(response):
             return _stands(response) if _is_success(response) else _not_told(response)
     assert_never(outcome)
+
+
+def listing(model: str, since: int, until: int, page: str | None) -> None:
+    """MuleRouter documents no list of operations."""
+
+
+def listed(outcome: Outcome) -> ListReply:
+    """Never asked."""
+    return EvidenceBroken(Fault(FaultKind.UNKNOWN, "MuleRouter lists no operations"))
+
+
+def balance() -> None:
+    """MuleRouter documents no balance."""
+
+
+def balanced(outcome: Outcome) -> BalanceReply:
+    """Never asked."""
+    return EvidenceBroken(Fault(FaultKind.UNKNOWN, "MuleRouter tells no balance"))
 
 
 # --- questions ----------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from pipeline.values.reply import PollReply, Reply
+from pipeline.values.reply import BalanceReply, ListReply, PollReply, Reply
 from pipeline.values.task import Task
 from pipeline.values.wire import Outcome, Request
 
@@ -45,5 +45,24 @@ class Provider(Protocol):
         ...
 
     def polled(self, task: Task, outcome: Outcome) -> PollReply:
+        """What its outcome means. Total."""
+        ...
+
+    def listing(self, model: str, since: int, until: int, page: str | None) -> Request | None:
+        """The GET that lists a model's operations in a span of time (microseconds of UTC); None: there is no such call.
+
+        `page` is what the page before named as following, None for the first.
+        """
+        ...
+
+    def listed(self, outcome: Outcome) -> ListReply:
+        """What its outcome means. Total: what is not understood proves nothing."""
+        ...
+
+    def balance(self) -> Request | None:
+        """The GET that tells how much the key has used; None: there is no such call."""
+        ...
+
+    def balanced(self, outcome: Outcome) -> BalanceReply:
         """What its outcome means. Total."""
         ...

@@ -1,10 +1,12 @@
-"""The meaning of an answer: replies to a submit and to a poll, and faults, which are values."""
+"""The meaning of an answer: to a submit, a poll and a question for evidence; and faults, which are values."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
+
+from pipeline.values.evidence import ListedOperation
 
 
 class FaultKind(StrEnum):
@@ -111,3 +113,37 @@ class PollBroken:
 
 #: The meaning of a poll's outcome.
 PollReply: TypeAlias = Ready | StillRunning | OperationFailed | Gone | PollBroken
+
+
+@dataclass(frozen=True, slots=True)
+class ListedPage:
+    """One page of a list of operations. `following`: what to ask for next; None when this was the last page.
+
+    `whole`: the gateway's own word that nothing of the time asked for is missing from its pages.
+    """
+
+    operations: tuple[ListedOperation, ...]
+    following: str | None
+    whole: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """How much the key has used up so far, in millionths of the unit."""
+
+    unit: str
+    used: int
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceBroken:
+    """No usable answer to a question for evidence. It proves nothing, least of all absence."""
+
+    fault: Fault
+
+
+#: The meaning of an answer to a question for a list.
+ListReply: TypeAlias = ListedPage | EvidenceBroken
+
+#: The meaning of an answer to a question for a balance.
+BalanceReply: TypeAlias = Balance | EvidenceBroken

@@ -16,6 +16,7 @@ from pipeline.providers import GATEWAYS, PROVIDERS, mulerouter
 from pipeline.values.digest import JSON
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Provider
 from pipeline.values.reply import (
+    EvidenceBroken,
     Fault,
     FaultKind,
     Gone,
@@ -347,6 +348,14 @@ def test_words_from_outside_are_cut_and_made_printable() -> None:
     assert len(reply.fault.message) == 500
     assert reply.fault.message.isprintable()
     reply.fault.message.encode()
+
+
+def test_mulerouter_offers_no_evidence_about_doubts() -> None:
+    """No list and no balance is documented: nothing is asked, and whatever came back would prove nothing."""
+    assert mulerouter.listing("qwen-image-max", 0, 1, None) is None  # type: ignore[func-returns-value]
+    assert mulerouter.balance() is None  # type: ignore[func-returns-value]
+    assert isinstance(mulerouter.listed(answer(200, {})), EvidenceBroken)
+    assert isinstance(mulerouter.balanced(answer(200, {})), EvidenceBroken)
 
 
 def test_every_gateway_has_a_module_and_the_module_the_protocols_functions() -> None:
