@@ -5,6 +5,7 @@ Every step below the run folder goes through folder handles that refuse symbolic
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, Protocol
 
 from pipeline.errors import Bug, StorageFailed
+from pipeline.failpoints import reach
 from pipeline.store.durable import open_private, sync_folder, write_all
 from pipeline.store.folder import RunFolder
 from pipeline.values.folder import IMAGES
@@ -118,6 +120,7 @@ class Blobs:
         # A name that the spec gave has an index only where one call makes several pictures.
         number = f"-{index}" if not task.path or task.n > 1 or index else ""
         digest, size = _sealed(part.path)
+        reach("keep.sealed")
         folder = self._open_folder(folder_name)
         try:
             for suffix in _suffixes(part.attempt):
@@ -132,8 +135,11 @@ class Blobs:
                     continue
                 # Before the name, so that after a kill the name explains itself. Evidence only, hence no fsync.
                 self._note(note)
+                reach("keep.noted")
                 if self._name(part.path, folder, name):
+                    reach("keep.named")
                     os.fsync(folder)
+                    reach("keep.synced")
                     return path
         finally:
             os.close(folder)
@@ -159,6 +165,7 @@ class Blobs:
         adoptable = {kept.path for kept in self.adoptable(known)}
         parts = sorted(self._folder.parts.glob("*.part"))
         for part in parts:
+            reach("recover.part")
             part.unlink()
         if parts:
             notes.append(f"{len(parts)} unfinished downloads were dropped; they are fetched again")
@@ -168,6 +175,7 @@ class Blobs:
         owned = known.picture_paths() | adoptable
         moved = [path for path in self.files() if path not in owned]
         for path in moved:
+            reach("recover.stray")
             self._quarantine(path)
         if moved:
             notes.append(f"{len(moved)} files that the store does not know were moved to {self._folder.quarantine}")
@@ -200,6 +208,11 @@ class Blobs:
                     os.mkdir(name, mode=0o700, dir_fd=handle)
                     os.fsync(handle)
                 below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
+            except OSError as exc:
+                if exc.errno not in {errno.ELOOP, errno.ENOTDIR}:
+                    raise
+                place = self._folder.images.joinpath(*names)
+                raise StorageFailed(f"a folder for pictures is no folder of ours; move it away: {place}") from exc
             finally:
                 os.close(handle)
             handle = below
@@ -219,6 +232,7 @@ class Blobs:
                 return False
             os.rename(part, name, dst_dir_fd=folder)
             return True
+        reach("keep.linked")
         part.unlink()
         return True
 

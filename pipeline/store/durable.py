@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from pathlib import Path
+
+from pipeline.errors import StorageFailed
 
 
 def sync_folder(path: Path) -> None:
@@ -23,10 +27,35 @@ def write_all(handle: int, data: bytes) -> None:
 
 
 def open_private(path: Path, flags: int) -> int:
-    """Open or create a file with mode 0600 whatever the umask; a symbolic link at the end is refused (OSError)."""
-    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-    os.fchmod(handle, 0o600)
+    """Open or create a file with mode 0600 whatever the umask. *Raises* StorageFailed for anything but a file of ours
+    alone: a symbolic link, a pipe, or a second name of another file could lead our bytes to where they do harm.
+    """
+    try:
+        # Emptied only after the look; not blocking, because a pipe without a reader would wait for ever.
+        handle = os.open(path, flags & ~os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    except OSError as exc:
+        if exc.errno in {errno.ELOOP, errno.ENXIO, errno.EISDIR}:
+            raise _strange(path) from exc
+        raise
+    try:
+        _plain(handle, path)
+        os.fchmod(handle, 0o600)
+        if flags & os.O_TRUNC:
+            os.ftruncate(handle, 0)
+    except BaseException:
+        os.close(handle)
+        raise
     return handle
+
+
+def _plain(handle: int, path: Path) -> None:
+    known = os.fstat(handle)
+    if not stat.S_ISREG(known.st_mode) or known.st_nlink > 1:
+        raise _strange(path)
+
+
+def _strange(path: Path) -> StorageFailed:
+    return StorageFailed(f"not a plain file with one name (a link, a pipe or a folder?); move it away: {path}")
 
 
 def replace(path: Path, data: bytes) -> bool:

@@ -20,3 +20,5 @@ QUARANTINE: Final = "quarantine"
 IMAGES_ARROW: Final = "images.arrow"
 IMAGES_PARQUET: Final = "images.parquet"
 TASKS_ARROW: Final = "tasks.arrow"
+#: Room kept for paid answers that arrive when the disk is full; given up then, and gone when the run has finished.
+BALLAST: Final = "ballast"

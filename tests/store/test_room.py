@@ -1,0 +1,83 @@
+"""Room on the disk: when buying stops, and what the ballast gives."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from pipeline.store.room import BALLAST_MAX, Disk, Room
+
+MB = 1024 * 1024
+GB = 1024 * MB
+
+
+def room_of(folder: Path, total: int, free: int, names: int | None = None) -> Room:
+    """A room on a disk that says these figures."""
+    return Room(folder, ask=lambda _: Disk(total, free, names))
+
+
+@pytest.mark.parametrize(
+    ("total", "free", "in_flight", "stops"),
+    [
+        (100 * GB, 64 * MB, 0, False),
+        (100 * GB, 64 * MB - 1, 0, True),
+        (100 * GB, 99 * MB, 50 * MB, True),
+        (100 * GB, 100 * MB, 50 * MB, False),
+        (20 * MB, 1 * MB, 0, False),
+        (20 * MB, 1 * MB - 1, 0, True),
+        (20 * MB, 3 * MB, 2 * MB, True),
+    ],
+)
+def test_buying_stops_before_the_room_does(
+    tmp_path: Path, *, total: int, free: int, in_flight: int, stops: bool
+) -> None:
+    """64 MB, or twice what is in flight, or a twentieth of a small disk: less than that is told in words."""
+    words = room_of(tmp_path, total, free).low(in_flight)
+    assert (words is not None) == stops
+    assert words is None or "make room" in words
+
+
+def test_a_disk_without_names_left_is_full(tmp_path: Path) -> None:
+    """Inodes run out before bytes do where pictures are small."""
+    assert "inodes" in (room_of(tmp_path, 100 * GB, 50 * GB, names=3).low(0) or "")
+    assert room_of(tmp_path, 100 * GB, 50 * GB, names=10_000).low(0) is None
+
+
+@pytest.mark.parametrize(("total", "free", "size"), [(100 * GB, 50 * GB, BALLAST_MAX), (4 * MB, 3 * MB, 3 * MB // 8)])
+def test_the_ballast_fits_the_disk(tmp_path: Path, total: int, free: int, size: int) -> None:
+    """16 MB on a roomy disk, an eighth of the room on a small one; really allocated, and private."""
+    room = room_of(tmp_path, total, free)
+    assert room.stock() == size
+    assert room.stock() == size
+    known = (tmp_path / "ballast").stat()
+    assert known.st_blocks * 512 >= size
+    assert stat.S_IMODE(known.st_mode) == 0o600
+
+
+def test_no_ballast_on_a_disk_that_is_low(tmp_path: Path) -> None:
+    """What little there is belongs to the answers."""
+    assert room_of(tmp_path, 100 * GB, 10 * MB).stock() == 0
+
+
+def test_ballast_is_given_up_by_halves(tmp_path: Path) -> None:
+    """Half of it goes at a time, so that the next opening on a disk still full finds some; then there is none."""
+    room = room_of(tmp_path, 100 * GB, 50 * GB)
+    room.stock()
+    sizes = []
+    while room.release():
+        sizes.append(room.ballast // MB)
+    assert sizes == [8, 4, 2, 1, 0]
+    assert not (tmp_path / "ballast").exists()
+
+
+def test_a_planted_ballast_is_left_alone(tmp_path: Path) -> None:
+    """A link of that name is neither filled nor cut."""
+    other = tmp_path / "other"
+    other.write_bytes(b"x" * (2 * MB))
+    (tmp_path / "ballast").symlink_to(other)
+    room = room_of(tmp_path, 100 * GB, 50 * GB)
+    assert room.ballast == 0
+    assert not room.release()
+    assert other.stat().st_size == 2 * MB
