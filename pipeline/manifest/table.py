@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.errors import StorageFailed
+from pipeline.failpoints import reach
 from pipeline.manifest.rows import image_batches, task_batches
 from pipeline.manifest.schema import ManifestMeta, images_schema, tasks_schema
 from pipeline.values.folder import IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW
@@ -80,22 +81,27 @@ def write_manifest(folder: Path, store: Store, meta: ManifestMeta | None = None)
     *Raises* StorageFailed when the disk refuses.
     """
     try:
+        reach("manifest.begun")
         fresh = {name: folder / f".{name}.new" for name in FILES}
         written = build(fresh, store, meta or meta_of(store))
+        reach("manifest.built")
         changed = []
         for name in FILES:
             if _digest(folder / name) == written.sha256s[name]:
                 fresh[name].unlink()
             else:
                 fresh[name].replace(folder / name)
+                reach("manifest.named")
                 changed.append(name)
         if changed:
             _sync(folder)
+            reach("manifest.synced")
     except OSError as exc:
         raise StorageFailed(f"the manifest cannot be written ({exc}): {folder}") from exc
     kept = {f"{KEY}{name}": digest for name, digest in written.sha256s.items()}
     if store.writable and any(store.get_meta(key) != digest for key, digest in kept.items()):
         store.set_meta(kept)
+        reach("manifest.noted")
     return Written(written.images, written.tasks, written.sha256s, tuple(changed))
 
 

@@ -28,6 +28,7 @@ from pipeline.engine.messages import (
     Wake,
 )
 from pipeline.errors import StorageFailed
+from pipeline.failpoints import reach
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.perform import Performer
@@ -136,6 +137,7 @@ class Driver:
         if self._over is not None:
             return
         try:
+            reach("told.begun")
             self._told(facts)
             now = self._clock.now()
             for fact in facts:
@@ -143,6 +145,7 @@ class Driver:
                     self._perform(command)
                 if isinstance(fact, TaskMoved) and fact.phase in ENDED:
                     self._live.pop(fact.task, None)
+            reach("told.done")
         except BaseException as problem:  # noqa: BLE001 - a callback's exception would be lost otherwise
             self._stop(problem)
         self._touch()
@@ -246,6 +249,7 @@ class Driver:
                     task.cancel()
         finally:
             await self._await_paid()
+            reach("turn.left")
             self._closed = True
         if self._over is not None:
             raise self._over
@@ -323,6 +327,7 @@ class Driver:
             return
         self.draining = True
         self.tell(DrainAsked())
+        reach("drain.asked")
         self._leave_at = self._clock.now() + DRAIN_S
         loop = asyncio.get_running_loop()
         loop.call_later(DRAIN_S + 0.01, self._touch)

@@ -20,6 +20,7 @@ from pipeline.engine.messages import (
     VerdictGiven,
 )
 from pipeline.errors import RunError, RunNotFound
+from pipeline.failpoints import reach
 from pipeline.manifest.table import FILES, Written, write_manifest
 from pipeline.manifest.verify import verify as verify_folder
 from pipeline.runtime import prepare, wiring
@@ -181,10 +182,13 @@ class _Amendment:
         for observation in observations:
             facts = machine.step(observation, 0.0)
             self.journal.commit(facts)
+            reach("amend.committed")
             story.tell(facts)
+            reach("amend.told")
         story.close()
         if observations:
             self.journal.set_meta({"finished_plan": "", "state": "stopped"})
+            reach("amend.marked")
 
 
 @contextmanager
@@ -196,6 +200,7 @@ def _amending(folder: Path) -> Iterator[_Amendment]:
     clock = (lambda: latest) if rehearsed else wiring.real_clock().wall_micros
     with _locked(folder):
         journal = Journal.open(folder / STORE, run_id=wiring.new_run_id(), clock=clock)
+        reach("amend.opened")
         try:
             yield _Amendment(RunFolder(folder), journal)
         finally:

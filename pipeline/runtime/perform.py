@@ -20,6 +20,7 @@ from pipeline.engine.messages import (
     Submit,
     SubmitAnswered,
 )
+from pipeline.failpoints import reach
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.pictures import examine
@@ -73,6 +74,7 @@ class Performer:
 
     async def submit(self, command: Submit, task: Task, pacer: Pacer, slotted: Callable[[], None]) -> Observation:
         """The one POST: inputs first, the pacer's slot last, the answer written down before it is parsed."""
+        reach("submit.permitted")
         provider = self._providers[task.gateway]
         try:
             inputs = [await self._carry(source) for source in task.inputs]
@@ -84,10 +86,15 @@ class Performer:
             await pacer.slot()
         finally:
             slotted()
+        reach("submit.sending")
         outcome = await self._door.exchange(request, timeout_s=self._model(task).submit_timeout_s)
+        reach("submit.answered")
         if isinstance(outcome, Answered):
             self._blackbox.append(command.attempt, outcome.response)
-        return SubmitAnswered(command.attempt, provider.submitted(task, outcome))
+            reach("submit.kept")
+        reply = provider.submitted(task, outcome)
+        reach("submit.parsed")
+        return SubmitAnswered(command.attempt, reply)
 
     async def _carry(self, source: LocalInput | InlineInput | UrlInput | UpstreamInput) -> Carried:
         match source:
@@ -113,6 +120,7 @@ class Performer:
         await pacer.slot()
         provider = self._providers[task.gateway]
         outcome = await self._door.exchange(provider.poll(task, command.operation), timeout_s=POLL_TIMEOUT_S)
+        reach("poll.answered")
         return PollAnswered(command.attempt, provider.polled(task, outcome))
 
     async def fetch(self, command: Fetch, task: Task) -> Observation:
@@ -120,9 +128,11 @@ class Performer:
         part = self._blobs.part(task.id, command.index, command.attempt)
         try:
             with part.open() as sink:
+                reach("fetch.opened")
                 outcome = await self._door.download(
                     task.gateway, command.link, sink.write, timeout_s=DOWNLOAD_TIMEOUT_S, size_max=PICTURE_MAX
                 )
+            reach("fetch.downloaded")
             if isinstance(outcome, DownloadRefused):
                 kind = FaultKind.EXPIRED if outcome.gone else FaultKind.TRANSIENT
                 return self._failed(command, Fault(kind, f"the link answered {outcome.status}", status=outcome.status))
@@ -132,6 +142,7 @@ class Performer:
                 seen = await asyncio.to_thread(examine, part.path)
             except ValueError as error:
                 return self._failed(command, Fault(FaultKind.MALFORMED, f"what came is no whole picture: {error}"))
+            reach("fetch.examined")
             relative = await asyncio.to_thread(self._blobs.keep, part, task, command.index, seen.media_type)
         finally:
             part.discard()

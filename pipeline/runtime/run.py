@@ -26,6 +26,7 @@ from pipeline.engine.messages import (
     Settled,
 )
 from pipeline.errors import PlanChanged, RunError, StorageFailed
+from pipeline.failpoints import reach
 from pipeline.manifest.table import write_manifest
 from pipeline.plan.expand import Plan
 from pipeline.providers import PROVIDERS
@@ -157,6 +158,7 @@ class _Session:
             )
         folder = RunFolder.create(self.place)
         self.stack.callback(RunLock.take(folder.lock).release)
+        reach("open.locked")
         journal = Journal.open(
             folder.store,
             run_id=wiring.new_run_id(),
@@ -165,12 +167,14 @@ class _Session:
         )
         self.stack.callback(lambda: journal.close(clean=self.clean))
         self._agree(journal, confirm)
+        reach("open.agreed")
         story = Story(folder.story, clock=self.clock.wall_micros)
         self.stack.callback(story.close)
         blackbox = BlackBox(folder.black_box)
         self.stack.callback(blackbox.close)
         self.it = _Opened(folder, journal, story, blackbox, Blobs(folder))
         self._note_plan()
+        reach("plan.noted")
         self._recover()
 
     def _set_aside(self) -> None:
@@ -228,6 +232,7 @@ class _Session:
         noted, spec = journal.plan(), wiring.spec_digest(plan.job)
         if noted is not None and (noted.plan_sha256, noted.spec_sha256) != (plan.digest, spec):
             journal.mark_plan((bytes.fromhex(task.id), task) for task in plan.tasks())
+            reach("plan.marked")
         journal.set_meta(
             {
                 "spec_path": wiring.spec_path(plan.job),
@@ -252,6 +257,7 @@ class _Session:
 
     def _recover(self) -> None:
         """Black box first, then what the store says is unfinished; polls and fetches come before new submits."""
+        reach("recover.begun")
         journal = self.it.journal
         snapshot = journal.snapshot()
         for stored in snapshot.tasks:
@@ -269,8 +275,12 @@ class _Session:
             task = tasks.get(attempt)
             if task is not None and wiring.awaits_answer(snapshot, attempt):
                 self._record(replay(PROVIDERS[task.gateway], task, attempt, Answered(response)))
+                reach("recover.answer")
+        reach("recover.resuming")
         self._record(Resumed())
+        reach("recover.resumed")
         self.it.blackbox.clear()
+        reach("recover.cleared")
         for kept in self.it.blobs.adoptable(journal):
             seen = examine(self.place / kept.path)
             artifact = Artifact(
@@ -283,8 +293,10 @@ class _Session:
                 self.clock.wall_micros(),
             )
             self._record(Fetched(kept.attempt, kept.index, artifact))
+            reach("recover.adopted")
         self.notes.extend(self.it.blobs.recover(journal))
         self.first = self.machine.resume_commands(self.clock.now())
+        reach("recover.done")
 
     def _cap_reason(self) -> str:
         return "--budget" if self.options.budget is not None else "the spec's budget"
@@ -335,8 +347,10 @@ class _Session:
         finally:
             await control.close()
             await committer.close()
+            reach("turn.closed")
             if failed is None:
                 wiring.keep_sends(self.it.journal, pacers, self.clock)
+                reach("turn.sends")
         return self._conclude(driver, listener, begun, started)
 
     def _offer(self) -> Iterator[Task]:
@@ -369,10 +383,13 @@ class _Session:
         unbought = self.machine.budget_blocked() is not None
         if state in ("complete", "failed_tasks", "in_doubt") and not unbought:
             marks["finished_plan"] = wiring.finish_mark(self.plan, self.options, self.caps)
+        reach("finish.marking")
         journal.set_meta(marks)
+        reach("finish.marked")
         self.clean = True
         if state == "complete":
             self.it.blackbox.clear()
+            reach("finish.cleared")
         if listener is not None:
             listener(self._view(driver, state))
         simulated = self.clock.now() - started if self.options.simulate else None

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from pipeline.engine.messages import Fact, Phase, Snapshot, StoredAccount, StoredTask
 from pipeline.errors import JournalNewer, RunNotFound, StorageFailed
+from pipeline.failpoints import reach
 from pipeline.store import reading, schema
 from pipeline.store.booking import Booking
 from pipeline.store.durable import open_private, sync_folder
@@ -73,9 +74,11 @@ class Journal:
             os.close(open_private(path, os.O_RDWR | os.O_CREAT))
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
         journal = cls(db, path, clock=clock, doubt_keeps_slot=doubt_keeps_slot)
+        reach("store.opening")
         try:
             with _failing(f"the store cannot be opened: {path}"):
                 journal._begin(run_id)
+                reach("store.opened")
                 sync_folder(path.parent)
         except BaseException:
             db.close()
@@ -153,6 +156,7 @@ class Journal:
         for statement in _statements(schema.TABLES):
             self._db.execute(statement)
         self._put({"store:run_id": run_id, "store:clean": "1"})
+        reach("store.creating")
         self._db.execute(f"PRAGMA application_id={schema.APPLICATION}")
         self._db.execute(f"PRAGMA user_version={schema.VERSION}")
 
@@ -178,11 +182,14 @@ class Journal:
     def commit(self, facts: Sequence[Fact]) -> None:
         """Make a group of facts durable, all or none. *Raises* StorageFailed; nothing more is taken after that."""
         at = self._now()
+        reach("commit.begun")
         with self._transaction():
             booking = Booking(self._db, at, doubt_keeps_slot=self._doubt_keeps_slot)
             for fact in facts:
                 booking.book(fact)
             booking.finish()
+            reach("commit.booked")
+        reach("commit.done")
 
     def set_meta(self, values: Mapping[str, str]) -> None:
         """Keep words by key, durably, all or none."""
