@@ -108,12 +108,6 @@ class Machine:
         """Whether SlotNear for this lane would permit a submit now."""
         return not self.state.draining and self.state.lane(lane).ready(now)
 
-    def lane_next_time(self, lane: str, now: float) -> float | None:
-        """When a lane that has something to submit stops cooling; None when it does not wait for time."""
-        known = self.state.lane(lane)
-        waits = known.held > 0 and known.parked is None and not self.state.draining
-        return known.cooling_until if waits and now < known.cooling_until else None
-
     def idle(self) -> bool:
         """Whether nothing will happen by itself any more in this run."""
         state = self.state
@@ -132,6 +126,10 @@ class Machine:
     def draining(self) -> bool:
         """Whether the run was asked to stop."""
         return self.state.draining
+
+    def knows(self, number: int) -> bool:
+        """Whether a task is not over yet: a command that comes late may name one that is."""
+        return number in self.state.tasks
 
     def task(self, number: int) -> Task:
         """The task that a command names. *Raises* Bug when it is over."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Protocol, assert_never
 
@@ -32,7 +32,6 @@ from pipeline.failpoints import reach
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.perform import Performer
-from pipeline.runtime.progress import ENDED
 from pipeline.values.reply import Fault
 from pipeline.values.task import Task
 
@@ -41,6 +40,8 @@ LEAD_S = 0.05
 FETCHES_AT_ONCE = 24
 #: After the first Ctrl-C, unanswered POSTs are awaited this long (seconds).
 DRAIN_S = 60.0
+#: What is called off has this long to end (seconds).
+LEAVE_S = 1.0
 #: Listeners are told at most this often (seconds of real time).
 TELL_EVERY_S = 0.2
 
@@ -66,7 +67,6 @@ class Driver:
         pacers: Mapping[str, Pacer],
         poll_pacers: Mapping[str, Pacer],
         offer: Iterator[Task],
-        live: dict[int, Task],
         told: Callable[[list[Fact]], None],
         listener: Callable[[], None] | None,
     ) -> None:
@@ -77,8 +77,6 @@ class Driver:
         self._pacers = pacers
         self._poll_pacers = poll_pacers
         self._offer = offer
-        #: {task number: the task}, of those that are unfinished.
-        self._live = live
         self._told = told
         self._listener = listener
         self._listened = 0.0
@@ -99,6 +97,8 @@ class Driver:
         self._group: asyncio.TaskGroup | None = None
         self.draining = False
         self._leave_at: float | None = None
+        #: Set when nobody waits for answers any more.
+        self._left = asyncio.Event()
         self.last_fault: Fault | None = None
 
     # --- the ring ---
@@ -121,9 +121,7 @@ class Driver:
         return facts
 
     def _note(self, fact: Fact) -> None:
-        if isinstance(fact, TaskAdmitted):
-            self._live[fact.task.number] = fact.task
-        elif (isinstance(fact, TaskMoved) and fact.fault is not None) or isinstance(fact, Released):
+        if (isinstance(fact, TaskMoved) and fact.fault is not None) or isinstance(fact, Released):
             self.last_fault = fact.fault
 
     def _durable(self, facts: list[Fact], future: asyncio.Future[None]) -> None:
@@ -143,8 +141,6 @@ class Driver:
             for fact in facts:
                 for command in self.machine.react(fact, now):
                     self._perform(command)
-                if isinstance(fact, TaskMoved) and fact.phase in ENDED:
-                    self._live.pop(fact.task, None)
             reach("told.done")
         except BaseException as problem:  # noqa: BLE001 - a callback's exception would be lost otherwise
             self._stop(problem)
@@ -152,6 +148,8 @@ class Driver:
 
     def _stop(self, error: BaseException) -> None:
         if self._over is None:
+            if isinstance(error, OSError):
+                error = StorageFailed(f"the disk refused a write: {error.strerror or type(error).__name__}")
             self._over = error
         self._touch()
 
@@ -166,7 +164,7 @@ class Driver:
     def _perform(self, command: Command) -> None:
         match command:
             case Submit():
-                paid = asyncio.get_running_loop().create_task(self._submit(command))
+                paid = asyncio.get_running_loop().create_task(self._watched(self._submit(command)))
                 self._paid.add(paid)
                 paid.add_done_callback(self._paid.discard)
             case Poll():
@@ -185,9 +183,16 @@ class Driver:
         if self._group is None:
             work.close()  # The run is leaving: what was due is left to the next one.
             return
-        task = self._group.create_task(work)
+        task = self._group.create_task(self._watched(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    async def _watched(self, work: Coroutine[None, None, None]) -> None:
+        """Caught here, and only here: what the world does is a value by now, so whatever else escapes stops the run."""
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - it stops the run, and is raised by `run`
+            self._stop(error)
 
     async def _later(self, at: float, work: Coroutine[None, None, None]) -> None:
         try:
@@ -197,35 +202,26 @@ class Driver:
             raise
         await work
 
-    async def _guarded(self, work: Awaitable[Observation]) -> None:
-        try:
-            self.tell(await work)
-        except asyncio.CancelledError:
-            raise
-        except OSError as error:
-            self._stop(StorageFailed(f"the disk refused a write: {error.strerror}"))
-        except BaseException as error:  # noqa: BLE001 - conventions: caught in exactly one place, and becomes a crash
-            self._stop(error)
-
     async def _submit(self, command: Submit) -> None:
-        await self._guarded(self._submitted(command))
+        task = self.machine.task(command.task)
+        pacer, slotted = self._pacers[task.lane], partial(self._slotted, task.lane)
+        self.tell(await self._performer.submit(command, task, pacer, slotted))
 
-    async def _submitted(self, command: Submit) -> Observation:
-        task = self._live[command.task]
-        return await self._performer.submit(command, task, self._pacers[task.lane], partial(self._slotted, task.lane))
-
-    def _slotted(self, lane: str) -> None:
+    def _slotted(self, lane: str) -> bool:
+        """The slot has come. Whether the POST may still leave: not after Ctrl-C, and not after a failed commit."""
         self._unslotted[lane] -= 1
         self._touch()
+        return self._over is None and not self.draining
 
     async def _poll(self, command: Poll) -> None:
-        task = self._live[command.task]
-        await self._guarded(self._performer.poll(command, task, self._poll_pacers[task.gateway]))
+        if self.machine.knows(command.task):
+            task = self.machine.task(command.task)
+            self.tell(await self._performer.poll(command, task, self._poll_pacers[task.gateway]))
 
     async def _fetch(self, command: Fetch) -> None:
-        task = self._live[command.task]
         async with self._fetches:
-            await self._guarded(self._performer.fetch(command, task))
+            if self.machine.knows(command.task):
+                self.tell(await self._performer.fetch(command, self.machine.task(command.task)))
 
     async def _wake(self, command: Wake) -> None:
         self.tell(TimeCame(command.task, command.attempt, command.lane))
@@ -248,9 +244,11 @@ class Driver:
                 for task in tuple(self._tasks):
                     task.cancel()
         finally:
-            await self._await_paid()
-            reach("turn.left")
-            self._closed = True
+            self._group = None
+            try:
+                await self._await_paid()
+            finally:
+                self._closed = True
         if self._over is not None:
             raise self._over
 
@@ -268,11 +266,21 @@ class Driver:
         return self._fed or self.draining or self.machine.wants_tasks() == 0
 
     async def _await_paid(self) -> None:
-        if self._paid and not self.draining:
-            await asyncio.wait(self._paid, timeout=DRAIN_S)
-        elif self._paid:
-            left = DRAIN_S if self._leave_at is None else max(0.0, self._leave_at - self._clock.now())
-            await asyncio.wait(self._paid, timeout=left)
+        """Wait for what is unanswered, until the grace is over or somebody says again that it is to end."""
+        now = self._clock.now()
+        ends = now + DRAIN_S if self._leave_at is None else self._leave_at
+        left = asyncio.ensure_future(self._left.wait())
+        try:
+            while self._paid and not left.done() and self._clock.now() < ends:
+                waited = ends - self._clock.now()
+                await asyncio.wait({*self._paid, left}, timeout=waited, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            left.cancel()
+            paid = tuple(self._paid)
+            for task in paid:
+                task.cancel()  # An answer that is here already is still taken.
+            if paid:
+                await asyncio.wait(paid, timeout=LEAVE_S)
 
     async def _feed(self) -> None:
         """Offer tasks as the machine wants them; a task that does not fit is offered again when money comes free."""
@@ -321,18 +329,21 @@ class Driver:
     # --- signals ---
 
     def drain(self) -> None:
-        """First Ctrl-C: no new submit; unanswered POSTs and open downloads are awaited."""
+        """First Ctrl-C: no new submit; unanswered POSTs and open downloads are awaited. The second one leaves."""
         if self.draining:
             self.leave()
             return
         self.draining = True
-        self.tell(DrainAsked())
-        reach("drain.asked")
         self._leave_at = self._clock.now() + DRAIN_S
-        loop = asyncio.get_running_loop()
-        loop.call_later(DRAIN_S + 0.01, self._touch)
+        try:
+            self.tell(DrainAsked())
+        except Exception as error:  # noqa: BLE001 - a signal handler's exception would be lost otherwise
+            self._stop(error)
+        asyncio.get_running_loop().call_later(DRAIN_S + 0.01, self._touch)
+        self._touch()
 
     def leave(self) -> None:
-        """Second Ctrl-C: leave now; what is unanswered will be in doubt."""
+        """Leave now; what is unanswered will be in doubt."""
         self._leave_at = self._clock.now()
+        self._left.set()
         self._touch()

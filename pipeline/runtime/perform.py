@@ -1,7 +1,6 @@
 """Commands carried out: the one POST of an attempt, polls and downloads; each brings back an observation.
 
-Here, and only here, exceptions of any kind are caught: what the world does is already a value when it arrives, so
-whatever else escapes is ours, and stops the run as a Bug.
+What the world does comes back as a value. What is raised here is ours, or the disk's, and stops the run.
 """
 
 from __future__ import annotations
@@ -31,9 +30,9 @@ from pipeline.transport.door import Door
 from pipeline.values.artifact import Artifact
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Provider
-from pipeline.values.reply import Fault, FaultKind, Refused
+from pipeline.values.reply import Fault, FaultKind, Refused, Unsent
 from pipeline.values.task import InlineInput, LocalInput, Task, UpstreamInput, UrlInput
-from pipeline.values.wire import Answered, Downloaded, DownloadRefused
+from pipeline.values.wire import Answered, Broken, Downloaded, DownloadRefused, Outcome
 
 POLL_TIMEOUT_S = 60.0
 DOWNLOAD_TIMEOUT_S = 300.0
@@ -72,29 +71,35 @@ class Performer:
     def _model(self, task: Task) -> ModelCard:
         return self._cards[task.gateway].models[task.model]
 
-    async def submit(self, command: Submit, task: Task, pacer: Pacer, slotted: Callable[[], None]) -> Observation:
-        """The one POST: inputs first, the pacer's slot last, the answer written down before it is parsed."""
-        reach("submit.permitted")
+    async def submit(self, command: Submit, task: Task, pacer: Pacer, slotted: Callable[[], bool]) -> Observation:
+        """The one POST: inputs first, the pacer's slot last, the answer written down before it is parsed.
+
+        `slotted` is called once, when the slot was taken or is not needed; it says whether the POST may still leave.
+        Being called off is an answer like any other: before the POST nothing was sent, after it nobody knows.
+        """
         provider = self._providers[task.gateway]
+        may_go = False
         try:
-            inputs = [await self._carry(source) for source in task.inputs]
+            try:
+                inputs = [await self._carry(source) for source in task.inputs]
+                request = provider.submit(task, inputs)
+                await pacer.slot()
+            finally:
+                may_go = slotted()
         except InputChanged as changed:
-            slotted()
             return SubmitAnswered(command.attempt, Refused(Fault(FaultKind.REJECTED, str(changed))))
-        request = provider.submit(task, inputs)
+        except asyncio.CancelledError:
+            may_go = False
+        if not may_go:
+            return SubmitAnswered(command.attempt, Unsent(Fault(FaultKind.NOT_SENT, "called off before it was sent")))
+        outcome: Outcome
         try:
-            await pacer.slot()
-        finally:
-            slotted()
-        reach("submit.sending")
-        outcome = await self._door.exchange(request, timeout_s=self._model(task).submit_timeout_s)
-        reach("submit.answered")
+            outcome = await self._door.exchange(request, timeout_s=self._model(task).submit_timeout_s)
+        except asyncio.CancelledError:
+            outcome = Broken("called off before it was answered")
         if isinstance(outcome, Answered):
             self._blackbox.append(command.attempt, outcome.response)
-            reach("submit.kept")
-        reply = provider.submitted(task, outcome)
-        reach("submit.parsed")
-        return SubmitAnswered(command.attempt, reply)
+        return SubmitAnswered(command.attempt, provider.submitted(task, outcome))
 
     async def _carry(self, source: LocalInput | InlineInput | UrlInput | UpstreamInput) -> Carried:
         match source:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pipeline.engine.machine import Machine
@@ -125,7 +125,6 @@ class _Opened:
     story: Story
     blackbox: BlackBox
     blobs: Blobs
-    live: dict[int, Task] = field(default_factory=dict)
 
 
 class _Session:
@@ -260,8 +259,6 @@ class _Session:
         reach("recover.begun")
         journal = self.it.journal
         snapshot = journal.snapshot()
-        for stored in snapshot.tasks:
-            self.it.live[stored.task.number] = stored.task
         self.before = {phase: count for phase, count in snapshot.counts.items() if phase in ENDED}
         self.machine = Machine.restore(
             self._policy(tuple(stored.task for stored in snapshot.tasks)), snapshot, seed=self.options.seed
@@ -331,7 +328,6 @@ class _Session:
             pacers=pacers,
             poll_pacers=wiring.poll_pacers(self.plan.cards),
             offer=self._offer(),
-            live=self.it.live,
             told=self._told,
             listener=None if listener is None else lambda: listener(self._view(driver, "running")),
         )

@@ -106,7 +106,6 @@ def test_a_lane_cools_longer_while_429s_go_on_and_forgets_them_after_an_answer()
         assert permitted(state, now) == attempt
         state.tell(SubmitAnswered(attempt, Refused(BUSY)), now)
         waits.append(cooled(state)[-1].until - now)
-        assert state.machine.lane_next_time(LANE, now) == cooled(state)[-1].until
         now = cooled(state)[-1].until
     assert waits == pytest.approx([backoff_s(0, attempt, attempt - 1) for attempt in range(1, 10)])
     assert permitted(state, now) == 10
@@ -262,7 +261,6 @@ def test_offers_that_cannot_be_taken_are_answered() -> None:
         state.tell(Offered(task(1, lane="nobody/knows")))
     state.tell(DrainAsked())
     assert state.tell(Offered(task(1)))[0] == [Draining()]
-    assert state.machine.lane_next_time(LANE, 0.0) is None
 
 
 def test_a_parked_lane_awaits_what_is_out_and_then_the_run_is_over() -> None:
