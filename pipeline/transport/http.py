@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -109,6 +110,16 @@ class HttpDoor:
 
     async def exchange(self, request: Request, *, timeout_s: float, body_max: int = 64 * 1024 * 1024) -> Outcome:
         """One request, one outcome; never raises for what the world does. NotSent only if no connection was made."""
+        try:
+            return await self._exchange(request, timeout_s, body_max)
+        except Bug:
+            raise
+        except Exception as error:  # noqa: BLE001 - its frames hold the answer as it came, with a key that it echoes
+            broke = _where(error)
+        # Outside the block, so that no traceback leads back to those frames.
+        raise Bug(f"the exchange with {request.gateway} broke: {broke}")
+
+    async def _exchange(self, request: Request, timeout_s: float, body_max: int) -> Outcome:
         gateway = self._known(request.gateway)
         url = gateway.url(request.path)
         if url is None:
@@ -277,6 +288,12 @@ def _named(error: BaseException) -> str:
     """The class of an exception and of the system's own below it, never its text."""
     inner = getattr(error, "os_error", None)
     return type(inner if isinstance(inner, OSError) and type(inner) is not OSError else error).__name__
+
+
+def _where(error: BaseException) -> str:
+    """The class of an exception and the line that raised it, without its text."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {last.filename}:{last.lineno}"
 
 
 def _was_blocked(error: BaseException | None) -> bool:
