@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,9 +22,13 @@ from pipeline.manifest.schema import ManifestMeta, images_schema, tasks_schema
 from pipeline.values.folder import IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW
 from pipeline.values.rows import EntryRow, ImageRow, TaskRow
 
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
 FILES: Final = (IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW)
 #: Where the store keeps each file's digest: `manifest:images.arrow` ...
 KEY: Final = "manifest:"
+_BUFFER_BYTES: Final = 256 * 1024
 _DISTRIBUTION: Final = "image-batch-pipeline"
 
 
@@ -147,13 +153,30 @@ def _options() -> pa.ipc.IpcWriteOptions:
     return pa.ipc.IpcWriteOptions(compression="zstd")
 
 
-def _private(path: Path) -> pa.OSFile:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.fchmod(handle, 0o600)
-    finally:
-        os.close(handle)
-    return pa.OSFile(str(path), "wb")
+class _Raw(io.RawIOBase):
+    """Bytes to a file by plain `os.write`, as everything that must last is written: a test can see each of them."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        os.fchmod(self._handle, 0o600)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: ReadableBuffer, /) -> int:
+        return os.write(self._handle, data)
+
+    def close(self) -> None:
+        if not self.closed:
+            os.close(self._handle)
+        super().close()
+
+
+@contextmanager
+def _private(path: Path) -> Iterator[pa.PythonFile]:
+    with _Raw(path) as raw, io.BufferedWriter(raw, _BUFFER_BYTES) as buffered, pa.PythonFile(buffered, "w") as sink:
+        yield sink
 
 
 def _digest(path: Path) -> str | None:

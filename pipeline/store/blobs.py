@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, Final, Protocol
+from typing import Final, Protocol
 
 from pipeline.errors import Bug, StorageFailed
 from pipeline.failpoints import reach
@@ -65,6 +65,17 @@ class Kept:
     size_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Sink:
+    """Where a picture's bytes go."""
+
+    handle: int
+
+    def write(self, data: bytes) -> None:
+        """Append all of it. *Raises* OSError."""
+        write_all(self.handle, data)
+
+
 class Part:
     """A picture on its way in: written, looked at, then kept or discarded."""
 
@@ -77,11 +88,14 @@ class Part:
         self.attempt = attempt
 
     @contextmanager
-    def open(self) -> Iterator[BinaryIO]:
+    def open(self) -> Iterator[Sink]:
         """Write into it from the start; what an earlier try left is gone."""
         handle = open_private(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        with os.fdopen(handle, "wb") as file:
-            yield file
+        try:
+            # Unbuffered: what came through the door in one piece is written in one piece, and a failure is seen there.
+            yield Sink(handle)
+        finally:
+            os.close(handle)
 
     def discard(self) -> None:
         """Drop it, if it was not kept."""
