@@ -248,6 +248,7 @@ class Driver:
             try:
                 await self._await_paid()
             finally:
+                reach("turn.left")
                 self._closed = True
         if self._over is not None:
             raise self._over
@@ -339,6 +340,7 @@ class Driver:
             self.tell(DrainAsked())
         except Exception as error:  # noqa: BLE001 - a signal handler's exception would be lost otherwise
             self._stop(error)
+        reach("drain.asked")
         asyncio.get_running_loop().call_later(DRAIN_S + 0.01, self._touch)
         self._touch()
 

@@ -78,6 +78,7 @@ class Performer:
         Being called off is an answer like any other: before the POST nothing was sent, after it nobody knows.
         """
         provider = self._providers[task.gateway]
+        reach("submit.permitted")
         may_go = False
         try:
             try:
@@ -93,13 +94,18 @@ class Performer:
         if not may_go:
             return SubmitAnswered(command.attempt, Unsent(Fault(FaultKind.NOT_SENT, "called off before it was sent")))
         outcome: Outcome
+        reach("submit.sending")
         try:
             outcome = await self._door.exchange(request, timeout_s=self._model(task).submit_timeout_s)
         except asyncio.CancelledError:
             outcome = Broken("called off before it was answered")
+        reach("submit.answered")
         if isinstance(outcome, Answered):
             self._blackbox.append(command.attempt, outcome.response)
-        return SubmitAnswered(command.attempt, provider.submitted(task, outcome))
+            reach("submit.kept")
+        reply = provider.submitted(task, outcome, self._cards[task.gateway].not_billed)
+        reach("submit.parsed")
+        return SubmitAnswered(command.attempt, reply)
 
     async def _carry(self, source: LocalInput | InlineInput | UrlInput | UpstreamInput) -> Carried:
         match source:
@@ -170,6 +176,6 @@ class Performer:
         return FetchFailed(command.attempt, command.index, fault)
 
 
-def replay(provider: Provider, task: Task, attempt: int, answer: Answered) -> SubmitAnswered:
+def replay(provider: Provider, card: GatewayCard, task: Task, attempt: int, answer: Answered) -> SubmitAnswered:
     """Evidence E0: an answer that the black box kept, parsed as it would have been."""
-    return SubmitAnswered(attempt, provider.submitted(task, answer))
+    return SubmitAnswered(attempt, provider.submitted(task, answer, card.not_billed))

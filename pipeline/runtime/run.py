@@ -94,10 +94,21 @@ async def run(
     with ExitStack() as stack:
         session = _Session(plan, options, caps=caps, place=place, stack=stack, clock=clock or wiring.real_clock())
         try:
-            session.open(confirm)
-            return await session.turn(listener, begun)
+            with _storage():
+                session.open(confirm)
+                return await session.turn(listener, begun)
         finally:
             await session.door.close()
+
+
+@contextmanager
+def _storage() -> Iterator[None]:
+    """What the disk refuses anywhere is fail-stop, and not a bug of ours."""
+    try:
+        yield
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        raise StorageFailed(f"the disk refused ({error.strerror or type(error).__name__}){place}") from error
 
 
 @contextmanager
@@ -157,6 +168,7 @@ class _Session:
             )
         folder = RunFolder.create(self.place)
         self.stack.callback(RunLock.take(folder.lock).release)
+        self._agree(confirm)
         reach("open.locked")
         journal = Journal.open(
             folder.store,
@@ -165,7 +177,6 @@ class _Session:
             doubt_keeps_slot=self.plan.job.on_doubt == "hold",
         )
         self.stack.callback(lambda: journal.close(clean=self.clean))
-        self._agree(journal, confirm)
         reach("open.agreed")
         story = Story(folder.story, clock=self.clock.wall_micros)
         self.stack.callback(story.close)
@@ -202,8 +213,29 @@ class _Session:
             lock.release()
         self.notes.append(f"the old run is kept as {aside}")
 
-    def _agree(self, journal: Journal, confirm: Confirm | None) -> None:
-        """A folder belongs to one spec; an edit that costs real money is agreed to first."""
+    def _agree(self, confirm: Confirm | None) -> None:
+        """A folder belongs to one spec; an edit that costs real money is agreed to first.
+
+        Read without opening for writing: whoever declines leaves everything as it was.
+        """
+        if not has_store(self.place):
+            return
+        journal = Journal.open_read_only(self.place / STORE)
+        try:
+            line, costly = self._change(journal)
+        finally:
+            journal.close(clean=False)
+        if line:
+            self.notes.append(line)
+        if (
+            costly
+            and not (self.options.simulate or self.options.yes)
+            and not (confirm is not None and confirm(line + ". Go on?"))
+        ):
+            raise PlanChanged(line + "; say --yes to agree")
+
+    def _change(self, journal: Journal) -> tuple[str, bool]:
+        """What the plan changes in words, empty for nothing, and whether it costs more than may go unasked."""
         spec = wiring.spec_path(self.plan.job)
         owner = journal.get_meta("spec_path")
         if owner is not None and owner != spec and not self.options.yes:
@@ -212,19 +244,14 @@ class _Session:
             )
         noted = journal.plan()
         if noted is None or noted.plan_sha256 == self.plan.digest:
-            return
+            return "", False
         change = prepare.compare_known(self.plan, journal, self.options.limit)
         words = ", ".join(format_money(micros, unit) for unit, micros in change.new_micros.items()) or "nothing"
         line = (
             f"the spec changed: {change.owned} tasks owned, {change.new} new ({change.changed} of them changed), "
             f"{change.dropped} dropped; at most {words} more"
         )
-        self.notes.append(line)
-        costly = any(micros > ASK_ABOVE for micros in change.new_micros.values())
-        if self.options.simulate or self.options.yes or not costly:
-            return
-        if confirm is None or not confirm(line + ". Go on?"):
-            raise PlanChanged(line + "; say --yes to agree")
+        return line, any(micros > ASK_ABOVE for micros in change.new_micros.values())
 
     def _note_plan(self) -> None:
         journal, plan = self.it.journal, self.plan
@@ -271,7 +298,8 @@ class _Session:
         for attempt, response in self.it.blackbox.read():
             task = tasks.get(attempt)
             if task is not None and wiring.awaits_answer(snapshot, attempt):
-                self._record(replay(PROVIDERS[task.gateway], task, attempt, Answered(response)))
+                provider, card = PROVIDERS[task.gateway], self.plan.cards[task.gateway]
+                self._record(replay(provider, card, task, attempt, Answered(response)))
                 reach("recover.answer")
         reach("recover.resuming")
         self._record(Resumed())
@@ -279,7 +307,10 @@ class _Session:
         self.it.blackbox.clear()
         reach("recover.cleared")
         for kept in self.it.blobs.adoptable(journal):
-            seen = examine(self.place / kept.path)
+            try:
+                seen = examine(self.place / kept.path)
+            except ValueError:
+                continue  # It is fetched again.
             artifact = Artifact(
                 kept.sha256,
                 seen.media_type,
@@ -337,7 +368,7 @@ class _Session:
             await control.open()
             with _signals(driver.drain):
                 await driver.run(self.first)
-        except StorageFailed as error:
+        except (StorageFailed, OSError) as error:
             failed = error
             raise
         finally:
@@ -388,7 +419,9 @@ class _Session:
             reach("finish.cleared")
         if listener is not None:
             listener(self._view(driver, state))
-        simulated = self.clock.now() - started if self.options.simulate else None
+        took = self.clock.now() - started
+        # A rehearsal that had nothing to do says nothing of how long the real job takes.
+        simulated = took if self.options.simulate and took > 0 else None
         return Result(state, EXITS[state], self.place, status, time.monotonic() - begun, simulated, tuple(self.notes))
 
     # --- looking ---
