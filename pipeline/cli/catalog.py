@@ -14,7 +14,7 @@ from pipeline.cli.output import answer, answer_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline.values.card import Figure, GatewayCard, ModelCard, Parameter, PictureRule, SizeRule
+    from pipeline.values.card import Figure, GatewayCard, ModelCard, NotBilled, Parameter, PictureRule, SizeRule
 
 
 @click.command()
@@ -91,6 +91,8 @@ def details(lane: str, card: ModelCard, gateway: GatewayCard) -> str:
         ("unanswered", _value(card.unanswered), _figure(card.unanswered)),
         ("usual time", words.duration(card.typical_s), ""),
     ]
+    rows += [("not billed", _not_billed(row), _not_billed_source(row)) for row in gateway.not_billed]
+    rows += [("", "after any other answer to a paid call, or none, its money stays aside", "")]
     # Sources are long and few: each is written once and referred to by number.
     marks = {source: f"[{number}]" for number, source in enumerate(dict.fromkeys(row[2] for row in rows if row[2]), 1)}
     lines = [f"{lane}   {_does(card)}"]
@@ -100,6 +102,16 @@ def details(lane: str, card: ModelCard, gateway: GatewayCard) -> str:
     lines += [f"  {mark} {words.clean(source)}" for source, mark in marks.items()]
     lines += [f"  note: {words.clean(note)}" for note in gateway.notes]
     return "\n".join(lines)
+
+
+def _not_billed(row: NotBilled) -> str:
+    code = "" if row.code is None else f" with the code {row.code}"
+    body = ", a page" if row.body == "page" else ""
+    return f"{row.status}{code}{body}: {row.kind.replace('_', ' ')}"
+
+
+def _not_billed_source(row: NotBilled) -> str:
+    return f"{row.certainty}: {_source(row.source, row.date)}"
 
 
 def _does(card: ModelCard) -> str:

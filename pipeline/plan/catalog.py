@@ -10,9 +10,10 @@ from typing import Final, NoReturn, cast, get_args
 
 from pipeline.errors import CardError
 from pipeline.plan.flaw import nearest
-from pipeline.values.card import Certainty, Figure, GatewayCard, ModelCard, Parameter, PictureRule, SizeRule
+from pipeline.values.card import Certainty, Figure, GatewayCard, ModelCard, NotBilled, Parameter, PictureRule, SizeRule
 from pipeline.values.digest import JSON
 from pipeline.values.money import UNITS, micros_from_text
+from pipeline.values.reply import FaultKind
 
 OPERATIONS: Final = ("image.generate", "image.edit")
 _KINDS: Final = ("boolean", "integer", "number", "string")
@@ -44,6 +45,7 @@ def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard
         lists_operations=top.truth("lists_operations"),
         tells_balance=top.truth("tells_balance"),
         reuse_connections=top.truth("reuse_connections"),
+        not_billed=tuple(map(_not_billed, top.parts("not_billed"))),
         models={model: _model(name, model, models.part(model)) for model in models.names()},
         rates=top.amounts("rates"),
         notes=top.texts("notes"),
@@ -54,6 +56,23 @@ def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard
         _fail(file, "base_url", "must begin with https://")
     if not made.models:
         _fail(file, "models", "must name a model")
+    return made
+
+
+def _not_billed(part: _Part) -> NotBilled:
+    made = NotBilled(
+        status=part.whole("status", 400),
+        code=None if part.take("code") is None else part.text("code"),
+        body=part.one_of("body", ("error", "page")),  # type: ignore[arg-type]  # checked against the same two words
+        kind=FaultKind(part.one_of("kind", tuple(FaultKind))),
+        certainty=part.one_of("certainty", get_args(Certainty)),  # type: ignore[arg-type]  # checked likewise
+        source=part.text("source"),
+        date=part.text("date"),
+    )
+    part.done()
+    if made.status > 499:
+        # After a 5xx nobody knows whether the work was done.
+        part.fail("status", "must be a client error, 400 to 499")
     return made
 
 
@@ -184,6 +203,13 @@ class _Part:
         if not isinstance(value, dict):
             self.fail(key, "must be an object")
         return _Part(self._file, f"{self._path}{key}.", cast("Mapping[str, JSON]", value))
+
+    def parts(self, key: str) -> list[_Part]:
+        value = self.take(key)
+        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+            self.fail(key, "must be a list of objects")
+        rows = cast("list[Mapping[str, JSON]]", value)
+        return [_Part(self._file, f"{self._path}{key}.{number}.", row) for number, row in enumerate(rows)]
 
     def part_or_none(self, key: str) -> _Part | None:
         return None if self.take(key) is None else self.part(key)

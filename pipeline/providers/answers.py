@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Final, NoReturn
 
+from pipeline.values.card import NotBilled
 from pipeline.values.wire import Response
 
 #: Longest message kept from an answer, in characters.
@@ -18,6 +19,8 @@ RETRY_AFTER_MAX_S: Final = 86_400.0
 #: Longer error codes and request ids are cut, in characters.
 NAME_MAX: Final = 128
 
+#: A link up to its query or fragment, where signatures stand, and the rest of it.
+_QUERY: Final = re.compile(r"(https?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", re.IGNORECASE)
 _SECONDS: Final = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
 
 
@@ -42,12 +45,22 @@ def is_page(response: Response) -> bool:
     return start.startswith((b"<!doctype", b"<html"))
 
 
+def find_row(table: Sequence[NotBilled], status: int, code: str, *, page: bool) -> NotBilled | None:
+    """The row of a not-billed table that this answer is; None: the answer releases nothing."""
+    body = "page" if page else "error"
+    rows = (row for row in table if (row.status, row.body) == (status, body) and row.code in {None, code})
+    return next(rows, None)
+
+
 def words(value: object, length: int = MESSAGE_MAX) -> str:
-    """A text from an answer, made safe for terminals and stores: printable, encodable, cut. Empty for other values."""
+    """A text from an answer, made safe for terminals and stores: printable, encodable, cut, no link with its query.
+    Empty for other values.
+    """
     if not isinstance(value, str):
         return ""
     shown = "".join(letter if letter.isprintable() else " " for letter in value[: 2 * length])
-    return " ".join(shown.split())[:length]
+    # A cut link could end inside its signature, so links are mended first.
+    return _QUERY.sub(r"\1", " ".join(shown.split()))[:length]
 
 
 def code_text(value: object) -> str:

@@ -10,12 +10,12 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final, assert_never
 from urllib.parse import quote
 
-from pipeline.providers.answers import NAME_MAX, code_text, is_page, read_object, retry_after_s, words
+from pipeline.providers.answers import NAME_MAX, code_text, find_row, is_page, read_object, retry_after_s, words
+from pipeline.values.card import NotBilled
 from pipeline.values.digest import JSON
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl
 from pipeline.values.reply import (
@@ -53,29 +53,13 @@ _LINK_MAX: Final = 8_192
 _MODERATION_WORDS: Final = ("prohibited", "moderation", "content policy", "inappropriate", "sensitive content")
 
 
-@dataclass(frozen=True, slots=True)
-class NotBilled:
-    """One row of the not-billed table: this status with a well-formed error body made and billed nothing."""
-
-    kind: FaultKind
-    source: str
-
-
-_TABLE: Final = "documented: HTTP status table of the vendor's error page, read 2026-11"
-
-#: {status: row}. Only these release money. Left out on purpose, so that their money is in doubt: 409, which may speak
-#: of a task that does exist; 423; and all 5xx, after which nobody says whether the task was made.
-NOT_BILLED: Final[Mapping[int, NotBilled]] = MappingProxyType(
+#: What a poll's status says of the account, whatever the operation does.
+_OF_THE_ACCOUNT: Final[Mapping[int, FaultKind]] = MappingProxyType(
     {
-        400: NotBilled(FaultKind.REJECTED, f"{_TABLE}: invalid parameters; observed with the accepted values listed"),
-        401: NotBilled(FaultKind.UNAUTHORIZED, f"{_TABLE}: token"),
-        402: NotBilled(FaultKind.OUT_OF_CREDIT, f"{_TABLE}: payment required (balance or plan)"),
-        403: NotBilled(FaultKind.UNAUTHORIZED, f"{_TABLE}: forbidden"),
-        404: NotBilled(FaultKind.REJECTED, f"{_TABLE}: unknown path; observed for unknown models"),
-        405: NotBilled(FaultKind.REJECTED, f"{_TABLE}: asynchronous call on a synchronous endpoint"),
-        422: NotBilled(FaultKind.REJECTED, "inferred: RFC 9110 15.5.21, the request was understood and not processed"),
-        429: NotBilled(FaultKind.RATE_LIMITED, f"{_TABLE}: rate limit, quota or daily spend cap"),
-        451: NotBilled(FaultKind.MODERATED, f"{_TABLE}: 451; that it means moderation is inferred"),
+        401: FaultKind.UNAUTHORIZED,
+        402: FaultKind.OUT_OF_CREDIT,
+        403: FaultKind.UNAUTHORIZED,
+        429: FaultKind.RATE_LIMITED,
     }
 )
 
@@ -103,15 +87,18 @@ def submit(task: Task, inputs: Sequence[Carried]) -> Request:
     )
 
 
-def submitted(task: Task, outcome: Outcome) -> Reply:
-    """What the outcome of that POST means; the default is Unknown, which keeps the money."""
+def submitted(task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> Reply:
+    """What the outcome of that POST means; the default is Unknown, which keeps the money.
+
+    Left out of the card's table on purpose: 409, which may speak of a task that does exist; 423; and all 5xx.
+    """
     match outcome:
         case NotSent(why):
             return Unsent(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
         case Broken(why):
             return Unknown(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
         case Answered(response):
-            return _accepted(response) if _is_success(response) else _not_accepted(response)
+            return _accepted(response) if _is_success(response) else _not_accepted(response, not_billed)
     assert_never(outcome)
 
 
@@ -183,17 +170,17 @@ def _accepted(response: Response) -> Reply:
     return Unknown(_fault(FaultKind.MALFORMED, response, "accepted, but without an id that can be asked about"))
 
 
-def _not_accepted(response: Response) -> Reply:
-    status, row = response.status, NOT_BILLED.get(response.status)
-    if status == 403 and is_page(response):
-        # The CDN in front of the gateway refuses whole classes of clients (its code 1010, observed): the API never
-        # saw the request, and no later one from here would pass either.
-        message = "the CDN in front of MuleRouter refused this client with a page; the API never saw the request"
-        return Refused(_fault(FaultKind.UNAUTHORIZED, response, message))
-    answer = read_object(response.body)
-    if row is None or answer is None or _message(answer) == "" or _speaks_of_a_task(answer):
-        kind = FaultKind.TRANSIENT if status >= 500 else FaultKind.UNKNOWN
+def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
+    page, answer = is_page(response), read_object(response.body) or {}
+    believable = page or (_message(answer) != "" and not _speaks_of_a_task(answer))
+    row = find_row(not_billed, response.status, _code(answer), page=page) if believable else None
+    if row is None:
+        kind = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
         return Unknown(_fault(kind, response, "an answer that is not in the not-billed table"))
+    if page:
+        # No later call from here would pass either.
+        message = "the CDN in front of MuleRouter refused this client with a page; the API never saw the request"
+        return Refused(_fault(row.kind, response, message))
     return Refused(_fault(row.kind, response, "refused"))
 
 
@@ -251,13 +238,10 @@ def _failure(response: Response, answer: Mapping[str, object]) -> Fault:
 
 def _not_told(response: Response) -> PollReply:
     answer = read_object(response.body)
-    status, row = response.status, NOT_BILLED.get(response.status)
+    status = response.status
     if status == 404 and answer is not None and _message(answer):
         return Gone(_fault(FaultKind.LOST, response, "MuleRouter does not know this operation"))
-    if status in {401, 403, 402, 429} and row is not None:
-        kind = row.kind
-    else:
-        kind = FaultKind.TRANSIENT if status >= 500 else FaultKind.UNKNOWN
+    kind = _OF_THE_ACCOUNT.get(status, FaultKind.TRANSIENT if status >= 500 else FaultKind.UNKNOWN)
     return PollBroken(_fault(kind, response, "no usable answer to a poll"))
 
 
@@ -282,6 +266,10 @@ def _error(answer: Mapping[str, object]) -> Mapping[str, object] | None:
     return None
 
 
+def _code(answer: Mapping[str, object]) -> str:
+    return code_text((_error(answer) or answer).get("code"))
+
+
 def _message(answer: Mapping[str, object]) -> str:
     """The gateway's words: `detail`, then `error`, then `message`, then the task's error, as the vendor's client."""
     error = _error(answer) or {}
@@ -293,11 +281,10 @@ def _message(answer: Mapping[str, object]) -> str:
 def _fault(kind: FaultKind, response: Response, otherwise: str) -> Fault:
     """A fault with the gateway's own words where it gave some."""
     answer = read_object(response.body) or {}
-    error = _error(answer) or answer
     return Fault(
         kind=kind,
         message=_message(answer) or otherwise,
-        code=code_text(error.get("code")),
+        code=_code(answer),
         status=response.status,
         retry_after_s=retry_after_s(response),
         request_id=_request_id(response),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pipeline.values.digest import JSON
+from pipeline.values.reply import FaultKind
 
 #: How sure we are of a figure; `ours` marks a choice of this project where the vendor says nothing.
 Certainty: TypeAlias = Literal["documented", "observed", "inferred", "ours", "unknown"]
@@ -17,6 +18,21 @@ class Figure:
     """A number with its source. `value` None means that nobody outside the vendor knows."""
 
     value: int | float | None
+    certainty: Certainty
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotBilled:
+    """One row of the not-billed table: an answer to a paid call after which nothing was made and nothing is billed."""
+
+    status: int
+    #: The gateway's own code that the answer must hold; None: whatever it holds.
+    code: str | None
+    #: `error`: the API's own error body; `page`: a gatekeeper's web page in front of the API.
+    body: Literal["error", "page"]
+    kind: FaultKind
     certainty: Certainty
     source: str
     date: str
@@ -131,6 +147,8 @@ class GatewayCard:
     tells_balance: bool
     #: Whether a paid call may use a connection that was idle for less than two seconds; if not, each gets a new one.
     reuse_connections: bool
+    #: The answers that release money; whatever is not among them keeps it.
+    not_billed: tuple[NotBilled, ...]
     models: Mapping[str, ModelCard]
     #: Vendor rates into USD, decimal text: {"evolink-credit": "0.0147..."}; empty where none is published.
     rates: Mapping[str, str]

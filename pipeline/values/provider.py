@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
+from pipeline.values.card import NotBilled
 from pipeline.values.reply import BalanceReply, ListReply, PollReply, Reply
 from pipeline.values.task import Task
 from pipeline.values.wire import Outcome, Request
@@ -36,8 +37,11 @@ class Provider(Protocol):
         """The POST that buys this task, inputs in the order of `task.inputs`."""
         ...
 
-    def submitted(self, task: Task, outcome: Outcome) -> Reply:
-        """What the outcome of that POST means. Total: unknown JSON is Unknown, never an exception."""
+    def submitted(self, task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> Reply:
+        """What the outcome of that POST means; only rows of the card's table release money.
+
+        Total: unknown JSON is Unknown, never an exception.
+        """
         ...
 
     def poll(self, task: Task, operation: str) -> Request:

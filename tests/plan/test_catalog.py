@@ -43,6 +43,12 @@ def test_documented_figures(model: str, price: str, operations: tuple[str, ...])
     assert (found.prompt_max, found.negative_prompt_max, found.seed_max) == (800, 500, 2147483647)
 
 
+def test_the_not_billed_table_is_sourced() -> None:
+    """Each answer that releases money says where that is known from and when it was read, and none is a 5xx."""
+    assert {row.status for row in CARD.not_billed} == {400, 401, 402, 403, 404, 405, 422, 429, 451}
+    assert all(row.source and row.date and row.certainty != "ours" for row in CARD.not_billed)
+
+
 def spoil(path: str, value: Any) -> dict[str, Any]:
     """The card with one key set; `...` removes it."""
     whole = card()
@@ -57,6 +63,15 @@ def spoil(path: str, value: Any) -> dict[str, Any]:
     return whole
 
 
+ROW = {
+    "status": 400,
+    "code": None,
+    "body": "error",
+    "kind": "rejected",
+    "certainty": "documented",
+    "source": "x",
+    "date": "y",
+}
 MAX = "models/qwen-image-max"
 
 
@@ -80,6 +95,13 @@ MAX = "models/qwen-image-max"
         (f"{MAX}/size/choices", [], "side_min and side_max are needed"),
         (f"{MAX}/parameters/prompt_extend/kind", "bool", "unknown value 'bool'"),
         (f"{MAX}/submit_timeout_s", 0, "must be a number of seconds"),
+        ("lists_operations", 1, "lists_operations: must be true or false"),
+        ("not_billed", {}, "not_billed: must be a list of objects"),
+        ("not_billed", [{"status": 400}], "not_billed.0.code: is missing"),
+        ("not_billed", [{**ROW, "status": 503}], "not_billed.0.status: must be a client error"),
+        ("not_billed", [{**ROW, "status": 202}], "not_billed.0.status: must be a whole number from 400"),
+        ("not_billed", [ROW, {**ROW, "kind": "fine"}], "not_billed.1.kind: unknown value 'fine'"),
+        ("not_billed", [{**ROW, "source": ""}], "not_billed.0.source: must be text"),
         ("rates", {"evolink-credit": 0.0147}, "rates.evolink-credit: must be text"),
         ("models", {}, "must name a model"),
         ("models", [], "models: must be an object"),

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from pipeline.providers import GATEWAYS, PROVIDERS, mulerouter
+from pipeline.values.card import NotBilled
 from pipeline.values.digest import JSON
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Provider
 from pipeline.values.reply import (
@@ -33,6 +34,7 @@ from pipeline.values.reply import (
 )
 from pipeline.values.task import Price, Task
 from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Response
+from tests.plan.jobs import CARD
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "requests"
 PRICE = Price("USD", 75_000, 0, "USD", 75_000, "the vendor's page")
@@ -214,7 +216,7 @@ SUBMITTED: list[tuple[str, Outcome, Reply]] = [
 @pytest.mark.parametrize(("outcome", "reply"), [row[1:] for row in SUBMITTED], ids=[row[0] for row in SUBMITTED])
 def test_an_answer_to_a_submit_means(outcome: Outcome, reply: Reply) -> None:
     """The table of what MuleRouter's answers mean."""
-    assert mulerouter.submitted(GENERATE, outcome) == reply
+    assert mulerouter.submitted(GENERATE, outcome, CARD.not_billed) == reply
 
 
 @pytest.mark.parametrize(
@@ -246,7 +248,7 @@ def test_an_answer_to_a_submit_means(outcome: Outcome, reply: Reply) -> None:
 )
 def test_an_answer_nobody_vouches_for_keeps_the_money(outcome: Outcome) -> None:
     """Whatever does not prove that nothing was billed is Unknown."""
-    assert isinstance(mulerouter.submitted(GENERATE, outcome), Unknown)
+    assert isinstance(mulerouter.submitted(GENERATE, outcome, CARD.not_billed), Unknown)
 
 
 IMAGES: list[JSON] = ["https://x.example/0.png", "https://x.example/1.png"]
@@ -343,11 +345,41 @@ def test_a_poll_without_a_usable_answer_says_nothing_about_the_operation(outcome
 def test_words_from_outside_are_cut_and_made_printable() -> None:
     """No answer can write control characters or half letters into a terminal or a store."""
     body = b'{"detail":"a\\u001b[31m\\ud800' + b"x" * 2000 + b'"}'
-    reply = mulerouter.submitted(GENERATE, answer(400, body))
+    reply = mulerouter.submitted(GENERATE, answer(400, body), CARD.not_billed)
     assert isinstance(reply, Refused)
     assert len(reply.fault.message) == 500
     assert reply.fault.message.isprintable()
     reply.fault.message.encode()
+
+
+STATUSES = range(400, 500)
+
+
+@pytest.mark.parametrize("status", STATUSES)
+def test_only_rows_of_the_cards_table_release_money(status: int) -> None:
+    """Every 4xx with a well-formed error body: Refused with the row's kind where there is a row, Unknown elsewhere."""
+    rows = {row.status: row.kind for row in CARD.not_billed if row.body == "error"}
+    reply = mulerouter.submitted(GENERATE, answer(status, PROBLEM), CARD.not_billed)
+    assert isinstance(reply, Refused if status in rows else Unknown)
+    assert not isinstance(reply, Refused) or reply.fault.kind is rows[status]
+    assert isinstance(mulerouter.submitted(GENERATE, answer(status, PROBLEM), ()), Unknown)
+
+
+def test_a_row_with_a_code_needs_that_code() -> None:
+    """A vendor that tells cases apart by its own code gets a row for each; the rest of the status stays in doubt."""
+    row = NotBilled(409, "no_such_model", "error", FaultKind.REJECTED, "documented", "a page", "2026-11")
+    told = {"error": {"code": "no_such_model", "message": "no"}}
+    assert isinstance(mulerouter.submitted(GENERATE, answer(409, told), (row,)), Refused)
+    for other in ({"error": {"code": "exists", "message": "no"}}, {"error": {"message": "no"}}, PROBLEM):
+        assert isinstance(mulerouter.submitted(GENERATE, answer(409, dict(other)), (row,)), Unknown)
+
+
+def test_a_page_is_refused_only_where_the_table_says_so() -> None:
+    """The CDN's 403 page has its row; any other page comes from somebody of whom we know nothing."""
+    for status in STATUSES:
+        page = Answered(replace(HTML_403, status=status))
+        reply = mulerouter.submitted(GENERATE, page, CARD.not_billed)
+        assert isinstance(reply, Refused if status == 403 else Unknown), status
 
 
 def test_mulerouter_offers_no_evidence_about_doubts() -> None:
@@ -363,5 +395,3 @@ def test_every_gateway_has_a_module_and_the_module_the_protocols_functions() -> 
     assert tuple(PROVIDERS) == GATEWAYS
     module: Provider = PROVIDERS["mulerouter"]
     assert module is mulerouter
-    assert set(mulerouter.NOT_BILLED) == {400, 401, 402, 403, 404, 405, 422, 429, 451}
-    assert all(row.source for row in mulerouter.NOT_BILLED.values())

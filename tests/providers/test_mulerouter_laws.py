@@ -20,6 +20,7 @@ from pipeline.values.reply import (
 )
 from pipeline.values.task import Price, Task
 from pipeline.values.wire import Answered, Response
+from tests.plan.jobs import CARD
 
 TASK = Task(
     number=0,
@@ -87,9 +88,9 @@ RESPONSES = st.builds(Response, STATUSES, BODIES, HEADERS)
 @given(RESPONSES)
 def test_any_bytes_have_a_meaning_and_only_the_table_releases_money_laws(response: Response) -> None:
     """Submits: total; Refused comes from a status of the table, Pending from a 2xx with an id, else Unknown."""
-    match mulerouter.submitted(TASK, Answered(response)):
+    match mulerouter.submitted(TASK, Answered(response), CARD.not_billed):
         case Refused(fault):
-            assert response.status in mulerouter.NOT_BILLED
+            assert response.status in {row.status for row in CARD.not_billed}
             assert fault.status == response.status
             assert len(fault.message) <= 500
             assert fault.retry_after_s is None or 0 <= fault.retry_after_s <= 86_400

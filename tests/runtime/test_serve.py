@@ -44,6 +44,7 @@ def card() -> GatewayCard:
         lists_operations=False,
         tells_balance=False,
         reuse_connections=True,
+        not_billed=(),
         models={},
         rates={},
         notes=(),

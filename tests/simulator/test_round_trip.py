@@ -16,6 +16,7 @@ from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl
 from pipeline.values.reply import FaultKind, Gone, OperationFailed, Pending, PollReply, Ready, Refused, Reply, Unknown
 from pipeline.values.task import Price, Task
 from pipeline.values.wire import Answered, Broken, Outcome, Request
+from tests.plan.jobs import CARD
 
 GENERATE = Task(
     number=0,
@@ -58,7 +59,7 @@ def carry(world: World, request: Request, now: float) -> Outcome:
 
 def submit(world: World, task: Task = GENERATE, inputs: tuple[Carried, ...] = ()) -> Reply:
     """One submit, understood."""
-    return mulerouter.submitted(task, carry(world, mulerouter.submit(task, inputs), 0.0))
+    return mulerouter.submitted(task, carry(world, mulerouter.submit(task, inputs), 0.0), CARD.not_billed)
 
 
 def poll(world: World, reply: Reply, task: Task = GENERATE, now: float = 100.0) -> PollReply:

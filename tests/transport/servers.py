@@ -131,6 +131,7 @@ def card(
         lists_operations=False,
         tells_balance=False,
         reuse_connections=reuse,
+        not_billed=(),
         models={},
         rates={},
         notes=(),
