@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final, assert_never
 
 from pipeline.engine.messages import (
+    QUIET_S,
     AttemptState,
     Fetched,
     FetchFailed,
@@ -18,7 +19,7 @@ from pipeline.engine.messages import (
     SubmitAnswered,
     TimeCame,
 )
-from pipeline.engine.retry import FETCH_TRIES_MAX, QUIET_S, RENEWAL_PATIENCE_S, STUCK_S
+from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWAL_PATIENCE_S, STUCK_S
 from pipeline.engine.state import LiveAttempt, State
 from pipeline.values.reply import FaultKind, Gone, OperationFailed, PollBroken, PollReply, Ready, StillRunning
 

@@ -6,14 +6,20 @@ given out in admission order and never reused in a run folder.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from pipeline.values.artifact import Artifact
+from pipeline.values.evidence import Listing
 from pipeline.values.reply import Fault, PollReply, Reply
 from pipeline.values.task import Task
+
+
+#: A POST that a dead process sent may be accepted this long after (seconds, reliability.md 0.4).
+QUIET_S: Final = 120.0
 
 
 class Phase(StrEnum):
@@ -126,7 +132,10 @@ class RetryAsked:
 
 @dataclass(frozen=True, slots=True)
 class VerdictGiven:
-    """Evidence E4-E6 about an attempt in doubt: `billed`, `not_billed`, or found under an operation id."""
+    """A person's evidence (E5) about an attempt in doubt: `billed`, `not_billed`, or found under an operation id.
+
+    Of an attempt that ended as not billed, or was written off, it can be said that it was billed after all.
+    """
 
     attempt: int
     verdict: str
@@ -140,6 +149,44 @@ class Resumed:
 
     The driver takes `Machine.resume_commands` once the facts of this step are durable.
     """
+
+    #: What the wall clock says now, UTC microseconds: stored times are read by it, and only ever as a hint.
+    wall: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DiskTold:
+    """The disk has no room for another answer (`fault` says so), or has room again (None)."""
+
+    fault: Fault | None
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The answer to a `Look`: the gateway's listing, taken twice. A look that failed answers incomplete listings."""
+
+    gateway: str
+    model: str
+    first: Listing
+    second: Listing
+
+
+@dataclass(frozen=True, slots=True)
+class BalanceTold:
+    """What the gateway's own meter of this key says: at the birth of the run folder, and now, read twice alike.
+
+    *Units* - used_before, used_after, grain: micro-units of `unit`; grain is the smallest step that the meter shows.
+    """
+
+    gateway: str
+    unit: str
+    used_before: int
+    used_after: int
+    #: Nobody and nothing else ever bought with this key since `used_before`.
+    dedicated: bool
+    #: Nothing was under way at the gateway while it was read.
+    quiescent: bool
+    grain: int = 100
 
 
 Observation: TypeAlias = (
@@ -155,6 +202,9 @@ Observation: TypeAlias = (
     | RetryAsked
     | VerdictGiven
     | Resumed
+    | DiskTold
+    | Listed
+    | BalanceTold
 )
 
 
@@ -266,6 +316,26 @@ class Settled:
     revised_prompt: str | None
     fault: Fault | None
     request_id: str = ""
+    #: A failure (`fault`, no images) used up one of `retry.attempts`.
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class LateFound:
+    """An attempt that had ended turns out to be this operation: it is followed without a hold, state ACCEPTED."""
+
+    attempt: int
+    operation: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class LateBilled:
+    """An attempt that had ended as not billed was billed: `amount` is booked as overage, state WRITTEN_OFF."""
+
+    attempt: int
+    amount: int
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +428,8 @@ Fact: TypeAlias = (
     | DoubtReleased
     | WrittenOff
     | Settled
+    | LateFound
+    | LateBilled
     | RestReleased
     | LinksRenewed
     | PictureStored
@@ -396,13 +468,15 @@ class Poll:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Download one picture, not before `at`."""
+    """Download one picture, not before `at`; of several that wait, the one whose link expires first comes first."""
 
     attempt: int
     task: int
     index: int
     link: str
     at: float
+    #: When the link is expected to expire, by the driver's clock: a hint, it is tried in any case.
+    expires_at: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,7 +489,21 @@ class Wake:
     lane: str | None = None
 
 
-Command: TypeAlias = Submit | Poll | Fetch | Wake
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Ask the gateway what it has of this model, not before `at`: the whole time back to `reach_s` before now, twice.
+
+    Answered by Listed, always. Only for lanes whose terms say that they list.
+    """
+
+    gateway: str
+    model: str
+    at: float
+    #: The window begins at least this many seconds before the look.
+    reach_s: float
+
+
+Command: TypeAlias = Submit | Poll | Fetch | Wake | Look
 
 
 # --- what the engine is told at the start -------------------------------------------------------------------------
@@ -431,6 +519,12 @@ class LaneTerms:
     poll_every_s: float
     poll_patience_s: float
     release_lag_s: float
+    #: How long result links live after their operation ended.
+    links_live_s: float = math.inf
+    #: The gateway can list what it was asked for.
+    lists: bool = False
+    #: So long after a POST nobody can say that it was not accepted: the client's timeout, and no less than `QUIET_S`.
+    quiet_s: float = QUIET_S
 
 
 @dataclass(frozen=True, slots=True)
@@ -478,8 +572,16 @@ class StoredAttempt:
     operation: str
     counts: bool
     pictures: tuple[StoredPicture, ...]
-    #: The fault's message of an attempt in doubt, where the store has it.
+    #: The fault's message, where there was one.
     why: str = ""
+    #: What was put aside at first, and what is booked as spent for it, in micro-units.
+    hold: int = 0
+    settled: int = 0
+    #: Billed pictures.
+    images: int = 0
+    #: When it was permitted and when it ended, UTC microseconds.
+    submitted_at: int | None = None
+    ended_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -517,3 +619,7 @@ class Snapshot:
     images: int
     #: Every (gateway, operation id) accepted in this folder, of ended tasks too: an id seen twice is no acceptance.
     operations: frozenset[tuple[str, str]] = frozenset()
+    #: {lane: {operation id: when it was permitted, UTC microseconds}}, of those sent since the oldest doubt.
+    sent: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    #: {currency: micro-units booked as spent without knowing}.
+    written_off: Mapping[str, int] = field(default_factory=dict)

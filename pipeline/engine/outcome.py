@@ -12,6 +12,7 @@ from typing import assert_never
 from pipeline.engine import lifecycle
 from pipeline.engine.lanes import Lane
 from pipeline.engine.messages import (
+    QUIET_S,
     AttemptState,
     Doubted,
     Fact,
@@ -25,7 +26,7 @@ from pipeline.engine.messages import (
     TaskMoved,
     WrittenOff,
 )
-from pipeline.engine.retry import AFTER, QUIET_S, After, wait_s
+from pipeline.engine.retry import AFTER, After, wait_s
 from pipeline.engine.state import LiveAttempt, LiveTask, State
 from pipeline.values.reply import Fault, FaultKind, Ready
 

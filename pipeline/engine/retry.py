@@ -10,8 +10,6 @@ from pipeline.values.reply import Fault, FaultKind
 
 COOLING_MAX_S: Final = 60.0
 RETRY_AFTER_MAX_S: Final = 3600.0
-#: A POST that a dead process sent may be accepted this long after; nothing is bought again before (reliability.md 0.4).
-QUIET_S: Final = 120.0
 #: How often a task is bought again although an attempt is in doubt.
 DOUBT_RESUBMITS_MAX: Final = 1
 #: Downloads of one link before a fresh link is asked for, and fresh links of one picture.

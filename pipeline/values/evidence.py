@@ -1,4 +1,4 @@
-"""Evidence about what is in doubt: what a gateway lists. Times are wall clocks', in microseconds of UTC."""
+"""What a gateway says about its own books: a listing of operations."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ListedOperation:
-    """One operation as a gateway lists it. None: the list does not say."""
+    """One operation that a gateway lists, with what it repeats of the request; None: it does not repeat that.
+
+    *Units* - submitted_at: UTC microseconds of the gateway's clock.
+    """
 
     operation: str
     submitted_at: int
@@ -18,14 +21,16 @@ class ListedOperation:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """What a gateway listed of one model at one moment.
+    """A gateway's list of the operations of one model in a window. *Units* - times: UTC microseconds.
 
-    `complete`: every operation between `since` and `until` is in it. `exclusive`: nobody else uses the account.
+    A look that failed is a listing that is not complete.
     """
 
     taken_at: int
     since: int
     until: int
+    #: Every page of the window was read.
     complete: bool
+    #: Nobody else buys with this account.
     exclusive: bool
     operations: tuple[ListedOperation, ...]
