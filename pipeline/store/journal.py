@@ -139,6 +139,8 @@ class Journal:
         if mode != "wal":
             raise StorageFailed(f"SQLite cannot keep a write-ahead log here: {self._path}")
         db.execute("PRAGMA synchronous=FULL")
+        # Links carry signatures: what is deleted is overwritten, not only forgotten.
+        db.execute("PRAGMA secure_delete=ON")
         db.execute("PRAGMA foreign_keys=ON")
         db.execute("PRAGMA trusted_schema=OFF")
         with self._transaction():
