@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Doubt
-from pipeline.engine.messages import Phase
-from pipeline.values.rows import TaskRow
+from pipeline.engine.messages import AttemptState, Phase
+from pipeline.values.reply import FaultKind
+from pipeline.values.rows import AttemptRow, TaskRow
+
+#: {why a lane is parked: what to do about it}. The same command goes on in each case.
+REMEDIES: Mapping[FaultKind, str] = {
+    **dict.fromkeys(FaultKind, "look at the gateway's words, then run the same command again"),
+    FaultKind.UNAUTHORIZED: "put a key that the gateway takes into its variable, then run the same command again",
+    FaultKind.OUT_OF_CREDIT: "settle the account with the gateway, then run the same command again",
+    FaultKind.TRANSIENT: "see that the gateway can be reached from here, then run the same command again",
+    FaultKind.TIMEOUT: "ask the gateway about the operation; the same command goes on following it",
+}
 
 _FAILED = (Phase.FAILED, Phase.SHORT, Phase.SKIPPED)
 
@@ -66,3 +79,48 @@ def doubts_of(doubts: Iterable[Doubt]) -> list[dict[str, object]]:
         }
         for doubt in doubts
     ]
+
+
+def parked_of(lanes: Mapping[str, LaneView]) -> list[dict[str, object]]:
+    """The `parked` list of `status --json`: which lane, why, and what to do about it."""
+    return [
+        {
+            "lane": name,
+            "fault": view.parked.kind.value,
+            "why": view.parked.message,
+            "remedy": REMEDIES[view.parked.kind],
+        }
+        for name, view in lanes.items()
+        if view.parked is not None
+    ]
+
+
+def lanes_of(
+    attempts: Iterable[AttemptRow], rates: Mapping[str, str], parked: Iterable[Mapping[str, object]]
+) -> dict[str, dict[str, object]]:
+    """`gateways` of `status --json` as the store tells it: a run that is over has no other memory."""
+    lanes = {name: _lane(rate) for name, rate in rates.items()}
+    for row in attempts:
+        lane = lanes.setdefault(f"{row.gateway}/{row.model}", _lane(""))
+        lane["submits"] += row.submitted_at is not None
+        lane["rate_limited"] += row.fault == FaultKind.RATE_LIMITED
+        lane["in_flight"] += row.state in (AttemptState.SUBMITTING, AttemptState.ACCEPTED)
+    for each in parked:
+        lanes.setdefault(str(each["lane"]), _lane(""))["parked"] = each["why"]
+    return dict(lanes)
+
+
+def _lane(rate: str) -> dict[str, Any]:
+    return {"rate": rate, "submits": 0, "rate_limited": 0, "in_flight": 0, "parked": None}
+
+
+def kept_lanes(text: str | None) -> dict[str, str]:
+    """{lane: permitted rate}, as a run noted it in its store."""
+    found = json.loads(text) if text else {}
+    return {str(name): str(rate) for name, rate in found.items()} if isinstance(found, dict) else {}
+
+
+def kept_parked(text: str | None) -> list[dict[str, object]]:
+    """The `parked` list, as a run noted it in its store."""
+    found = json.loads(text) if text else []
+    return found if isinstance(found, list) else []

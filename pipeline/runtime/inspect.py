@@ -25,11 +25,11 @@ from pipeline.manifest.table import FILES, Written, write_manifest
 from pipeline.manifest.verify import verify as verify_folder
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.control import ask
-from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, state_of
+from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, kept_lanes, kept_parked, lanes_of, state_of
 from pipeline.runtime.progress import money_of
 from pipeline.store.folder import RunFolder, has_store
 from pipeline.store.journal import Journal
-from pipeline.store.lock import RunLock
+from pipeline.store.lock import RunLock, is_held
 from pipeline.store.story import Story
 from pipeline.values.folder import CONTROL, STORE
 
@@ -62,6 +62,8 @@ def status(folder: Path) -> dict[str, object]:
 
 
 def _status_of_store(folder: Path) -> dict[str, object]:
+    # A run that is opening or concluding does not answer yet, or no more; the lock says that it is alive.
+    alive = is_held(RunFolder(folder).lock)
     with _reading(folder) as journal:
         snapshot = journal.snapshot()
         counts = {phase.value: count for phase, count in snapshot.counts.items() if count}
@@ -72,9 +74,11 @@ def _status_of_store(folder: Path) -> dict[str, object]:
             if row.fault:
                 faults[row.fault] = faults.get(row.fault, 0) + 1
         noted = journal.get_meta("state") or "stopped"
+        # A run that says "running" and has no lock was killed.
+        state = "running" if alive else "stopped" if noted == "running" else noted
+        parked = kept_parked(journal.get_meta("parked")) if state == "parked" else []
         return {
-            # A run that says "running" and does not answer was killed.
-            "state": "stopped" if noted == "running" else noted,
+            "state": state,
             "run": str(folder),
             "tasks": {**counts, "total": total},
             "images": snapshot.images,
@@ -82,7 +86,8 @@ def _status_of_store(folder: Path) -> dict[str, object]:
             "in_doubt": _doubts(journal),
             "faults": faults,
             "failures": failures_of(tasks),
-            "gateways": {},
+            "gateways": lanes_of(journal.attempt_rows(), kept_lanes(journal.get_meta("lanes")), parked),
+            "parked": parked,
         }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import threading
 import time
@@ -35,7 +36,7 @@ from pipeline.runtime.clock import Clock, run_virtual
 from pipeline.runtime.commits import InlineCommitter, ThreadCommitter
 from pipeline.runtime.control import Control
 from pipeline.runtime.driver import Driver
-from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, state_of
+from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, parked_of, state_of
 from pipeline.runtime.inspect import finished_result
 from pipeline.runtime.perform import Performer, replay
 from pipeline.runtime.pictures import examine
@@ -324,6 +325,7 @@ class _Session:
             reach("recover.adopted")
         self.notes.extend(self.it.blobs.recover(journal))
         self.first = self.machine.resume_commands(self.clock.now())
+        journal.set_meta({"lanes": json.dumps({name: lane.rate_text for name, lane in self.lanes.items()})})
         reach("recover.done")
 
     def _cap_reason(self) -> str:
@@ -404,9 +406,10 @@ class _Session:
             counts=self.machine.counts(),
         )
         journal = self.it.journal
-        status = {**self._status(driver, state), "failures": failures_of(journal.task_rows())}
+        parked = parked_of(self.machine.lane_views())
+        status = {**self._status(driver, state), "failures": failures_of(journal.task_rows()), "parked": parked}
         write_manifest(self.it.folder.path, journal)
-        marks = {"state": state, "ended_at": str(self.clock.wall_micros())}
+        marks = {"state": state, "ended_at": str(self.clock.wall_micros()), "parked": json.dumps(parked)}
         unbought = self.machine.budget_blocked() is not None
         if state in ("complete", "failed_tasks", "in_doubt") and not unbought:
             marks["finished_plan"] = wiring.finish_mark(self.plan, self.options, self.caps)
