@@ -10,6 +10,9 @@ import click
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
+#: A plan of faults is a page, not a book (bytes).
+FAULTS_MAX = 1024 * 1024
+
 SPEC = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -88,12 +91,13 @@ def check_faults(file: Path | None) -> None:
         return
     import yaml
 
+    from pipeline.runtime.resources import read_plain
     from pipeline.simulator.faults import parse_faults
 
     try:
-        found = yaml.safe_load(file.read_text(encoding="utf-8"))
+        found = yaml.safe_load(read_plain(file, FAULTS_MAX).decode("utf-8"))
         if not isinstance(found, dict | None):
             raise click.UsageError(f"--faults {file}: must be a mapping such as `rate_limited: 0.1`")
         parse_faults(found or {})
-    except (ValueError, yaml.YAMLError) as exc:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as exc:
         raise click.UsageError(f"--faults {file}: {exc}") from exc

@@ -13,9 +13,9 @@ from pipeline.plan.catalog import read_card
 from pipeline.plan.check import Summary, check
 from pipeline.plan.expand import Plan, make_plan
 from pipeline.runtime import bundled
-from pipeline.runtime.resources import DigestCache, Files
+from pipeline.runtime.resources import DigestCache, Files, read_plain
 from pipeline.spec.job import JobSpec
-from pipeline.spec.load import load_job
+from pipeline.spec.load import decode_spec, load_job
 from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
 from pipeline.transport.secrets import Environment, read_dotenv
@@ -58,16 +58,12 @@ class Comparison:
 def load(path: Path, settings: Sequence[tuple[str, str]] = ()) -> JobSpec:
     """Read a spec. *Raises* SpecError with every fault."""
     try:
-        data = path.read_bytes() if path.stat().st_size <= SPEC_MAX_BYTES else None
+        data = read_plain(path, SPEC_MAX_BYTES)
     except OSError as error:
         raise SpecError((Mistake(Place(str(path), 1, 1), f"the spec cannot be read: {error.strerror}"),)) from error
-    if data is None:
-        raise SpecError((Mistake(Place(str(path), 1, 1), "the spec is larger than 10 MB"),))
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise SpecError((Mistake(Place(str(path), line, 1), "the spec is not UTF-8 text"),)) from error
+    except ValueError as error:
+        raise SpecError((Mistake(Place(str(path), 1, 1), f"the spec cannot be read: {error}"),)) from error
+    text = decode_spec(data, str(path))
     return load_job(text, str(path), schema(), settings=tuple(settings))
 
 
