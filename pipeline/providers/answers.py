@@ -16,6 +16,8 @@ from pipeline.values.wire import Response
 MESSAGE_MAX: Final = 500
 #: A wait longer than this is not believed, in seconds: a day.
 RETRY_AFTER_MAX_S: Final = 86_400.0
+#: A larger body is not read: parsed, a few bytes of JSON take up to thirty times as much memory (bytes).
+BODY_MAX: Final = 1024 * 1024
 #: Longer error codes and request ids are cut, in characters.
 NAME_MAX: Final = 128
 
@@ -28,10 +30,23 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _without_twins(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """An object whose keys are distinct. Of two ids nobody can say which one is meant."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise ValueError("a key stands twice")
+    return made
+
+
 def read_object(body: bytes) -> Mapping[str, object] | None:
-    """The JSON object in a body, or None for anything else: other bytes, other values, NaN, nesting without end."""
+    """The JSON object in a body, or None for anything else.
+
+    That is: other bytes, other values, NaN, nesting without end, a key that stands twice, more than `BODY_MAX` bytes.
+    """
+    if len(body) > BODY_MAX:
+        return None
     try:
-        value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant)
+        value = json.loads(body.decode("utf-8-sig"), parse_constant=_refuse_constant, object_pairs_hook=_without_twins)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

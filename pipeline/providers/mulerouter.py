@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, assert_never
+from typing import Final, TypeGuard, assert_never
 from urllib.parse import quote
 
 from pipeline.providers.answers import NAME_MAX, code_text, find_row, is_page, read_object, retry_after_s, words
@@ -45,8 +45,10 @@ NAME: Final = "mulerouter"
 #: failed operation returns none. None would put every failed task's money in doubt.
 FAILED_BILLED: Final[bool | None] = False
 
-#: Characters of an id that may stand in a path. The documented ids are UUIDs.
-_ID: Final = re.compile(r"[!-~]{1,200}", re.ASCII)
+#: What an id may be. The documented ids are UUIDs; of what could lead a path elsewhere, nothing is taken.
+_ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._:@=+,~-]{0,199}", re.ASCII)
+#: The most pictures that any model of the vendor makes in one call (documented: n of qwen-image-edit-max).
+_PICTURES_MAX: Final = 6
 _LINK_MAX: Final = 8_192
 #: Words by which a failure's text tells that a filter refused the content. "prohibited" is documented, the rest is
 #: inferred from the upstream vendor's messages.
@@ -120,7 +122,7 @@ def polled(task: Task, outcome: Outcome) -> PollReply:
         case Broken(why):
             return PollBroken(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
         case Answered(response):
-            return _stands(response) if _is_success(response) else _not_told(response)
+            return _stands(task, response) if _is_success(response) else _not_told(response)
     assert_never(outcome)
 
 
@@ -164,10 +166,17 @@ def _carried(picture: Carried) -> str:
 def _accepted(response: Response) -> Reply:
     """A 2xx: Pending if it carries an id that can be asked about, else nobody knows."""
     info = _task_info(read_object(response.body))
-    operation = None if info is None else info.get("id")
-    if isinstance(operation, str) and _ID.fullmatch(operation) and operation not in {".", ".."}:
+    operation = _operation(None if info is None else info.get("id"))
+    if operation is not None:
         return Pending(operation)
     return Unknown(_fault(FaultKind.MALFORMED, response, "accepted, but without an id that can be asked about"))
+
+
+def _operation(value: object) -> str | None:
+    """An id that can be asked about. A number is taken at its word: what is asked for can be followed and collected."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if 0 <= value < 10**18 else None
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
 
 
 def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
@@ -193,7 +202,7 @@ def _speaks_of_a_task(answer: Mapping[str, object]) -> bool:
 # --- answers to the GET -------------------------------------------------------------------------------------------
 
 
-def _stands(response: Response) -> PollReply:
+def _stands(task: Task, response: Response) -> PollReply:
     answer = read_object(response.body)
     info = _task_info(answer)
     status = None if info is None else info.get("status")
@@ -201,24 +210,34 @@ def _stands(response: Response) -> PollReply:
         return PollBroken(_fault(FaultKind.MALFORMED, response, "no state in the answer"))
     match status:
         case "completed" | "succeeded":
-            return _made(response, answer)
+            return _made(task, response, answer)
         case "failed":
             return OperationFailed(_failure(response, answer), billed=FAILED_BILLED)
         case _:
             return StillRunning()
 
 
-def _made(response: Response, answer: Mapping[str, object]) -> PollReply:
-    links = answer.get("images")
-    if not isinstance(links, list) or not all(_is_link(link) for link in links):
+def _made(task: Task, response: Response, answer: Mapping[str, object]) -> PollReply:
+    told = answer.get("images")
+    if not isinstance(told, list):
         return PollBroken(_fault(FaultKind.MALFORMED, response, "completed, but without a list of links"))
-    if not links:
+    if not told:
         # Nothing made should cost nothing, but no page says so of a completed task: its money is in doubt.
         return OperationFailed(_fault(FaultKind.SHORT, response, "completed without any picture"), billed=None)
-    return Ready(links=tuple(links), billed_images=len(links), request_id=_request_id(response))
+    if len(told) > max(_PICTURES_MAX, 2 * task.n):
+        # A few pictures too many are booked in full, above the hold. But a number that the vendor cannot have made
+        # is no bill: the hold stays whole, and somebody has to look.
+        many = f"completed with {len(told)} links for {task.n} pictures, which nobody can believe"
+        return OperationFailed(_fault(FaultKind.MALFORMED, response, many), billed=None)
+    links = tuple(dict.fromkeys(link for link in told if _is_link(link)))
+    if not links:
+        return PollBroken(_fault(FaultKind.MALFORMED, response, "completed, but without a usable link"))
+    # What was asked for and is not told by a link of its own counts as billed: it shows as a picture not delivered.
+    billed = max(len(links), min(len(told), task.n))
+    return Ready(links=links, billed_images=billed, request_id=_request_id(response))
 
 
-def _is_link(value: object) -> bool:
+def _is_link(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and 0 < len(value) <= _LINK_MAX and value.isprintable() and " " not in value
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from pipeline.values.wire import DownloadOutcome, Outcome, Request
+
+#: An answer of an API holds ids, links and words; twenty of this size at once still fit into memory (bytes).
+ANSWER_MAX: Final = 4 * 1024 * 1024
 
 
 class Door(Protocol):
     """Carries requests to gateways and pictures back. Adds the key itself; never follows a redirect of an API call."""
 
-    async def exchange(self, request: Request, *, timeout_s: float, body_max: int = 64 * 1024 * 1024) -> Outcome:
+    async def exchange(self, request: Request, *, timeout_s: float, body_max: int = ANSWER_MAX) -> Outcome:
         """One request, one outcome; never raises for what the world does. NotSent only if no connection was made."""
         ...
 

@@ -20,6 +20,7 @@ from yarl import URL
 
 from pipeline.errors import Bug, CardError
 from pipeline.transport.addresses import AddressGuard, BlockedAddress, GuardedResolver, checked_link, names_loopback
+from pipeline.transport.door import ANSWER_MAX
 from pipeline.transport.secrets import Header, Secret, hide, need_key
 from pipeline.values.card import GatewayCard
 from pipeline.values.wire import (
@@ -108,7 +109,7 @@ class HttpDoor:
         self._gateways = {name: _gateway(card, environ, dotenv) for name, card in cards.items()}
         self._sessions: dict[_Class, aiohttp.ClientSession] = {}
 
-    async def exchange(self, request: Request, *, timeout_s: float, body_max: int = 64 * 1024 * 1024) -> Outcome:
+    async def exchange(self, request: Request, *, timeout_s: float, body_max: int = ANSWER_MAX) -> Outcome:
         """One request, one outcome; never raises for what the world does. NotSent only if no connection was made."""
         try:
             return await self._exchange(request, timeout_s, body_max)
@@ -144,9 +145,7 @@ class HttpDoor:
                 body = await _whole(response, body_max)
                 if body is None:
                     return Broken(f"the answer of {host} is larger than {body_max} bytes")
-                headers_back = {
-                    name: hide(gateway.key, value.encode()).decode() for name, value in _plain(response.headers).items()
-                }
+                headers_back = _plain(response.headers, gateway.key)
                 return Answered(Response(response.status, hide(gateway.key, body), headers_back))
         except _FAILURES as error:
             # Nothing of the exception but its class goes further: its text and repr hold headers, so the key. Its
@@ -264,13 +263,19 @@ async def _whole(response: aiohttp.ClientResponse, body_max: int) -> bytes | Non
     return bytes(body)
 
 
-def _plain(headers: CIMultiDictProxy[str]) -> dict[str, str]:
-    """Header names in lower case; what comes several times is joined."""
+def _plain(headers: CIMultiDictProxy[str], key: Secret) -> dict[str, str]:
+    """Header names in lower case; what comes several times is joined; the key is hidden.
+
+    Bytes that are no UTF-8 are replaced: the answer to a paid call is not given up for a letter in a header.
+    """
     plain: dict[str, str] = {}
     for name, value in headers.items():
-        key = name.lower()
-        plain[key] = f"{plain[key]}, {value}" if key in plain else value
-    return plain
+        known = name.lower()
+        plain[known] = f"{plain[known]}, {value}" if known in plain else value
+    return {
+        name: hide(key, value.encode(errors="surrogateescape")).decode(errors="replace")
+        for name, value in plain.items()
+    }
 
 
 def _body(body: bytes | None) -> bytes | io.BytesIO | None:

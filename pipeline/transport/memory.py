@@ -15,6 +15,7 @@ from pipeline.simulator.exchange import Exchange, WireRequest
 from pipeline.simulator.faults import FaultPlan
 from pipeline.simulator.world import LINKS_BASE
 from pipeline.simulator.world import World as SimulatedWorld
+from pipeline.transport.door import ANSWER_MAX
 from pipeline.values.wire import (
     Answered,
     Broken,
@@ -122,7 +123,7 @@ class MemoryDoor:
         self._file = WorldFile(journal) if journal is not None else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
 
-    async def exchange(self, request: Request, *, timeout_s: float, body_max: int = 64 * 1024 * 1024) -> Outcome:
+    async def exchange(self, request: Request, *, timeout_s: float, body_max: int = ANSWER_MAX) -> Outcome:
         """One request, one outcome; never raises for what the world does."""
         given = {name.lower(): value for name, value in request.headers}
         headers = {"user-agent": _USER_AGENT, **given, **_HEADERS}

@@ -13,6 +13,7 @@ import jsonschema
 import pytest
 
 from pipeline.providers import GATEWAYS, PROVIDERS, mulerouter
+from pipeline.providers.answers import BODY_MAX
 from pipeline.values.card import NotBilled
 from pipeline.values.digest import JSON
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Provider
@@ -172,6 +173,9 @@ SUBMITTED: list[tuple[str, Outcome, Reply]] = [
     ("no connection", NotSent("refused"), Unsent(Fault(FaultKind.NOT_SENT, "refused"))),
     ("202 with an id (documented)", answer(202, info()), Pending("3c90c3cc")),
     ("200 with an id", answer(200, info()), Pending("3c90c3cc")),
+    ("an id as a number", answer(202, info(identity=7)), Pending("7")),
+    ("an id with a colon", answer(202, info(identity="task:7.a-b_c")), Pending("task:7.a-b_c")),
+    ("the largest body that is read", answer(202, json.dumps(info()).encode().ljust(BODY_MAX)), Pending("3c90c3cc")),
     ("400 (documented)", answer(400, PROBLEM), refused(FaultKind.REJECTED, 400, "no")),
     ("401 (documented)", answer(401, PROBLEM), refused(FaultKind.UNAUTHORIZED, 401, "no")),
     ("402 (documented)", answer(402, PROBLEM), refused(FaultKind.OUT_OF_CREDIT, 402, "no")),
@@ -225,9 +229,26 @@ def test_an_answer_to_a_submit_means(outcome: Outcome, reply: Reply) -> None:
         Broken("reset"),
         answer(202, {}),
         answer(202, info(identity="")),
-        answer(202, info(identity=7)),
+        answer(202, info(identity=-7)),
+        answer(202, info(identity=10**18)),
+        answer(202, info(identity=7.0)),
+        answer(202, info(identity=True)),
         answer(202, info(identity="a b")),
+        answer(202, info(identity=".")),
         answer(202, info(identity="..")),
+        answer(202, info(identity="../../v1/keys")),
+        answer(202, info(identity="a/b")),
+        answer(202, info(identity="a%2fb")),
+        answer(202, info(identity="a?b=c")),
+        answer(202, info(identity="a#b")),
+        answer(202, info(identity="a\\b")),
+        answer(202, info(identity="a\r\nX: y")),
+        answer(202, info(identity="a\0")),
+        answer(202, info(identity="\u202ea")),
+        answer(202, info(identity="x" * 201)),
+        answer(202, info(identity="x" * 1_000_000)),
+        answer(202, b'{"task_info":{"id":"x","id":"y","status":"pending"}}'),
+        answer(202, json.dumps(info()).encode() + b" " * BODY_MAX),
         answer(202, b'{"task_info":{"id":"3c90'),
         answer(202, b"[" * 100_000),
         answer(202, b'{"task_info":{"id":"x","progress":NaN}}'),
@@ -333,6 +354,8 @@ def test_an_answer_to_a_poll_means(outcome: Outcome, reply: PollReply) -> None:
         answer(200, {**info("completed"), "images": "https://x.example"}),
         answer(200, {**info("completed"), "images": [{"url": "https://x.example"}]}),
         answer(200, {**info("completed"), "images": ["https://x.example/a b"]}),
+        answer(200, {**info("completed"), "images": ["https://x.example/" + "a" * 100_000]}),
+        answer(200, {**info("completed"), "images": [7, None, ""]}),
         answer(404, b"<html>not here</html>"),
         answer(302, b""),
     ],
@@ -340,6 +363,41 @@ def test_an_answer_to_a_poll_means(outcome: Outcome, reply: PollReply) -> None:
 def test_a_poll_without_a_usable_answer_says_nothing_about_the_operation(outcome: Outcome) -> None:
     """It is asked again, and no money moves."""
     assert isinstance(mulerouter.polled(GENERATE, outcome), PollBroken)
+
+
+A, B, C = ("https://x.example/a", "https://x.example/b", "https://x.example/c")
+LONG = "https://x.example/" + "a" * 100_000
+LINKS: list[tuple[str, int, list[JSON], tuple[str, ...], int]] = [
+    ("one more than asked is billed in full", 2, [A, B, C], (A, B, C), 3),
+    ("fewer than asked", 3, [A, B], (A, B), 2),
+    ("one picture named twice: the second one is missing", 2, [A, A], (A,), 2),
+    ("one picture named twice is not one more than asked", 1, [A, A], (A,), 1),
+    ("a link of 100 KB is a picture that is not delivered", 2, [LONG, B], (B,), 2),
+    ("so is what is no link", 2, [A, 7], (A,), 2),
+    (
+        "six is what one call can make",
+        1,
+        [f"{A}{number}" for number in range(6)],
+        tuple(f"{A}{n}" for n in range(6)),
+        6,
+    ),
+]
+
+
+@pytest.mark.parametrize(("n", "told", "links", "billed"), [row[1:] for row in LINKS], ids=[row[0] for row in LINKS])
+def test_links_are_counted(n: int, told: list[JSON], links: tuple[str, ...], billed: int) -> None:
+    """What can be had is collected, what the vendor can have billed is booked, and no link is fetched twice."""
+    reply = mulerouter.polled(replace(EDIT, n=n), answer(200, {**info("completed"), "images": told}))
+    assert reply == Ready(links, billed)
+
+
+@pytest.mark.parametrize(("n", "count"), [(1, 7), (2, 7), (2, 5_000), (6, 13)])
+def test_a_count_that_nobody_can_believe_is_no_bill(n: int, count: int) -> None:
+    """5,000 links for two pictures: the hold stays whole and in doubt, and nothing above it is booked."""
+    told: list[JSON] = [f"{A}{number}" for number in range(count)]
+    reply = mulerouter.polled(replace(EDIT, n=n), answer(200, {**info("completed"), "images": told}))
+    assert isinstance(reply, OperationFailed)
+    assert (reply.billed, reply.fault.kind) == (None, FaultKind.MALFORMED)
 
 
 def test_words_from_outside_are_cut_and_made_printable() -> None:

@@ -160,6 +160,17 @@ async def test_a_redirect_is_an_answer_and_is_not_followed(status: str, request_
     assert (foreign.connections, len(seen.requests)) == (0, 1)
 
 
+@pytest.mark.parametrize("letter", [b"caf\xe9", b"\xff\xfe", "墨".encode(), b"\xc3"])
+async def test_a_letter_in_a_header_does_not_cost_the_answer(letter: bytes) -> None:
+    """The answer to a paid call counts, in whatever encoding a proxy on the way writes its headers."""
+    answer = b"HTTP/1.1 202 Accepted\r\nX-Made-In: " + letter + b"\r\nContent-Length: 2\r\n\r\n{}"
+    async with raw_server(lambda _: answer) as seen, door_to(seen.port) as door:
+        outcome = await door.exchange(post(), timeout_s=5)
+    assert isinstance(outcome, Answered)
+    assert (outcome.response.status, outcome.response.body) == (202, b"{}")
+    outcome.response.headers["x-made-in"].encode()
+
+
 @pytest.mark.parametrize("status", ["400 Bad", "401 No", "402 Pay", "404 No", "429 Slow", "500 Oh", "503 No"])
 async def test_any_complete_status_is_an_answer(status: str) -> None:
     """What a status means is not transport's business, and none is asked again."""
