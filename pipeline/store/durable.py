@@ -48,6 +48,17 @@ def open_private(path: Path, flags: int) -> int:
     return handle
 
 
+def refuse_links(*paths: Path) -> None:
+    """For files that a library opens, not we: those that are there must be plain. *Raises* StorageFailed."""
+    for path in paths:
+        try:
+            known = path.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(known.st_mode) or known.st_nlink > 1:
+            raise _strange(path)
+
+
 def _plain(handle: int, path: Path) -> None:
     known = os.fstat(handle)
     if not stat.S_ISREG(known.st_mode) or known.st_nlink > 1:

@@ -1,11 +1,12 @@
 """The journal: facts made durable in SQLite, by one connection that nobody shares.
 
 Write-ahead log, `synchronous=FULL`, exclusive locking: a second connection could run into the WAL-reset defect of
-SQLite before 3.51.3, and NORMAL loses acknowledged commits when the power goes.
+SQLite before 3.51.3, and NORMAL loses acknowledged commits when the power goes. `seal.py` bears witness beside it.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -17,11 +18,12 @@ from typing import Final
 from urllib.parse import quote
 
 from pipeline.engine.messages import Fact, Phase, Snapshot, StoredAccount, StoredTask
-from pipeline.errors import JournalNewer, RunNotFound, StorageFailed
+from pipeline.errors import JournalNewer, PipelineError, RunLocked, RunNotFound, StorageFailed
 from pipeline.failpoints import reach
-from pipeline.store import reading, schema
+from pipeline.store import reading, schema, seal
 from pipeline.store.booking import Booking
-from pipeline.store.durable import open_private, sync_folder
+from pipeline.store.durable import open_private, refuse_links, sync_folder
+from pipeline.store.migrations import MIGRATIONS, migrate
 from pipeline.store.record import task_from_json, task_to_json
 from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, NotedPlan, TaskRow
 from pipeline.values.task import Task
@@ -45,6 +47,8 @@ class Journal:
         clock: Callable[[], int] | None,
         copy: TemporaryDirectory[str] | None = None,
         doubt_keeps_slot: bool = False,
+        sealed: seal.Sealed | None = None,
+        relief: Callable[[], bool] | None = None,
     ) -> None:
         self._db = db
         self._path = path
@@ -52,6 +56,12 @@ class Journal:
         self._copy = copy
         self._doubt_keeps_slot = doubt_keeps_slot
         self._poison: str | None = None
+        #: What the seal said when the store was opened.
+        self._sealed = sealed
+        #: Makes room on a full disk; False when there is none to be made.
+        self._relief = relief
+        self._seal: seal.Seal | None = None
+        self._head: seal.Head | None = None
         #: Whether the last process closed it in order; unclean ends ask for `integrity_check`.
         self.was_clean = True
         #: How often this store was opened for writing.
@@ -60,20 +70,55 @@ class Journal:
     # --- opening and closing ---
 
     @classmethod
-    def open(cls, path: Path, *, run_id: str, clock: Callable[[], int], doubt_keeps_slot: bool = False) -> Journal:
+    def open(
+        cls,
+        path: Path,
+        *,
+        run_id: str,
+        clock: Callable[[], int],
+        doubt_keeps_slot: bool = False,
+        relief: Callable[[], bool] | None = None,
+    ) -> Journal:
         """Create or open for writing (0600). `clock` tells UTC microseconds; `run_id` is kept when the store is new.
 
         `doubt_keeps_slot` lets the tables themselves refuse a second purchase beside a doubt (`on_doubt: hold`).
+        `relief` makes room when the disk is full, and says whether it did: what failed for that is done once more.
 
-        *Raises* JournalNewer; StorageFailed when the file is not ours or its accounts differ from their entries.
+        *Raises* JournalNewer; RunLocked; StorageFailed when the file is not ours, is damaged, or its figures disagree.
         """
         if sqlite3.sqlite_version_info < _SQLITE_MIN:
             raise StorageFailed(f"SQLite 3.37 or newer is needed: {sqlite3.sqlite_version}")
+        while True:
+            try:
+                return cls._open(path, run_id, clock=clock, doubt_keeps_slot=doubt_keeps_slot, relief=relief)
+            except StorageFailed as exc:
+                if not _full(exc) or relief is None or not relief():
+                    raise
+
+    @classmethod
+    def _open(
+        cls,
+        path: Path,
+        run_id: str,
+        *,
+        clock: Callable[[], int],
+        doubt_keeps_slot: bool,
+        relief: Callable[[], bool] | None,
+    ) -> Journal:
         with _failing(f"the store cannot be opened: {path}"):
+            refuse_links(*(path.with_name(path.name + suffix) for suffix in ("-wal", "-shm", "-journal", seal.SUFFIX)))
+            # Before SQLite sees it: a second handle on the file, once closed, would take its locks away.
+            try:
+                sealed = seal.read(path)
+            except ValueError:
+                sealed = None  # the store is looked at more closely instead, and gets a new one
+            if path.is_file() and (faults := seal.faults_of_file(path, sealed)):
+                raise seal.refused(faults, path)
             # Made before SQLite sees it: its -wal file gets the same mode.
             os.close(open_private(path, os.O_RDWR | os.O_CREAT))
-            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=1.0)
-        journal = cls(db, path, clock=clock, doubt_keeps_slot=doubt_keeps_slot)
+            # A store that another process holds is refused at once.
+            db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.0)
+        journal = cls(db, path, clock=clock, doubt_keeps_slot=doubt_keeps_slot, sealed=sealed, relief=relief)
         reach("store.opening")
         try:
             with _failing(f"the store cannot be opened: {path}"):
@@ -81,7 +126,7 @@ class Journal:
                 reach("store.opened")
                 sync_folder(path.parent)
         except BaseException:
-            db.close()
+            journal._let_go()
             raise
         return journal
 
@@ -94,6 +139,10 @@ class Journal:
         if not path.is_file():
             raise RunNotFound(f"no run in this folder: {path.parent}")
         copy: TemporaryDirectory[str] | None = None
+        try:
+            sealed = seal.read(path)
+        except (OSError, ValueError):
+            sealed = None
         with _failing(f"the store cannot be read: {path}"):
             if _state_of(_wal(path))[1]:
                 copy = _copied(path)
@@ -102,12 +151,12 @@ class Journal:
             else:
                 uri = f"file:{quote(str(path.absolute()))}?mode=ro&immutable=1"
                 db = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False)
-        journal = cls(db, path, clock=None, copy=copy)
+        journal = cls(db, path, clock=None, copy=copy, sealed=sealed)
         try:
             with _failing(f"the store cannot be read: {path}"):
                 journal._check_version()
                 db.execute("PRAGMA query_only=ON")
-                journal.epoch = int(journal.get_meta("store:epoch") or 0)
+                journal.epoch = journal._kept_head().epoch
                 journal.was_clean = journal.get_meta("store:clean") == "1"
         except BaseException:
             journal.close(clean=False)
@@ -116,14 +165,27 @@ class Journal:
 
     def close(self, *, clean: bool) -> None:
         """Close. `clean` says that the run ended in order; it is not believed after a failed commit."""
+        sealing = False
         try:
             if self.writable and clean:
                 self.set_meta({"store:clean": "1"})
+                sealing = True
         finally:
-            # Closing the last connection folds the write-ahead log into the file.
-            self._db.close()
-            if self._copy is not None:
-                self._copy.cleanup()
+            self._let_go()
+        if sealing and self._seal is not None and self._head is not None and not seal.logged(self._path):
+            # Without a sum the next opening looks more closely; a full disk is no reason to fail here.
+            with suppress(OSError):
+                # That the log is gone must be as sure as the sum.
+                sync_folder(self._path.parent)
+                self._seal.put(self._head.commits)
+
+    def _let_go(self) -> None:
+        # Closing the last connection folds the write-ahead log into the file.
+        self._db.close()
+        if self._seal is not None:
+            self._seal.close()
+        if self._copy is not None:
+            self._copy.cleanup()
 
     @property
     def writable(self) -> bool:
@@ -147,10 +209,16 @@ class Journal:
             if self._version() == 0:
                 self._create(run_id)
             self._check_ours()
-            self._check_sums()
+            migrate(db, MIGRATIONS)
             self.was_clean = self.get_meta("store:clean") == "1"
-            self.epoch = int(self.get_meta("store:epoch") or 0) + 1
-            self._put({"store:epoch": str(self.epoch), "store:clean": "0"})
+            head = self._kept_head()
+            self._check(head)
+            self.epoch = head.epoch + 1
+            place = {} if self.original() else {"store:place": str(self._path.resolve())}
+            self._put({"store:clean": "0", **place})
+            self._seal = seal.Seal(self._path, self.run_id, head.commits)
+            self._file = _identity(self._path), _identity(seal.path_of(self._path))
+            self._head = replace(head, epoch=self.epoch)
 
     def _create(self, run_id: str) -> None:
         if self._db.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
@@ -174,10 +242,44 @@ class Journal:
         if self._db.execute("PRAGMA application_id").fetchone()[0] != schema.APPLICATION:
             raise StorageFailed(f"not a store of this program; move it away: {self._path}")
 
-    def _check_sums(self) -> None:
-        faults = self._sums_off()
+    def _kept_head(self) -> seal.Head:
+        kept = self.get_meta("store:head")
+        if kept is None:  # made before there were heads
+            return seal.chained(self._db, seal.Head(int(self.get_meta("store:epoch") or 0), 0))
+        try:
+            return seal.Head.parse(kept)
+        except ValueError as exc:
+            raise seal.refused(["its head is not readable"], self._path) from exc
+
+    def _check(self, head: seal.Head) -> None:
+        """Sums at every opening; every page and every entry too unless the file's own sum was right."""
+        faults = seal.faults_of_head(self._path, self._sealed, self.run_id, head)
+        if not self.was_clean or self._sealed is None or not self._sealed.sha256:
+            faults += seal.faults_of_chain(self._db, head) + self._pages_off()
+        faults += self._sums_off() + self._attempts_off()
         if faults:
-            raise StorageFailed(f"the accounts do not equal their entries ({'; '.join(faults)}): {self._path}")
+            raise seal.refused(faults, self._path)
+
+    def original(self) -> Path | None:
+        """The folder that this one was copied from, if it is still there as the same run; None for a moved one."""
+        kept, here = self.get_meta("store:place"), self._path.resolve()
+        if kept is None or kept == str(here):
+            return None
+        there = Path(kept)
+        try:
+            if not there.is_file() or there.samefile(here):
+                return None
+            other = Journal.open_read_only(there)
+        except (OSError, PipelineError):
+            return None
+        try:
+            return there.parent if other.run_id == self.run_id else None
+        finally:
+            other.close(clean=False)
+
+    def settle_here(self) -> None:
+        """A person said that this copy goes its own way."""
+        self.set_meta({"store:place": str(self._path.resolve())})
 
     # --- writing ---
 
@@ -185,18 +287,19 @@ class Journal:
         """Make a group of facts durable, all or none. *Raises* StorageFailed; nothing more is taken after that."""
         at = self._now()
         reach("commit.begun")
-        with self._transaction():
-            booking = Booking(self._db, at, doubt_keeps_slot=self._doubt_keeps_slot)
-            for fact in facts:
-                booking.book(fact)
-            booking.finish()
-            reach("commit.booked")
+        self._durably(lambda: self._book(facts, at))
         reach("commit.done")
+
+    def _book(self, facts: Sequence[Fact], at: int) -> None:
+        booking = Booking(self._db, at, doubt_keeps_slot=self._doubt_keeps_slot)
+        for fact in facts:
+            booking.book(fact)
+        booking.finish()
+        reach("commit.booked")
 
     def set_meta(self, values: Mapping[str, str]) -> None:
         """Keep words by key, durably, all or none."""
-        with self._transaction():
-            self._put(values)
+        self._durably(lambda: self._put(values))
 
     def note_plan(self, plan: NotedPlan) -> None:
         """Keep which plan this folder works on."""
@@ -244,6 +347,29 @@ class Journal:
             raise StorageFailed(f"the store is open for reading only: {self._path}")
         return self._clock()
 
+    def _durably(self, work: Callable[[], None]) -> None:
+        """One transaction. A full disk refuses it before the commit, so that it may be done again on room made."""
+        while True:
+            try:
+                with self._transaction():
+                    work()
+            except StorageFailed as exc:
+                if not _full(exc) or self._db.in_transaction or self._relief is None or not self._relief():
+                    raise
+                self._poison = None
+            else:
+                return
+
+    def _fence(self) -> None:
+        """Beyond the lock and SQLite's own: the files are still ours by name, and nobody else has broken the seal."""
+        if self._head is None:
+            return
+        if self._file != (_identity(self._path), _identity(seal.path_of(self._path))):
+            raise StorageFailed(
+                "the run folder was moved, or another process opened its store, while this run was at work; nothing "
+                f"more is sent. Run the same command again: {self._path}"
+            )
+
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """One durable transaction. Whatever goes wrong inside poisons the journal.
@@ -255,9 +381,14 @@ class Journal:
         if self._poison is not None:
             raise StorageFailed(f"an earlier write to the store failed, nothing more is taken: {self._poison}")
         try:
+            self._fence()
             self._db.execute("BEGIN IMMEDIATE")
             yield
+            head = self._advanced()
             self._db.execute("COMMIT")
+            self._head = head
+            if self._seal is not None:
+                self._seal.note(head.commits)
         except BaseException as exc:
             self._poison = str(exc) or type(exc).__name__
             with suppress(sqlite3.Error):
@@ -265,6 +396,12 @@ class Journal:
             if isinstance(exc, sqlite3.Error):
                 raise StorageFailed(f"the store refused a write ({exc}); run the same command again") from exc
             raise
+
+    def _advanced(self) -> seal.Head:
+        assert self._head is not None, "a transaction before the store was opened"
+        head = seal.chained(self._db, replace(self._head, commits=self._head.commits + 1))
+        self._put({"store:head": str(head)})
+        return head
 
     # --- reading ---
 
@@ -349,20 +486,40 @@ class Journal:
         """The latest wall time in the tables, in UTC microseconds; 0 when nothing has happened."""
         return reading.last_time(self._db)
 
-    def integrity_check(self) -> list[str]:
-        """Every fault of the file, of the accounts and of the attempts' own figures, in words."""
+    def damage(self) -> list[str]:
+        """What the seal says against a store that was opened for reading: flipped bits, lost commits. In words."""
+        faults = []
         try:
-            faults = [f"the store: {row[0]}" for row in self._db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+            now = seal.read(self._path)
+        except (OSError, ValueError) as exc:
+            return [f"{exc}; when the rest is in order, delete it"]
+        # A run that began or ended meanwhile: it has made its own check.
+        if not self.writable and now == self._sealed:
+            faults = seal.faults_of_file(self._path, self._sealed)
+        return faults + seal.faults_of_head(self._path, self._sealed, self.run_id, self._kept_head())
+
+    def integrity_check(self) -> list[str]:
+        """Every fault of the file, of its rows, of the accounts and of the attempts' own figures, in words."""
+        try:
+            faults = self.damage() + self._pages_off()
+            faults += seal.faults_of_chain(self._db, self._kept_head())
             faults += [f"the store: a row of {row[0]} names a missing {row[2]}" for row in self._foreign()]
-            faults += [f"money: {fault}" for fault in self._sums_off()]
-            for attempt, left, entries_left, settled, entries_settled in self._db.execute(schema.ATTEMPTS_OFF):
-                faults.append(
-                    f"money: attempt {attempt} has {left} open and {settled} settled,"
-                    f" its entries say {entries_left} and {entries_settled}"
-                )
+            faults += self._sums_off() + self._attempts_off()
         except sqlite3.Error as exc:
             return [f"the store cannot be read: {exc}"]
+        except StorageFailed as exc:
+            return [str(exc)]
         return faults
+
+    def _pages_off(self) -> list[str]:
+        return [f"the store: {row[0]}" for row in self._db.execute("PRAGMA integrity_check") if row[0] != "ok"]
+
+    def _attempts_off(self) -> list[str]:
+        return [
+            f"money: attempt {attempt} has {left} open and {settled} settled,"
+            f" its entries say {entries_left} and {entries_settled}"
+            for attempt, left, entries_left, settled, entries_settled in self._db.execute(schema.ATTEMPTS_OFF)
+        ]
 
     def _foreign(self) -> list[tuple[str, int, str, int]]:
         return self._db.execute("PRAGMA foreign_key_check").fetchall()
@@ -375,8 +532,8 @@ class Journal:
             entered = sums.pop(account.currency, (0, 0, 0, 0))
             for name, has, should in zip(("spent", "held", "doubt", "overage"), kept, entered, strict=True):
                 if has != should:
-                    faults.append(f"{account.currency} {name} is {has}, its entries say {should}")
-        return faults + [f"entries without an account: {currency}" for currency in sums]
+                    faults.append(f"money: {account.currency} {name} is {has}, its entries say {should}")
+        return faults + [f"money: entries without an account: {currency}" for currency in sums]
 
 
 def _newer(path: Path) -> JournalNewer:
@@ -398,7 +555,25 @@ def _failing(words: str) -> Iterator[None]:
     try:
         yield
     except (sqlite3.Error, OSError) as exc:
+        if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY:
+            raise RunLocked(f"another process is at work in this run folder; wait for it or stop it ({words})") from exc
         raise StorageFailed(f"{words} ({exc})") from exc
+
+
+def _full(error: BaseException) -> bool:
+    """Whether a failure says that the disk is full: then nothing was committed."""
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        return cause.sqlite_errorcode == sqlite3.SQLITE_FULL
+    return isinstance(cause, OSError) and cause.errno == errno.ENOSPC
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        known = path.stat(follow_symlinks=False)
+    except OSError:
+        return None
+    return known.st_dev, known.st_ino
 
 
 def _wal(path: Path) -> Path:
