@@ -1,6 +1,6 @@
 # Short names for what CONTRIBUTING.md asks for. `make check` is what CI runs.
 BIN := .venv/bin
-.PHONY: check test quick lint format wheel clean
+.PHONY: check test quick lint format wheel clean fuzz
 
 check: ## everything, as CI runs it
 	.ci/run
@@ -18,6 +18,9 @@ test: venv ## the whole suite
 
 quick: venv ## the suite without the slow tests
 	$(BIN)/python -m pytest -m 'not slow'
+
+fuzz: venv ## 50,000 odd answers to each parser of a gateway; FUZZ="--seed 7" for others
+	$(BIN)/python -m tests.providers.fuzz --examples 50000 $(FUZZ)
 
 lint: venv ## style, types, import contracts
 	$(BIN)/ruff check .
