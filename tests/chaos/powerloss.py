@@ -1,0 +1,250 @@
+"""T7: what a run promised before the power went is true of every disk that may be left (I1, I2, I4, I5, I6)."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import random
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import islice
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Final
+
+from pyarrow import feather
+
+import pipeline
+from pipeline.engine.messages import AttemptState
+from pipeline.runtime import prepare as preparing
+from pipeline.runtime import wiring
+from pipeline.runtime.run import _Session
+from pipeline.store.journal import Journal
+from tests.chaos import crash, disk_child
+from tests.chaos.disk_child import RUN, Order, Spoil
+from tests.chaos.recorder import Event
+from tests.chaos.report import Report
+
+#: {size: (recorded runs, states of the product in all, states of each variant)}.
+_SIZES: Final = {"small": (2, 300, 24), "merge": (10, 20_000, 200)}
+_TASKS: Final = 6
+_FAULTS: Final = (
+    {},
+    {"rate_limited": {"every": 4}, "cut_after": {"every": 5}, "cut_download": 0.3, "truncated_picture": 0.2},
+    {"expired_links": 0.3, "malformed_submit": {"every": 4}, "server_error_poll": 0.3, "failed": 0.2},
+)
+_SENT: Final = frozenset(AttemptState) - {AttemptState.RESERVED}
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One run's record. `spec` is where its spec stood, for the plan."""
+
+    name: str
+    spec: Path
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the store says: {attempt: (state, operation)}, attempts with their hold, {path: sha256} of pictures."""
+
+    attempts: dict[int, tuple[str, str]]
+    holds: frozenset[int]
+    pictures: dict[str, str]
+    faults: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Clock:
+    """Stands still, a year later."""
+
+    def now(self) -> float:
+        return 1e6
+
+    def wall_micros(self) -> int:
+        return round((wiring.REHEARSAL_EPOCH_S + 366 * 86_400) * 1e6)
+
+    async def until(self, when: float) -> None:
+        raise AssertionError(f"recovery waits until {when}")
+
+
+class _Reopened(_Session):
+    """The run's own opening and recovery; the store is looked at between the two."""
+
+    found: _Seen
+
+    def _recover(self) -> None:
+        self.found = _look(self.it.journal)
+        super()._recover()
+
+
+def _look(journal: Journal) -> _Seen:
+    return _Seen(
+        {row.attempt: (row.state, row.operation) for row in journal.attempt_rows()},
+        frozenset(entry.attempt for entry in journal.money_entries() if entry.kind == "hold"),
+        {row.artifact.path: row.artifact.sha256 for row in journal.image_rows()},
+        tuple(journal.integrity_check()),
+    )
+
+
+@cache
+def _plan(spec: Path) -> Any:
+    return pipeline.plan(pipeline.load(spec))
+
+
+def judge(disk: Path, spec: Path, events: Sequence[Event]) -> list[str]:
+    """Open what is left with the product, let it recover, and say every promise that is broken."""
+    plan = _plan(spec)
+    options = preparing.Options(simulate=True, run_dir=disk / RUN, yes=True)
+    posts = [event.at for event in events if event.kind == "post"]
+    published = _published(disk / RUN)
+    try:
+        with ExitStack() as stack:
+            session = _Reopened(plan, options, caps=dict(plan.caps), place=disk / RUN, stack=stack, clock=_Clock())
+            session.open(None)
+            before, after = session.found, _look(session.it.journal)
+    except Exception as error:  # noqa: BLE001 - whatever it is, a run that cannot be opened again is a broken promise
+        return [f"it cannot be opened any more, after {len(posts)} POSTs: {type(error).__name__}: {error}"]
+    wrong = [*before.faults, *after.faults, *published]
+    for attempt in posts:
+        state = before.attempts.get(attempt, ("nothing", ""))[0]
+        if state not in _SENT or attempt not in before.holds:
+            wrong.append(f"I1, I2c: attempt {attempt} was sent, and the disk knew {state} of it")
+    answered = {event.at for event in events if event.kind == "answer" and event.other == "Answered"}
+    for attempt, (state, _) in after.attempts.items():
+        if state == "VOID" and attempt in posts and before.attempts[attempt][0] != "VOID" and attempt not in answered:
+            wrong.append(f"I1: attempt {attempt} was sent and never answered, and recovery let its hold go")
+    for event in events:
+        if event.kind == "known" and before.attempts.get(event.at, ("", ""))[1] != event.path:
+            wrong.append(f"I5: operation {event.path} was committed and is not known any more")
+        if event.kind == "kept" and before.pictures.get(event.path) != event.other:
+            wrong.append(f"I3: picture {event.path} was committed as stored and is not known any more")
+    for path, digest in {**before.pictures, **after.pictures}.items():
+        wrong.extend(_file_is(disk / RUN / path, digest, "I4: a stored picture's file"))
+    return wrong
+
+
+def _published(run: Path) -> list[str]:
+    """Each row of the manifest that stood there when the power went has its file."""
+    path = run / "images.arrow"
+    if not path.is_file():
+        return []
+    try:
+        table = feather.read_table(io.BytesIO(path.read_bytes()), columns=["path", "sha256"])
+    except Exception as error:  # noqa: BLE001 - a manifest under its name is whole
+        return [f"I4: images.arrow cannot be read: {error}"]
+    return [
+        fault for row in table.to_pylist() for fault in _file_is(run / row["path"], row["sha256"], "I4: a row's file")
+    ]
+
+
+def _file_is(path: Path, digest: str, words: str) -> list[str]:
+    if not path.is_file():
+        return [f"{words} is missing: {path.name}"]
+    return (
+        [] if hashlib.sha256(path.read_bytes()).hexdigest() == digest else [f"{words} holds other bytes: {path.name}"]
+    )
+
+
+# --- recording --------------------------------------------------------------------------------------------------------
+
+
+def record(place: Path, number: int, seed: int, synchronous: str = "") -> Recording:
+    """Record a run; every third one goes on where a killed one ended."""
+    order = disk_child.prepare(place, _TASKS)
+    order = replace(order, faults=_FAULTS[number % len(_FAULTS)], seed=seed, synchronous=synchronous)
+    name = f"run {number}"
+    if number % 3 == 1 and not synchronous:
+        cut = random.Random(seed).randint(60, 500)
+        disk_child.play(replace(order, spoil=Spoil(cut)))
+        name += f" after a kill at operation {cut}"
+    played = disk_child.play(order)
+    if played.code not in {0, 4, 5, 6}:
+        raise AssertionError(f"the recorded run failed with exit {played.code}: {played.words}")
+    return Recording(name, place / "spec.yaml", tuple(played.events))
+
+
+def _without(recording: Recording, drop: Callable[[Event], bool]) -> Recording:
+    return replace(recording, events=tuple(event for event in recording.events if not drop(event)))
+
+
+def no_folder_sync(event: Event) -> bool:
+    """The product forgets to sync the folders that pictures get their names in."""
+    return event.kind == "sync_folder" and event.path.startswith(f"{RUN}/images")
+
+
+def no_picture_sync(event: Event) -> bool:
+    """The product forgets to sync pictures before it names them."""
+    return event.kind == "sync" and event.path.endswith(".part")
+
+
+# --- the campaign -----------------------------------------------------------------------------------------------------
+
+
+def states(recording: Recording, seeds: Iterable[int]) -> list[tuple[int, list[str]]]:
+    """Judge one state for each seed: (seed, broken promises)."""
+    found = []
+    if os.access("/dev/shm", os.W_OK):
+        # Nothing of this must last; the product's own private copies go there as well.
+        tempfile.tempdir = "/dev/shm"
+    for seed in seeds:
+        begun = next(number for number, event in enumerate(recording.events) if event.kind == "begun")
+        cut = random.Random(seed).randint(begun, len(recording.events))
+        with tempfile.TemporaryDirectory() as place:
+            disk = Path(place)
+            events = recording.events[:cut]
+            crash.after_power_loss(events, seed).build(disk)
+            found.append((seed, judge(disk, recording.spec, events)))
+    return found
+
+
+def campaign(size: str, seed: int) -> Report:
+    """20,000 states of whole runs (merge), and four broken variants, each of which must be caught."""
+    runs, count, each = _SIZES[size]
+    jobs = int(os.environ.get("CHAOS_JOBS", "2"))
+    place = Path(tempfile.mkdtemp(prefix="powerloss-"))
+    try:
+        recordings = [record(place / f"run{number}", number, seed + number) for number in range(runs)]
+        variants = {
+            "synchronous=OFF": record(place / "off", 0, seed, "OFF"),
+            "synchronous=NORMAL": record(place / "normal", 0, seed, "NORMAL"),
+            "no sync of a picture's folder": _without(recordings[0], no_folder_sync),
+            "no sync of a picture": _without(recordings[0], no_picture_sync),
+        }
+        with ProcessPoolExecutor(jobs, get_context("forkserver")) as pool:
+            work = [
+                (
+                    recording,
+                    range(seed * 1_000_000 + number * 100_000 + start, seed * 1_000_000 + number * 100_000 + end),
+                )
+                for number, recording in enumerate(recordings)
+                for start, end in _chunks(count // runs)
+            ]
+            done = list(pool.map(states, [item[0] for item in work], [item[1] for item in work]))
+            broken = dict(
+                zip(variants, pool.map(states, variants.values(), [range(each)] * len(variants)), strict=True)
+            )
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    violations = [
+        f"{recording.name} of seed {seed}, state {state}: {fault}"
+        for (recording, _), results in zip(work, done, strict=True)
+        for state, faults in results
+        for fault in islice(faults, 3)
+    ]
+    caught = {name: sum(1 for _, faults in results if faults) for name, results in broken.items()}
+    violations += [f"seed {seed}: {name} was not noticed in {each} states" for name, hits in caught.items() if not hits]
+    figures: dict[str, int | float | str] = {"states": sum(len(results) for results in done), "recorded runs": runs}
+    figures |= {f"of {each} states wrong with {name}": hits for name, hits in caught.items()}
+    return Report("powerloss", figures, tuple(violations))
+
+
+def _chunks(count: int, size: int = 50) -> list[tuple[int, int]]:
+    return [(start, min(start + size, count)) for start in range(0, count, size)]
