@@ -66,9 +66,9 @@ NAMES: Final[tuple[str, ...]] = (
     "finish.cleared",
     # A person's word: retry and resolve.
     "amend.opened",
+    "amend.marked",
     "amend.committed",
     "amend.told",
-    "amend.marked",
 )
 
 _action: Callable[[str], None] | None = None

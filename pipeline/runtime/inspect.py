@@ -182,7 +182,12 @@ class _Amendment:
         return _machine(self.journal.snapshot(), more)
 
     def record(self, observations: Sequence[Observation], more: Sequence[StoredTask] = ()) -> None:
+        if not observations:
+            return
         machine = self.machine(more)
+        # First, so that no death can leave a word behind that a run takes for done: not finished, manifest behind.
+        self.journal.set_meta({"finished_plan": "", "state": "running"})
+        reach("amend.marked")
         story = Story(self.folder.story, clock=self.journal.last_time)
         for observation in observations:
             facts = machine.step(observation, 0.0)
@@ -191,9 +196,6 @@ class _Amendment:
             story.tell(facts)
             reach("amend.told")
         story.close()
-        if observations:
-            self.journal.set_meta({"finished_plan": "", "state": "stopped"})
-            reach("amend.marked")
 
 
 @contextmanager
