@@ -1,15 +1,18 @@
 """The black box: answers to paid POSTs, written down as received, before anybody understands them.
 
 Plain `write()` without fsync: it survives the death of the process, not of the machine, and is evidence only. A line
-is `crc32 json`; a torn or damaged line is skipped, and the next one starts after its newline.
+is `crc32 json`; a torn or damaged line is no evidence, which `damage` tells, and the next one starts after its newline.
 """
 
 from __future__ import annotations
 
 import base64
+import errno
 import json
 import os
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
@@ -21,6 +24,8 @@ from pipeline.values.wire import Response
 SEGMENT_MAX: Final = 4 * 1024 * 1024
 #: Answer headers that are of no use as evidence and might be held against somebody.
 _DROPPED: Final = frozenset({"set-cookie", "authorization", "cookie"})
+#: What a file system says when it, a quota or a limit leaves no room.
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(slots=True)
@@ -33,12 +38,18 @@ class _Segment:
 class BlackBox:
     """The black box of one run folder: `blackbox`, and `blackbox.1`, `blackbox.2` ... while their answers wait."""
 
-    __slots__ = ("_handle", "_next", "_path", "_rotated", "_size", "_waiting", "segment_max")
+    __slots__ = ("_handle", "_next", "_path", "_relief", "_rotated", "_size", "_waiting", "segment_max", "unkept")
 
-    def __init__(self, path: Path, *, segment_max: int = SEGMENT_MAX) -> None:
-        """Open for appending (0600); what an earlier process left stays until committed or cleared."""
+    def __init__(self, path: Path, *, segment_max: int = SEGMENT_MAX, relief: Callable[[], bool] | None = None) -> None:
+        """Open for appending (0600); what an earlier process left stays until committed or cleared.
+
+        `relief` makes room when the disk is full, and says whether it did.
+        """
         self._path = path
+        self._relief = relief
         self.segment_max = segment_max
+        #: Answers that the disk had no room for, by attempt, until they are in the store.
+        self.unkept: dict[int, Response] = {}
         old = _rotated(path)
         self._rotated = [_Segment(each, {attempt for attempt, _ in _read_file(each)}) for each in old]
         self._next = 1 + max((int(each.suffix[1:]) for each in old), default=0)
@@ -46,13 +57,25 @@ class BlackBox:
         self._open()
 
     def append(self, attempt: int, response: Response) -> None:
-        """Write one answer down, before it is parsed."""
+        """Write one answer down, before it is parsed. One that the full disk refuses is in `unkept`."""
         line = _line(attempt, response)
-        if self._size and self._size + len(line) > self.segment_max:
-            self._rotate()
-        write_all(self._handle, line)
-        self._size += len(line)
-        self._waiting.add(attempt)
+        while True:
+            try:
+                if self._size and self._size + len(line) > self.segment_max:
+                    self._rotate()
+                write_all(self._handle, line)
+            except OSError as exc:
+                if exc.errno not in _FULL:
+                    raise
+                with suppress(OSError):  # half a line; should it stay, it is told as torn
+                    os.ftruncate(self._handle, self._size)
+                if self._relief is None or not self._relief():
+                    self.unkept[attempt] = response
+                    return
+            else:
+                self._size += len(line)
+                self._waiting.add(attempt)
+                return
 
     def read(self) -> list[tuple[int, Response]]:
         """Every whole answer that stands here, oldest first. Some may be committed already: ask the store."""
@@ -63,6 +86,7 @@ class BlackBox:
 
     def committed(self, attempt: int) -> None:
         """The answer of this attempt is in the store; a segment without waiting answers goes."""
+        self.unkept.pop(attempt, None)
         self._waiting.discard(attempt)
         if not self._waiting and self._size:
             self._empty()
@@ -106,10 +130,16 @@ class BlackBox:
         aside = self._path.with_name(f"{self._path.name}.{self._next}")
         self._next += 1
         self._path.rename(aside)
-        os.close(self._handle)
+        full = self._handle
+        try:
+            self._open()
+        except OSError:
+            self._handle = full
+            aside.rename(self._path)
+            raise
+        os.close(full)
         self._rotated.append(_Segment(aside, self._waiting))
         self._waiting = set()
-        self._open()
 
 
 def _line(attempt: int, response: Response) -> bytes:
@@ -123,20 +153,39 @@ def _line(attempt: int, response: Response) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 
+def damage(path: Path) -> list[str]:
+    """Lines of a black box and its rotated segments that are no evidence any more, in words."""
+    found = []
+    for each in (*_rotated(path), path):
+        for number, line in enumerate(_lines(each), 1):
+            if _whole(line) is None and line.rstrip(b"\0"):
+                found.append(
+                    f"{each.name}: line {number} is damaged or torn, the answer in it is lost: its attempt is in doubt "
+                    "unless the store has it"
+                )
+    return found
+
+
 def _read_file(path: Path) -> list[tuple[int, Response]]:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        return []
     answers = []
-    for line in data.split(b"\n"):
-        crc, _, text = line.partition(b" ")
-        if crc != b"%08x" % zlib.crc32(text):
-            continue  # torn by a crash, or empty
-        record = json.loads(text)
-        response = Response(record["status"], base64.b64decode(record["body"]), record["headers"])
-        answers.append((int(record["attempt"]), response))
+    for line in _lines(path):
+        text = _whole(line)
+        if text is not None:
+            record = json.loads(text)
+            response = Response(record["status"], base64.b64decode(record["body"]), record["headers"])
+            answers.append((int(record["attempt"]), response))
     return answers
+
+
+def _lines(path: Path) -> Iterator[bytes]:
+    """Lines with something in them. A link in the place of a file of ours is none of ours."""
+    if path.is_file() and not path.is_symlink():
+        yield from (line for line in path.read_bytes().split(b"\n") if line)
+
+
+def _whole(line: bytes) -> bytes | None:
+    crc, _, text = line.partition(b" ")
+    return text if crc == b"%08x" % zlib.crc32(text) else None
 
 
 def _rotated(path: Path) -> list[Path]:

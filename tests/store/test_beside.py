@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import signal
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Self
 
 import pytest
 
 from pipeline.engine.messages import Draining, LaneCooled, LinksRenewed, Phase, PictureStored, TaskMoved
 from pipeline.errors import RunError, RunLocked, RunNotFound
-from pipeline.store.blackbox import BlackBox
+from pipeline.store.blackbox import BlackBox, damage
 from pipeline.store.folder import RunFolder
 from pipeline.store.lock import RunLock, file_system_of
 from pipeline.store.redact import without_queries
@@ -68,6 +71,7 @@ def test_an_old_run_is_put_aside_beside_the_others(tmp_path: Path) -> None:
 HOLDER = """
 import sys
 from pathlib import Path
+from typing import Self
 from pipeline.store.lock import RunLock
 lock = RunLock.take(Path(sys.argv[1]))
 print("taken", flush=True)
@@ -163,6 +167,65 @@ def test_a_flipped_bit_is_no_evidence(tmp_path: Path) -> None:
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
         assert [attempt for attempt, _ in box.read()] == [1, 3]
+
+
+def test_damaged_lines_are_told(tmp_path: Path) -> None:
+    """Any flipped bit is told or changes nothing, newlines included; so is a line that ends too early."""
+    path = tmp_path / "blackbox"
+    with BlackBox(path) as box:
+        for attempt in (1, 2):
+            box.append(attempt, ANSWER)
+        known = box.read()
+    whole = path.read_bytes()
+    assert damage(path) == []
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        assert damage(path), f"byte {place}"
+    path.write_bytes(whole[:-9])
+    assert damage(path)[0].startswith("blackbox: line 2 is damaged or torn")
+    path.write_bytes(whole[:-1])
+    with BlackBox(path) as box:
+        assert (box.read(), damage(path)) == (known, [])
+
+
+class FullDisk:
+    """A disk with no room for the black box: writes are refused until there is relief, by the kernel itself."""
+
+    def __init__(self, limit: int) -> None:
+        """No file may grow beyond `limit` bytes."""
+        self.limit = limit
+
+    def __enter__(self) -> Self:
+        self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        self.signal = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.limit, self.before[1]))
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
+        signal.signal(signal.SIGXFSZ, self.signal)
+
+
+def test_an_answer_that_finds_no_room_is_kept_in_memory_or_after_relief(tmp_path: Path) -> None:
+    """Without relief the answer is in `unkept` until it is in the store, and no half of it stays on the disk."""
+    path = tmp_path / "blackbox"
+    with BlackBox(path) as box:
+        box.append(1, ANSWER)
+        size = path.stat().st_size
+        with FullDisk(size + 20):
+            box.append(2, ANSWER)
+        assert (set(box.unkept), path.stat().st_size, damage(path)) == ({2}, size, [])
+        box.committed(2)
+        assert box.unkept == {}
+    room = FullDisk(size + 20)
+
+    def relief() -> bool:
+        room.__exit__()
+        return True
+
+    with BlackBox(path, relief=relief) as box, room:
+        box.append(3, ANSWER)
+        assert (box.unkept, [attempt for attempt, _ in box.read()]) == ({}, [1, 3])
 
 
 def test_segments_go_when_their_answers_are_committed(tmp_path: Path) -> None:
