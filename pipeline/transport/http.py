@@ -9,6 +9,7 @@ import hashlib
 import io
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Final, Literal, TypeAlias
@@ -20,6 +21,7 @@ from yarl import URL
 
 from pipeline.errors import Bug, CardError
 from pipeline.transport.addresses import AddressGuard, BlockedAddress, GuardedResolver, checked_link, names_loopback
+from pipeline.transport.deadline import in_time
 from pipeline.transport.door import ANSWER_MAX
 from pipeline.transport.secrets import Header, Secret, hide, need_key
 from pipeline.values.card import GatewayCard
@@ -130,23 +132,16 @@ class HttpDoor:
         paid: _Class = "submit" if gateway.reuse else "submit anew"
         session = self._session("ask" if request.method == "GET" else paid)
         mark, host = _Mark(), gateway.base.host
+        calling = session.request(
+            request.method,
+            url,
+            data=_body(request.body),
+            headers=headers,
+            allow_redirects=False,
+            trace_request_ctx=mark,
+        )
         try:
-            async with (
-                asyncio.timeout(timeout_s),
-                session.request(
-                    request.method,
-                    url,
-                    data=_body(request.body),
-                    headers=headers,
-                    allow_redirects=False,
-                    trace_request_ctx=mark,
-                ) as response,
-            ):
-                body = await _whole(response, body_max)
-                if body is None:
-                    return Broken(f"the answer of {host} is larger than {body_max} bytes")
-                headers_back = _plain(response.headers, gateway.key)
-                return Answered(Response(response.status, hide(gateway.key, body), headers_back))
+            return await in_time(_answered(calling, gateway.key, host, body_max), timeout_s)
         except _FAILURES as error:
             # Nothing of the exception but its class goes further: its text and repr hold headers, so the key. Its
             # status is no answer either: a reply that cannot be parsed calls itself a 400.
@@ -250,6 +245,16 @@ async def _receive(response: aiohttp.ClientResponse, sink: _Sink) -> DownloadOut
             response.close()
             return DownloadBroken("the download is too slow")
     return Downloaded(response.status, response.content_type, sink.size_bytes, sink.sha256)
+
+
+async def _answered(
+    calling: AbstractAsyncContextManager[aiohttp.ClientResponse], key: Secret, host: str | None, body_max: int
+) -> Outcome:
+    async with calling as response:
+        body = await _whole(response, body_max)
+        if body is None:
+            return Broken(f"the answer of {host} is larger than {body_max} bytes")
+        return Answered(Response(response.status, hide(key, body), _plain(response.headers, key)))
 
 
 async def _whole(response: aiohttp.ClientResponse, body_max: int) -> bytes | None:

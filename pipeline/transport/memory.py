@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from pipeline.simulator.exchange import Exchange, WireRequest
 from pipeline.simulator.faults import FaultPlan
 from pipeline.simulator.world import LINKS_BASE
 from pipeline.simulator.world import World as SimulatedWorld
+from pipeline.transport.deadline import in_time
 from pipeline.transport.door import ANSWER_MAX
 from pipeline.values.wire import (
     Answered,
@@ -125,6 +127,10 @@ class MemoryDoor:
 
     async def exchange(self, request: Request, *, timeout_s: float, body_max: int = ANSWER_MAX) -> Outcome:
         """One request, one outcome; never raises for what the world does."""
+        # As over the wire: being called off loses no answer that is here already.
+        return await in_time(self._exchange(request, timeout_s, body_max), math.inf)
+
+    async def _exchange(self, request: Request, timeout_s: float, body_max: int) -> Outcome:
         given = {name.lower(): value for name, value in request.headers}
         headers = {"user-agent": _USER_AGENT, **given, **_HEADERS}
         wire = WireRequest(request.method, request.path, headers, request.body or b"")
