@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pipeline.errors import RunError, RunNotFound
 from pipeline.store.durable import replace, sync_folder
+from pipeline.store.wal import has_commit
 from pipeline.values.folder import (
     BLACKBOX,
     CONTROL,
@@ -43,13 +44,16 @@ _ID_AT, _UNBORN_MAX = slice(68, 72), 4096
 
 
 def has_store(folder: Path) -> bool:
-    """Whether a store was ever made in a folder: a file that a full disk or a kill left without tables is none."""
+    """Whether a store was ever made in a folder: a full disk, a kill or a power cut may leave a file without tables."""
     path = folder / STORE
     if not path.is_file():
         return False
     wal = path.with_name(path.name + "-wal")
-    if path.stat().st_size > _UNBORN_MAX or (wal.is_file() and wal.stat().st_size):
+    if path.stat().st_size > _UNBORN_MAX:
         return True
+    if wal.is_file() and wal.stat().st_size:
+        # Its tables are in the log, unless the power went while the log's first transaction was being written.
+        return has_commit(wal)
     with path.open("rb") as file:
         header = file.read(100)
     return bool(header) and (not header.startswith(b"SQLite format 3\0") or header[_ID_AT] != bytes(4))
