@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Self
 
@@ -31,12 +33,14 @@ class RunLock:
 
     `flock`, not POSIX record locks: those fall when any descriptor of the file is closed in the process. The file is
     never deleted, for a second process could then lock another file of the same name; after a release it is empty.
+    A forked child lets go at once: with its copy of the handle it would keep the lock beyond our death.
     """
 
-    __slots__ = ("_handle",)
+    __slots__ = ("__weakref__", "_handle")
 
     def __init__(self, handle: int) -> None:
         self._handle: int | None = handle
+        _HELD.add(self)
 
     @classmethod
     def take(cls, path: Path, *, mounts: Callable[[], str] | None = None) -> RunLock:
@@ -50,6 +54,11 @@ class RunLock:
         handle = open_private(path, os.O_RDWR | os.O_CREAT)
         try:
             _lock(handle)
+            while not _names(path, handle):
+                # Deleted between the opening and the lock: what is locked is nobody's.
+                os.close(handle)
+                handle = open_private(path, os.O_RDWR | os.O_CREAT)
+                _lock(handle)
         except BlockingIOError as exc:
             holder = os.pread(handle, 32, 0).decode("ascii", "replace").strip()
             os.close(handle)
@@ -57,8 +66,10 @@ class RunLock:
                 f"another process{f' (pid {holder})' if holder else ''} is at work in this run folder; "
                 f"wait for it or stop it: {path.parent}"
             ) from exc
-        os.ftruncate(handle, 0)
-        write_all(handle, f"{os.getpid()}\n".encode())
+        # Without a pid the lock is as good; a full disk may refuse it.
+        with suppress(OSError):
+            os.ftruncate(handle, 0)
+            write_all(handle, f"{os.getpid()}\n".encode())
         return cls(handle)
 
     def release(self) -> None:
@@ -74,6 +85,28 @@ class RunLock:
 
     def __exit__(self, *exc: object) -> None:
         self.release()
+
+
+#: The locks of this process.
+_HELD: Final[weakref.WeakSet[RunLock]] = weakref.WeakSet()
+
+
+def _let_go_in_child() -> None:
+    for lock in list(_HELD):
+        handle, lock._handle = lock._handle, None  # noqa: SLF001 - closed, not released: our parent goes on holding it
+        if handle is not None:
+            os.close(handle)
+
+
+os.register_at_fork(after_in_child=_let_go_in_child)
+
+
+def _names(path: Path, handle: int) -> bool:
+    try:
+        named = path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(handle))
 
 
 def is_held(path: Path) -> bool:
