@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipeline.plan.bounds import check_task
-from pipeline.plan.expand import Lane, Plan
+from pipeline.plan.expand import Lane, Plan, too_many
 from pipeline.plan.flaw import Flaw, FlawBook, Flawed
 from pipeline.plan.naming import names_of
 from pipeline.values.money import UNLIMITED
@@ -16,6 +16,8 @@ from pipeline.values.task import Task
 
 #: Bytes of a stored picture per pixel, about; lossless photographs are near this.
 BYTES_PER_PIXEL: Final = 1.5
+#: Tasks of a job. Each is built and checked before any money moves, which takes minutes for so many.
+TASKS_MAX: Final = 10_000_000
 _PIXELS_UNSIZED: Final = 1024 * 1024
 _BUCKETS: Final = 256
 
@@ -110,6 +112,9 @@ class _Seen:
 def check(plan: Plan) -> Summary:
     """Build and check every task of a plan. *Raises* PlanError with every flaw, each told once with a count."""
     book = FlawBook()
+    if len(plan) > TASKS_MAX:
+        book.add(too_many(TASKS_MAX))
+        book.stop(plan.job)
     sums: dict[str, _Sums] = {}
     ids, paths = _Seen(), _Seen()
     first_prompt = ""

@@ -39,6 +39,8 @@ __all__ = ["Lane", "Plan", "make_plan"]
 
 #: The golden section spreads any prefix of 0..N-1 evenly over all of it (three-distance theorem).
 _GOLDEN: Final = (math.sqrt(5) - 1) / 2
+#: Tasks that can be counted; what a plan may have is in `check`.
+_COUNT_MAX: Final = 10**12
 _NO_ROW: Final[dict[str, JSON]] = {}
 
 
@@ -112,7 +114,7 @@ class Plan:
         self._row: tuple[int, dict[str, JSON], Mapping[str, str]] = (-1, {}, {})
         self._ends = self._count_rows()
         rows = len(table) if table is not None else 1
-        self._len = self._ends[-1] if self._ends is not None else rows * self._kind(0).total
+        self._len = _bounded(self._ends[-1] if self._ends is not None else rows * self._kind(0).total)
         self._stride, self._shift = self._spread()
         self._digest: str | None = None
         self._lanes: dict[str, Lane] | None = None
@@ -290,7 +292,7 @@ class Plan:
             return None
         ends, total = array("q"), 0
         for index in range(len(self._table)):
-            total += self._kind(index).total
+            total = _bounded(total + self._kind(index).total)
             ends.append(total)
         return ends
 
@@ -424,6 +426,17 @@ class Plan:
             return ""
         rows = (identity.json_of([self._table.ids[index], self._table.row(index)]) for index in range(self.rows))
         return _chain(rows)
+
+
+def too_many(most: int) -> Flaw:
+    """What is said of a job with more tasks than that."""
+    return Flaw("matrix", f"the job has more than {most:,} tasks", "split it into several jobs, or take fewer values")
+
+
+def _bounded(total: int) -> int:
+    if total > _COUNT_MAX:
+        raise Flawed(too_many(_COUNT_MAX))
+    return total
 
 
 def _chain(texts: Iterator[str]) -> str:
