@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
@@ -11,10 +12,12 @@ from typing import Protocol, assert_never
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
     Command,
+    DiskTold,
     DrainAsked,
     Fact,
     Fetch,
     LaneParked,
+    Look,
     Observation,
     Offered,
     Permitted,
@@ -27,21 +30,26 @@ from pipeline.engine.messages import (
     TimeCame,
     Wake,
 )
+from pipeline.engine.retry import FETCHES_AT_ONCE
 from pipeline.errors import StorageFailed
 from pipeline.failpoints import reach
 from pipeline.runtime.clock import Clock
+from pipeline.runtime.evidence import Evidence
 from pipeline.runtime.pacer import Pacer
-from pipeline.runtime.perform import Performer
-from pipeline.values.reply import Fault
+from pipeline.runtime.perform import DISK_FULL, NoRoom, Performer
+from pipeline.runtime.turns import Turns
+from pipeline.values.reply import Fault, FaultKind
 from pipeline.values.task import Task
 
 #: Permission to send is committed for what the pacer releases within this time (seconds).
 LEAD_S = 0.05
-FETCHES_AT_ONCE = 24
 #: After the first Ctrl-C, unanswered POSTs are awaited this long (seconds).
 DRAIN_S = 60.0
 #: What is called off has this long to end (seconds).
 LEAVE_S = 1.0
+#: The disk is looked at this often at most (seconds), and a picture takes about so many bytes of it.
+ROOM_EVERY_S = 1.0
+PICTURE_BYTES = 4 * 1024 * 1024
 #: Listeners are told at most this often (seconds of real time).
 TELL_EVERY_S = 0.2
 
@@ -62,6 +70,7 @@ class Driver:
         machine: Machine,
         *,
         performer: Performer,
+        evidence: Evidence,
         committer: Committer,
         clock: Clock,
         pacers: Mapping[str, Pacer],
@@ -69,9 +78,11 @@ class Driver:
         offer: Iterator[Task],
         told: Callable[[list[Fact]], None],
         listener: Callable[[], None] | None,
+        room: Callable[[int], str | None],
     ) -> None:
         self.machine = machine
         self._performer = performer
+        self._evidence = evidence
         self._committer = committer
         self._clock = clock
         self._pacers = pacers
@@ -79,12 +90,18 @@ class Driver:
         self._offer = offer
         self._told = told
         self._listener = listener
+        #: Why nothing new may be bought, given the bytes that are under way; None when the disk has room.
+        self._room = room
+        self._disk_asked = -math.inf
+        #: Why the disk is full, as told last.
+        self.full: str | None = None
         self._listened = 0.0
         #: Loops that wait for something to be told.
         self._waiters: list[asyncio.Future[None]] = []
         #: What the group runs, so that it can be called off at the end.
         self._tasks: set[asyncio.Task[None]] = set()
-        self._fetches = asyncio.Semaphore(FETCHES_AT_ONCE)
+        #: A link that expires first is fetched first: a paid picture that expires is money lost.
+        self._fetches = Turns(FETCHES_AT_ONCE)
         #: Paid POSTs: strongly held, outside every task group, never cancelled.
         self._paid: set[asyncio.Task[None]] = set()
         #: {lane: attempts permitted whose slot is not taken yet}
@@ -173,6 +190,8 @@ class Driver:
                 self._spawn_at(command.at, self._fetch(command))
             case Wake():
                 self._spawn_at(command.at, self._wake(command))
+            case Look():
+                self._spawn_at(command.at, self._look(command))
             case _:
                 assert_never(command)
 
@@ -219,12 +238,50 @@ class Driver:
             self.tell(await self._performer.poll(command, task, self._poll_pacers[task.gateway]))
 
     async def _fetch(self, command: Fetch) -> None:
-        async with self._fetches:
+        async with self._fetches.take(command.expires_at):
             if self.machine.knows(command.task):
-                self.tell(await self._performer.fetch(command, self.machine.task(command.task)))
+                try:
+                    told = await self._performer.fetch(command, self.machine.task(command.task))
+                except NoRoom as full:
+                    # The picture stays wanted; nothing new is bought before there is room again.
+                    self._disk_is(str(full))
+                    told = full.observation
+                self.tell(told)
+
+    async def _look(self, command: Look) -> None:
+        under_way = any(view.in_flight for view in self.machine.lane_views().values())
+        pacer = self._poll_pacers[command.gateway]
+        for observation in await self._evidence.look(command, pacer, quiescent=not under_way):
+            self.tell(observation)
 
     async def _wake(self, command: Wake) -> None:
         self.tell(TimeCame(command.task, command.attempt, command.lane))
+
+    # --- room on the disk ---
+
+    def _look_at_disk(self) -> None:
+        """At most once a second of real time: asking costs a call to the system."""
+        now = time.monotonic()
+        if now - self._disk_asked >= ROOM_EVERY_S:
+            self._disk_asked = now
+            under_way = sum(view.in_flight + view.held for view in self.machine.lane_views().values())
+            self._disk_is(self._room(under_way * PICTURE_BYTES))
+
+    def _disk_is(self, full: str | None) -> None:
+        if full is None and self.full is None:
+            return
+        news = (full is None) is not (self.full is None)
+        self.full = full
+        if news:
+            self.tell(DiskTold(None if full is None else Fault(FaultKind.TRANSIENT, full, DISK_FULL)))
+
+    async def _disk(self) -> None:
+        """While the disk is full, see now and then whether there is room again."""
+        while True:
+            while self.full is None:
+                await self._change()
+            await self._clock.until(self._clock.now() + ROOM_EVERY_S)
+            self._look_at_disk()
 
     # --- loops ---
 
@@ -238,6 +295,7 @@ class Driver:
                 for lane in self._pacers:
                     self._spawn(self._lane(lane))
                 self._spawn(self._feed())
+                self._spawn(self._disk())
                 await self._until_done()
                 # What still waits for its time (polls of a drained run, wakes) is left to the next run.
                 self._group = None
@@ -318,6 +376,7 @@ class Driver:
             while not self.machine.lane_ready(lane, self._clock.now()) or not self._may_permit(lane, pacer):
                 await self._change()
             await pacer.near(LEAD_S)
+            self._look_at_disk()
             facts = self.tell(SlotNear(lane))
             permitted = sum(isinstance(fact, Permitted) for fact in facts)
             self._unslotted[lane] += permitted

@@ -23,6 +23,10 @@ REMEDIES: Mapping[FaultKind, str] = {
     FaultKind.TIMEOUT: "ask the gateway about the operation; the same command goes on following it",
 }
 
+#: The `fault` of a run that the disk parked, and what to do about it.
+DISK = "disk"
+_DISK_REMEDY = "make room on the disk, then run the same command again"
+
 _FAILED = (Phase.FAILED, Phase.SHORT, Phase.SKIPPED)
 
 
@@ -81,9 +85,10 @@ def doubts_of(doubts: Iterable[Doubt]) -> list[dict[str, object]]:
     ]
 
 
-def parked_of(lanes: Mapping[str, LaneView]) -> list[dict[str, object]]:
-    """The `parked` list of `status --json`: which lane, why, and what to do about it."""
-    return [
+def parked_of(lanes: Mapping[str, LaneView], disk: str | None) -> list[dict[str, object]]:
+    """The `parked` list of `status --json`: which lane, why, and what to do about it; the disk stops every lane."""
+    full = [] if disk is None else [{"lane": "", "fault": DISK, "why": disk, "remedy": _DISK_REMEDY}]
+    return full + [
         {
             "lane": name,
             "fault": view.parked.kind.value,
@@ -106,6 +111,8 @@ def lanes_of(
         lane["rate_limited"] += row.fault == FaultKind.RATE_LIMITED
         lane["in_flight"] += row.state in (AttemptState.SUBMITTING, AttemptState.ACCEPTED)
     for each in parked:
+        if not each["lane"]:
+            continue
         lanes.setdefault(str(each["lane"]), _lane(""))["parked"] = each["why"]
     return dict(lanes)
 

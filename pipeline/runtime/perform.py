@@ -6,6 +6,7 @@ What the world does comes back as a value. What is raised here is ours, or the d
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
 from collections.abc import Callable, Mapping
 
@@ -37,10 +38,21 @@ from pipeline.values.wire import Answered, Broken, Downloaded, DownloadRefused, 
 POLL_TIMEOUT_S = 60.0
 DOWNLOAD_TIMEOUT_S = 300.0
 PICTURE_MAX = 64 * 1024 * 1024
+#: The code of a fault that is the disk's and not a gateway's.
+DISK_FULL = "disk_full"
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class InputChanged(Exception):  # noqa: N818 - caught one screen below
     """An input picture is not what the plan saw: buying it would buy something else."""
+
+
+class NoRoom(Exception):  # noqa: N818 - not an error: the disk is full, which ends nothing that is paid
+    """A picture found no room on the disk; `observation` says so to the engine."""
+
+    def __init__(self, observation: FetchFailed) -> None:
+        super().__init__(observation.fault.message)
+        self.observation = observation
 
 
 class Performer:
@@ -135,7 +147,19 @@ class Performer:
         return PollAnswered(command.attempt, provider.polled(task, outcome))
 
     async def fetch(self, command: Fetch, task: Task) -> Observation:
-        """Download a picture, look at every pixel of it, and put it under its final name durably (W6)."""
+        """Download a picture, look at every pixel of it, and put it under its final name durably (W6).
+
+        *Raises* NoRoom when the disk is full: the part is dropped and the link stays good.
+        """
+        try:
+            return await self._fetched(command, task)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            full = Fault(FaultKind.TRANSIENT, "the disk is full", DISK_FULL)
+            raise NoRoom(self._failed(command, full)) from error
+
+    async def _fetched(self, command: Fetch, task: Task) -> Observation:
         part = self._blobs.part(task.id, command.index, command.attempt)
         try:
             with part.open() as sink:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,8 +37,10 @@ from pipeline.runtime.clock import Clock, run_virtual
 from pipeline.runtime.commits import InlineCommitter, ThreadCommitter
 from pipeline.runtime.control import Control
 from pipeline.runtime.driver import Driver
+from pipeline.runtime.evidence import Evidence
 from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, parked_of, state_of
 from pipeline.runtime.inspect import finished_result
+from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.perform import Performer, replay
 from pipeline.runtime.pictures import examine
 from pipeline.runtime.prepare import Options
@@ -48,10 +51,12 @@ from pipeline.store.blobs import Blobs
 from pipeline.store.folder import RunFolder, has_store, traces
 from pipeline.store.journal import Journal
 from pipeline.store.lock import RunLock
+from pipeline.store.room import Room
 from pipeline.store.story import Story
 from pipeline.values.artifact import Artifact
 from pipeline.values.folder import STORE
 from pipeline.values.money import format_money
+from pipeline.values.reply import Balance
 from pipeline.values.rows import NotedPlan
 from pipeline.values.task import Task
 from pipeline.values.wire import Answered
@@ -151,6 +156,7 @@ class _Session:
         self.place = place
         self.stack = stack
         self.clock = clock
+        self.room = Room(place)
         self.notes: list[str] = []
         #: Whether the store may say that it was left in order.
         self.clean = False
@@ -176,12 +182,15 @@ class _Session:
             run_id=wiring.new_run_id(),
             clock=self.clock.wall_micros,
             doubt_keeps_slot=self.plan.job.on_doubt == "hold",
+            relief=self.room.release,
         )
         self.stack.callback(lambda: journal.close(clean=self.clean))
+        if not self.options.simulate:
+            self.room.stock()
         reach("open.agreed")
         story = Story(folder.story, clock=self.clock.wall_micros)
         self.stack.callback(story.close)
-        blackbox = BlackBox(folder.black_box)
+        blackbox = BlackBox(folder.black_box, relief=self.room.release)
         self.stack.callback(blackbox.close)
         self.it = _Opened(folder, journal, story, blackbox, Blobs(folder))
         self._note_plan()
@@ -303,7 +312,7 @@ class _Session:
                 self._record(replay(provider, card, task, attempt, Answered(response)))
                 reach("recover.answer")
         reach("recover.resuming")
-        self._record(Resumed())
+        self._record(Resumed(self.clock.wall_micros()))
         reach("recover.resumed")
         self.it.blackbox.clear()
         reach("recover.cleared")
@@ -343,6 +352,7 @@ class _Session:
         started = self.clock.now()
         self.started = started
         pacers = wiring.pacers(self.lanes, self.it.journal, self.clock)
+        poll_pacers = wiring.poll_pacers(self.plan.cards)
         committer = InlineCommitter(self.it.journal) if self.options.simulate else ThreadCommitter(self.it.journal)
         driver = Driver(
             self.machine,
@@ -356,13 +366,15 @@ class _Session:
                 clock=self.clock,
                 inline=self.plan.inline_bytes,
             ),
+            evidence=await self._evidence(poll_pacers),
             committer=committer,
             clock=self.clock,
             pacers=pacers,
-            poll_pacers=wiring.poll_pacers(self.plan.cards),
+            poll_pacers=poll_pacers,
             offer=self._offer(),
             told=self._told,
             listener=None if listener is None else lambda: listener(self._view(driver, "running")),
+            room=self.room.low,
         )
         control = Control(self.it.folder.control, lambda: self._status(driver, "running"))
         failed: BaseException | None = None
@@ -382,6 +394,25 @@ class _Session:
                 reach("turn.sends")
         return self._conclude(driver, listener, begun, started)
 
+    async def _evidence(self, pacers: Mapping[str, Pacer]) -> Evidence:
+        """Who asks gateways for their books. Meters are read when the folder is born: later is too late."""
+        journal = self.it.journal
+        metered: dict[str, Balance] = {}
+        evidence = Evidence(self.door, PROVIDERS, self.plan.cards, self.clock, metered)
+        for name in sorted({lane.partition("/")[0] for lane in self.lanes}):
+            key, found = f"meter:{name}", None
+            kept = journal.get_meta(key)
+            if kept is not None:
+                unit, _, used = kept.partition(" ")
+                found = Balance(unit, int(used))
+            elif self.machine.state.next_attempt == 1:
+                found = await evidence.balance(name, pacers[name])
+                if found is not None:
+                    journal.set_meta({key: f"{found.unit} {found.used}"})
+            if found is not None:
+                metered[name] = found
+        return evidence
+
     def _offer(self) -> Iterator[Task]:
         known = set(self.it.journal.task_ids())
         for task in self.plan.tasks():
@@ -393,20 +424,25 @@ class _Session:
                 yield task
 
     def _told(self, facts: list[Fact]) -> None:
-        self.it.story.tell(facts)
+        try:
+            self.it.story.tell(facts)
+        except OSError as error:
+            if error.errno != errno.ENOSPC or not self.room.release():
+                raise
+            self.it.story.tell(facts)
         for fact in facts:
             if isinstance(fact, Accepted | Settled | Released | Doubted):
                 self.it.blackbox.committed(fact.attempt)
 
     def _conclude(self, driver: Driver, listener: Listener | None, begun: float, started: float) -> Result:
+        parked = parked_of(self.machine.lane_views(), driver.full)
         state = state_of(
             draining=driver.draining,
-            parked=any(view.parked is not None for view in self.machine.lane_views().values()),
+            parked=bool(parked),
             budget=self.machine.budget_blocked() is not None,
             counts=self.machine.counts(),
         )
         journal = self.it.journal
-        parked = parked_of(self.machine.lane_views())
         status = {**self._status(driver, state), "failures": failures_of(journal.task_rows()), "parked": parked}
         write_manifest(self.it.folder.path, journal)
         marks = {"state": state, "ended_at": str(self.clock.wall_micros()), "parked": json.dumps(parked)}
@@ -419,6 +455,7 @@ class _Session:
         self.clean = True
         if state == "complete":
             self.it.blackbox.clear()
+            self.room.clear()
             reach("finish.cleared")
         if listener is not None:
             listener(self._view(driver, state))

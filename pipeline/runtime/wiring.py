@@ -12,8 +12,8 @@ from typing import Final
 
 import yaml
 
-from pipeline.engine.messages import AttemptState, LaneTerms, Snapshot
-from pipeline.plan.expand import Lane, Plan
+from pipeline.engine.messages import QUIET_S, AttemptState, LaneTerms, Snapshot
+from pipeline.plan.expand import Plan
 from pipeline.runtime import prepare
 from pipeline.runtime.clock import Clock, RealClock
 from pipeline.runtime.pacer import Pacer
@@ -26,7 +26,7 @@ from pipeline.store.journal import Journal
 from pipeline.transport.door import Door
 from pipeline.transport.http import HttpDoor
 from pipeline.transport.memory import MemoryDoor, open_world
-from pipeline.values.card import GatewayCard
+from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.digest import digest
 from pipeline.values.folder import STORE
 from pipeline.values.task import Task
@@ -54,29 +54,32 @@ class RunLane:
 
 def run_lanes(plan: Plan) -> dict[str, RunLane]:
     """{lane: how it is used}, from cards and the spec's limits."""
-    return {name: _run_lane(lane) for name, lane in plan.lanes.items()}
-
-
-def _run_lane(lane: Lane) -> RunLane:
-    card = lane.card
-    terms = LaneTerms(
-        lane.in_flight, lane.unanswered, card.poll_first_s, card.poll_every_s, card.poll_patience_s, card.release_lag_s
-    )
-    return RunLane(terms, lane.rate_count, lane.rate_period_s)
+    lanes = {}
+    for name, lane in plan.lanes.items():
+        terms = _terms(plan.cards[name.partition("/")[0]], lane.card, lane.in_flight, lane.unanswered)
+        lanes[name] = RunLane(terms, lane.rate_count, lane.rate_period_s)
+    return lanes
 
 
 def default_lane(cards: Mapping[str, GatewayCard], task: Task) -> RunLane:
     """The lane of a stored task that the spec no longer names: its card's own figures."""
     card = cards[task.gateway].models[task.model]
-    terms = LaneTerms(
-        int(card.in_flight.value or 1),
-        int(card.unanswered.value or 1),
-        card.poll_first_s,
-        card.poll_every_s,
-        card.poll_patience_s,
-        card.release_lag_s,
-    )
+    terms = _terms(cards[task.gateway], card, int(card.in_flight.value or 1), int(card.unanswered.value or 1))
     return RunLane(terms, int(card.rate.value or 1), card.rate_period_s)
+
+
+def _terms(gateway: GatewayCard, card: ModelCard, in_flight: int, unanswered: int) -> LaneTerms:
+    return LaneTerms(
+        in_flight_max=in_flight,
+        unanswered_max=unanswered,
+        poll_first_s=card.poll_first_s,
+        poll_every_s=card.poll_every_s,
+        poll_patience_s=card.poll_patience_s,
+        release_lag_s=card.release_lag_s,
+        links_live_s=card.links_live_s,
+        lists=gateway.lists_operations,
+        quiet_s=max(QUIET_S, card.submit_timeout_s),
+    )
 
 
 def real_clock() -> Clock:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from pipeline.values.evidence import ListedOperation
 
@@ -26,6 +26,10 @@ class FaultKind(StrEnum):
     SHORT = "short"
     UPSTREAM = "upstream"
     UNKNOWN = "unknown"
+
+
+#: The `code` of a fault that is our disk's and not the world's: it uses up nothing.
+DISK_FULL: Final = "disk_full"
 
 
 @dataclass(frozen=True, slots=True)
