@@ -76,8 +76,9 @@ class RunLock:
         """Let go; harmless when done twice."""
         handle, self._handle = self._handle, None
         if handle is not None:
-            # Empty, so that looking at a finished run changes no byte of its folder.
-            os.ftruncate(handle, 0)
+            # Empty, so that looking at a finished run changes no byte of its folder; a failing disk has its own error.
+            with suppress(OSError):
+                os.ftruncate(handle, 0)
             os.close(handle)
 
     def __enter__(self) -> Self:
