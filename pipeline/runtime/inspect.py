@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from pipeline.engine.messages import (
     StoredTask,
     VerdictGiven,
 )
-from pipeline.errors import RunError, RunNotFound
+from pipeline.errors import RunError, RunNotFound, StorageFailed
 from pipeline.failpoints import reach
 from pipeline.manifest.table import FILES, Written, write_manifest
 from pipeline.manifest.verify import verify as verify_folder
@@ -27,11 +28,13 @@ from pipeline.runtime import prepare, wiring
 from pipeline.runtime.control import ask
 from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, kept_lanes, kept_parked, lanes_of, state_of
 from pipeline.runtime.progress import money_of
+from pipeline.store import seal
+from pipeline.store.blackbox import damage
 from pipeline.store.folder import RunFolder, has_store
 from pipeline.store.journal import Journal
 from pipeline.store.lock import RunLock, is_held
 from pipeline.store.story import Story
-from pipeline.values.folder import CONTROL, STORE
+from pipeline.values.folder import BLACKBOX, CONTROL, SPEC, STORE
 
 
 @contextmanager
@@ -41,6 +44,8 @@ def _reading(folder: Path) -> Iterator[Journal]:
     journal = Journal.open_read_only(folder / STORE)
     try:
         yield journal
+    except sqlite3.Error as error:
+        raise StorageFailed(f"the store cannot be read ({error}); `pipeline verify` says more: {folder}") from error
     finally:
         journal.close(clean=False)
 
@@ -102,11 +107,29 @@ def verify(folder: Path) -> list[str]:
     """Files against manifest, manifest against store, money against entries: every fault found, in words."""
     with _reading(folder) as journal:
         behind = journal.get_meta("state") == "running"
-    if behind:
+        faults = [*journal.integrity_check(), *_beside(folder, journal, behind=behind)]
+    if behind and not faults:
         # The run was killed or left in a hurry: the manifest is behind, which is no fault. A living run keeps its lock.
         rebuild_manifest(folder)
     with _reading(folder) as journal:
-        return [*journal.integrity_check(), *verify_folder(folder, journal)]
+        try:
+            return faults + verify_folder(folder, journal)
+        except (StorageFailed, ValueError, LookupError, TypeError) as error:
+            # Rows that cannot be: told once, not by their traceback.
+            return [*faults, f"{STORE}: a row cannot be read ({error})"]
+
+
+def _beside(folder: Path, journal: Journal, *, behind: bool) -> list[str]:
+    """The black box and the spec as run, against the store."""
+    faults = damage(folder / BLACKBOX)
+    noted, spec = journal.plan(), folder / SPEC
+    if noted is not None and (spec.is_file() or spec.is_symlink()):
+        found = b"" if spec.is_symlink() else spec.read_bytes()
+        # A kill may have come between the store and the file.
+        known = {noted.spec_text.encode(), *([journal.spec_before()] if behind else [])}
+        if found not in known:
+            faults.append(f"{SPEC}: is not the spec that the store keeps; the next run that has work writes it anew")
+    return faults
 
 
 def rebuild_manifest(folder: Path) -> Written:
@@ -238,6 +261,8 @@ def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
     with _reading(folder) as journal:
         if journal.get_meta("finished_plan") != mark or journal.get_meta("spec_path") != spec:
             return None
+        if found := journal.damage():
+            raise seal.refused(found, folder / STORE)
         counts = journal.snapshot().counts
         gone = sum(not (folder / path).is_file() for path in journal.picture_paths())
     found = _status_of_store(folder)

@@ -169,7 +169,8 @@ class Journal:
         try:
             if self.writable and clean:
                 self.set_meta({"store:clean": "1"})
-                sealing = True
+            # However the run ended: what stands in the file now was checked when it was opened, and written by us.
+            sealing = self.writable
         finally:
             self._let_go()
         if sealing and self._seal is not None and self._head is not None and not seal.logged(self._path):
@@ -254,7 +255,7 @@ class Journal:
     def _check(self, head: seal.Head) -> None:
         """Sums at every opening; every page and every entry too unless the file's own sum was right."""
         faults = seal.faults_of_head(self._path, self._sealed, self.run_id, head)
-        if not self.was_clean or self._sealed is None or not self._sealed.sha256:
+        if self._sealed is None or not self._sealed.sha256:
             faults += seal.faults_of_chain(self._db, head) + self._pages_off()
         faults += self._sums_off() + self._attempts_off()
         if faults:
@@ -303,8 +304,10 @@ class Journal:
 
     def note_plan(self, plan: NotedPlan) -> None:
         """Keep which plan this folder works on."""
+        before = self.get_meta("spec_text")
         self.set_meta(
             {
+                **({} if before in {None, plan.spec_text} else {"spec_before": str(before)}),
                 "plan_sha256": plan.plan_sha256,
                 "spec_sha256": plan.spec_sha256,
                 "spec_text": plan.spec_text,
@@ -422,6 +425,10 @@ class Journal:
             return None
         words = {key: self.get_meta(key) or "" for key in ("spec_sha256", "spec_text", "job", "total")}
         return NotedPlan(digest, words["spec_sha256"], words["spec_text"], words["job"], int(words["total"] or 0))
+
+    def spec_before(self) -> bytes:
+        """The spec that stood in the folder before the one noted last; empty when there was none."""
+        return (self.get_meta("spec_before") or "").encode()
 
     def sends(self) -> dict[str, tuple[int, ...]]:
         """{lane: its last sends, in UTC microseconds}."""
