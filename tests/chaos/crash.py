@@ -1,4 +1,4 @@
-"""What a disk may hold after the power went: of a record of I/O, everything that was synced and any part of the rest."""
+"""What a disk may hold after the power went: of recorded I/O, all that was synced and any part of the rest."""
 
 from __future__ import annotations
 

@@ -76,7 +76,8 @@ class Order:
     #: SQLite's `synchronous`, against the product's own.
     synchronous: str = ""
     spoil: Spoil | None = None
-    #: {what is awaited ("post 2", "answer 1", "commit 9", "stored 1"): bytes left free when it comes; -1: give all back}
+    #: {what is awaited, as "post 2": bytes left free when it comes; -1: give all back}. Awaited are post, answer,
+    #: download, commit, stored.
     fill: Mapping[str, int] = field(default_factory=dict)
     #: Whether what was written is kept; without, only what happened.
     keep: bool = True
@@ -309,7 +310,7 @@ def _patch(order: Order, recorder: Recorder, filler: _Filler) -> None:
             begin(journal, run_id)
             journal._db.execute(f"PRAGMA synchronous={order.synchronous}")
 
-        Journal._begin = begun  # type: ignore[method-assign]
+        Journal._begin = begun  # type: ignore[method-assign, assignment]
 
 
 def _hear_commits(recorder: Recorder, filler: _Filler) -> None:
@@ -325,14 +326,14 @@ def _hear_commits(recorder: Recorder, filler: _Filler) -> None:
             match fact:
                 case Accepted(attempt, operation):
                     recorder.note("known", operation, at=attempt)
-                case PictureStored(attempt, index, artifact):
+                case PictureStored(attempt, _, artifact):
                     recorder.note("kept", artifact.path, other=artifact.sha256, at=attempt)
                     filler.came("stored")
                 case _:
                     pass
         filler.came("commit")
 
-    Journal.commit = committed  # type: ignore[method-assign]
+    Journal.commit = committed  # type: ignore[method-assign, assignment]
 
 
 def _hear_submits() -> None:
@@ -342,7 +343,7 @@ def _hear_submits() -> None:
         _ATTEMPT.set(command.attempt)
         return await submit(self, command, *rest, **named)
 
-    Performer.submit = submitted  # type: ignore[method-assign, assignment]
+    Performer.submit = submitted  # type: ignore[method-assign]
 
 
 def _run_virtual(order: Order, plan: Any, options: Any, listener: Any, confirm: Any) -> Result:

@@ -27,14 +27,14 @@ from pipeline.runtime import wiring
 from pipeline.runtime.run import _Session
 from pipeline.store.journal import Journal
 from tests.chaos import crash, disk_child
-from tests.chaos.disk_child import RUN, Order, Spoil
+from tests.chaos.disk_child import RUN, Spoil
 from tests.chaos.recorder import Event
 from tests.chaos.report import Report
 
 #: {size: (recorded runs, states of the product in all, states of each variant)}.
 _SIZES: Final = {"small": (2, 300, 24), "merge": (10, 20_000, 200)}
 _TASKS: Final = 6
-_FAULTS: Final = (
+_FAULTS: Final[tuple[dict[str, object], ...]] = (
     {},
     {"rate_limited": {"every": 4}, "cut_after": {"every": 5}, "cut_download": 0.3, "truncated_picture": 0.2},
     {"expired_links": 0.3, "malformed_submit": {"every": 4}, "server_error_poll": 0.3, "failed": 0.2},

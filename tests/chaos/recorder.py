@@ -111,20 +111,20 @@ class Recorder:
 
     def _inside(self, path: str) -> str | None:
         """A path relative to the root; None when it lies elsewhere."""
-        whole = os.path.abspath(path)
+        whole = os.path.abspath(path)  # noqa: PTH100 - a link at the end must stay one
         return whole[len(self._base) :] if whole.startswith(self._base) else None if whole + "/" != self._base else ""
 
     def _where(self, path: Any, folder: int | None = None) -> str | None:
         if isinstance(path, int):
             return self._of(path)
         text = os.fsdecode(path)
-        if folder is not None and not os.path.isabs(text):
-            text = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), text)
+        if folder is not None and not text.startswith("/"):
+            text = f"{Path(f'/proc/self/fd/{folder}').readlink()}/{text}"
         return self._inside(text)
 
     def _of(self, handle: int) -> str | None:
         try:
-            return self._inside(os.readlink(f"/proc/self/fd/{handle}"))
+            return self._inside(str(Path(f"/proc/self/fd/{handle}").readlink()))
         except OSError:
             return None
 
@@ -162,7 +162,7 @@ class Recorder:
             setattr(os, name, self._one_name(name, getattr(os, name)))
         for name in ("rename", "replace", "link"):
             setattr(os, name, self._two_names(name, getattr(os, name)))
-        io.open = self._io_open(io.open)  # type: ignore[assignment]
+        io.open = self._io_open(io.open)
 
     def _os_open(self, real: Callable[..., int]) -> Callable[..., int]:
         def opened(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
@@ -265,7 +265,7 @@ class Recorder:
             with self._lock:
                 self._check("ftruncate", inside)
                 real(path, size)
-                self.events.append(Event("resize", inside, self._id(os.stat(path)), size))
+                self.events.append(Event("resize", inside, self._id(Path(path).stat()), size))
             return None
 
         return truncate
@@ -379,7 +379,7 @@ class Recorder:
                 self._folders_synced = []
                 code = int(real(file, flags))
                 if code == 0:
-                    self.events.append(Event("sync", inside, self._id(os.stat(path))))
+                    self.events.append(Event("sync", inside, self._id(Path(path).stat())))
                     # The first sync of a new log syncs the folder that its name stands in.
                     self.events.extend(Event("sync_folder", folder) for folder in self._folders_synced)
                 self._folders_synced = None
@@ -528,8 +528,8 @@ def _there(path: Any, folder: int | None) -> bool:
 
 def _library() -> ctypes.CDLL:
     """The very library that Python's `sqlite3` uses. *Raises* Unusable."""
-    with open("/proc/self/maps", encoding="utf-8", errors="replace") as maps:
-        loaded = {line.split(maxsplit=5)[5].strip() for line in maps if "libsqlite3" in line}
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    loaded = {line.split(maxsplit=5)[5].strip() for line in maps if "libsqlite3" in line}
     if len(loaded) > 1:
         raise Unusable(f"several SQLite libraries are loaded: {', '.join(sorted(loaded))}")
     # Linked into the module or into Python itself, it can still be found if its names were left visible.
