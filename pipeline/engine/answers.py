@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
-from pipeline.engine.lanes import UNREACHABLE_S, Lane
+from pipeline.engine.lanes import LIMITED_S, UNREACHABLE_S, Lane
 from pipeline.engine.messages import (
     Accepted,
     AttemptState,
@@ -82,20 +82,30 @@ def _answer(state: State, live: LiveTask, attempt: LiveAttempt, reply: Reply, no
                 yield from _cool(
                     lane, now + wait_s(fault, state.seed, attempt.number, lane.rate_limited_streak - 1), fault
                 )
+                if lane.only_limited(now) and not lane.running:
+                    yield from park(state, [lane], _pointless(fault))
             yield from ended_unbilled(state, live, attempt, fault, now)
         case Unsent(fault):
             yield Released(attempt.number, attempt.open, fault, counts=False)
             yield from _cool(lane, now + backoff_s(state.seed, attempt.number, lane.unsent_streak - 1), fault)
             if lane.unsent_since is not None and now - lane.unsent_since >= UNREACHABLE_S:
-                unreachable = Fault(FaultKind.TRANSIENT, f"gateway unreachable: {fault.message}")
-                yield from park(state, [lane], unreachable)
+                words = f"gateway unreachable: {fault.message}; check the network and the address, then run again"
+                yield from park(state, [lane], Fault(FaultKind.TRANSIENT, words))
             yield from close(live, fault, again=True)
         case Unknown(fault):
             yield from doubted(state, live, attempt, fault, now)
             if lane.breaker_trips(attempt.number):
-                yield LaneCooled(lane.name, now + lane.breaker_pause_s(), fault, probe=True)
+                yield LaneCooled(lane.name, now + lane.breaker_pause_s(state.seed, attempt.number), fault, probe=True)
         case _:
             assert_never(reply)
+
+
+def _pointless(fault: Fault) -> Fault:
+    words = (
+        f"the gateway has answered nothing but 429 for {LIMITED_S / 60:.0f} minutes ({fault.message}); lower "
+        "`limits.rate` or ask the vendor for a higher limit, then run again"
+    )
+    return Fault(FaultKind.RATE_LIMITED, words, fault.code, fault.status, request_id=fault.request_id)
 
 
 def _cool(lane: Lane, until: float, fault: Fault) -> Iterator[Fact]:
@@ -156,17 +166,26 @@ def _operation(state: State, live: LiveTask, attempt: LiveAttempt, reply: PollRe
         case Ready():
             yield from settled(state, live, attempt, reply)
         case OperationFailed(fault, False):
-            yield Settled(attempt.number, 0, 0, 0, (), None, fault, fault.request_id)
+            counts = AFTER[fault.kind] is not After.PARK
+            yield Settled(attempt.number, 0, 0, 0, (), None, fault, fault.request_id, counts)
             if attempt.open:
                 yield RestReleased(attempt.number, attempt.open)
             yield from ended_unbilled(state, live, attempt, fault, now)
-        case OperationFailed(fault, True):
-            yield Settled(attempt.number, live.task.n, attempt.open, 0, (), None, fault, fault.request_id)
+        case OperationFailed(fault, billed) if billed or attempt.late:
+            # Without a hold there is nothing to put in doubt: one that may be billed is booked.
+            rest = max(0, attempt.hold - attempt.settled - attempt.open)
+            images = live.task.n
+            yield Settled(attempt.number, images, attempt.open, rest, (), None, fault, fault.request_id)
             yield from close(live, fault)
-        case OperationFailed(fault, None):
+        case OperationFailed(fault):
             yield from doubted(state, live, attempt, fault, now)
         case Gone(fault):
-            if attempt.gone >= GONE_ANSWERS_MIN and _since(attempt.gone_since, now) >= GONE_GRACE_S:
+            if attempt.gone < GONE_ANSWERS_MIN or _since(attempt.gone_since, now) < GONE_GRACE_S:
+                return
+            if attempt.late:
+                yield Settled(attempt.number, 0, 0, 0, (), None, fault, fault.request_id)
+                yield from close(live, fault)
+            else:
                 yield from doubted(state, live, attempt, fault, now, vanished=True)
         case StillRunning() | PollBroken():
             if _since(attempt.since, now) >= STUCK_S:

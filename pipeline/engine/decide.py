@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
-from pipeline.engine import answers, ledger
+from pipeline.engine import answers, evidence, late, ledger
 from pipeline.engine.hear import EARLY_S
 from pipeline.engine.messages import (
     AttemptState,
+    BalanceTold,
     BudgetReached,
     CapAsked,
     CapSet,
-    DoubtReleased,
+    DiskNoted,
+    DiskTold,
     DrainAsked,
     Draining,
     Fact,
@@ -23,6 +25,7 @@ from pipeline.engine.messages import (
     FetchFailed,
     Held,
     LaneParked,
+    Listed,
     Observation,
     Offered,
     OnDoubt,
@@ -78,6 +81,12 @@ def decide(state: State, observation: Observation, now: float) -> Iterator[Fact]
             yield from _verdict(state, observation)
         case Resumed():
             yield from _resumed(state, now)
+        case DiskTold(fault):
+            yield from _disk(state, fault)
+        case Listed():
+            yield from evidence.listed(state, observation, now)
+        case BalanceTold():
+            yield from evidence.balance_told(state, observation, now)
         case _:
             assert_never(observation)
     yield from _hold_ready(state)
@@ -94,7 +103,7 @@ def _offered(state: State, task: Task) -> Iterator[Fact]:
         yield Draining()
     elif parked is not None:
         yield LaneParked(task.lane, parked)
-    else:
+    elif state.disk is None:
         refusal = _unaffordable(state, task)
         if refusal is not None:
             yield refusal
@@ -120,7 +129,7 @@ def _hold(state: State, live: LiveTask) -> Iterator[Fact]:
 
 def _hold_ready(state: State) -> Iterator[Fact]:
     """Hold money again for tasks that wait for nothing else, oldest first, until it no longer fits."""
-    if state.draining or state.recovering:
+    if state.draining or state.recovering or state.disk is not None:
         return
     for currency in list(state.ready):
         for number in list(state.ready[currency]):
@@ -133,7 +142,7 @@ def _hold_ready(state: State) -> Iterator[Fact]:
 
 def _slot_near(state: State, name: str, now: float) -> Iterator[Fact]:
     lane = state.lane(name)
-    if not state.draining and lane.ready(now):
+    if state.may_submit(lane, now):
         attempt = state.attempts[lane.first()]
         yield Permitted(attempt.number)
         yield TaskMoved(attempt.task, Phase.SUBMITTING)
@@ -144,6 +153,15 @@ def _drain(state: State) -> Iterator[Fact]:
         yield Draining()
         for lane in list(state.lanes.values()):
             yield from release_held(state, lane, "the run was asked to stop")
+
+
+def _disk(state: State, fault: Fault | None) -> Iterator[Fact]:
+    """A full disk takes no more answers: what is held is free again, and held anew once there is room."""
+    if (fault is None) is not (state.disk is None):
+        yield DiskNoted(fault)
+        if fault is not None:
+            for lane in list(state.lanes.values()):
+                yield from release_held(state, lane, fault.message)
 
 
 # --- pictures -----------------------------------------------------------------------------------------------------
@@ -162,8 +180,8 @@ def _fetch_failed(state: State, observation: FetchFailed) -> Iterator[Fact]:
     attempt, picture = _picture(state, observation.attempt, observation.index)
     if attempt is None or picture is None or picture.state != PENDING:
         return
-    if not fetchable(attempt, picture, observation.fault):
-        fault = observation.fault
+    if state.disk is None and not fetchable(attempt, picture, observation.fault):
+        fault = _lost(picture, observation.fault)
         yield PictureLost(attempt.number, picture.index, fault)
         if not attempt.pending:
             yield from close(state.tasks[attempt.task], Fault(FaultKind.LOST, fault.message, fault.code, fault.status))
@@ -175,6 +193,13 @@ def fetchable(attempt: LiveAttempt, picture: LivePicture, fault: Fault) -> bool:
         return True
     # Only an operation can be asked for fresh links; a link that merely fails is renewed once.
     return bool(attempt.operation) and picture.renewals <= (RENEWALS_MAX if fault.kind is FaultKind.EXPIRED else 1)
+
+
+def _lost(picture: LivePicture, fault: Fault) -> Fault:
+    """Paid and not to be had, said loudly."""
+    asked = f" and {picture.renewals - 1} fresh links" if picture.renewals > 1 else ""
+    words = f"a paid picture cannot be had after {picture.tries} downloads{asked}: {fault.message}"
+    return Fault(fault.kind, words[:500], fault.code, fault.status, request_id=fault.request_id)
 
 
 def _picture(state: State, number: int, index: int) -> tuple[LiveAttempt | None, LivePicture | None]:
@@ -213,23 +238,28 @@ def _retry(state: State, number: int) -> Iterator[Fact]:
 
 def _verdict(state: State, verdict: VerdictGiven) -> Iterator[Fact]:
     attempt = state.attempts.get(verdict.attempt)
-    if attempt is None or not attempt.doubtful:
+    if attempt is None or not (attempt.doubtful or late.open_to_evidence(attempt)):
         raise RunError(f"attempt {verdict.attempt} is not in doubt")
     live = state.tasks[attempt.task]
     if verdict.operation:
         known = (live.task.gateway, verdict.operation) in state.operations
         if known and verdict.operation != attempt.operation:
             raise RunError(f"another attempt has this operation: {verdict.operation}")
-        yield from answers.found(live, attempt, verdict.operation, verdict.why)
+        if attempt.doubtful:
+            yield from answers.found(live, attempt, verdict.operation, verdict.why)
+        else:
+            yield from late.found(state, attempt, verdict.operation, verdict.why)
+    elif verdict.verdict not in {"billed", "not_billed"}:
+        raise RunError(f"a verdict is billed, not_billed or an operation id: {verdict.verdict}")
+    elif not attempt.doubtful:
+        if verdict.verdict == "not_billed":
+            raise RunError(f"attempt {verdict.attempt} is not in doubt")
+        yield from late.billed(state, attempt, verdict.why)
     elif verdict.verdict == "billed":
         yield WrittenOff(attempt.number, attempt.open, verdict.why)
         yield from close(live, Fault(FaultKind.LOST, f"billed, and its pictures cannot be had: {verdict.why}"))
-    elif verdict.verdict == "not_billed":
-        yield DoubtReleased(attempt.number, attempt.open, verdict.why)
-        if live.phase is Phase.IN_DOUBT:
-            yield TaskMoved(live.task.number, Phase.WAITING)
     else:
-        raise RunError(f"a verdict is billed, not_billed or an operation id: {verdict.verdict}")
+        yield from evidence.not_billed(state, attempt, verdict.why)
 
 
 # --- recovery -----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TypeAlias, assert_never
 
 from pipeline.engine import ledger, lifecycle
@@ -10,6 +11,7 @@ from pipeline.engine.messages import (
     AttemptState,
     BudgetReached,
     CapSet,
+    DiskNoted,
     Doubted,
     DoubtLifted,
     DoubtReleased,
@@ -18,6 +20,8 @@ from pipeline.engine.messages import (
     Held,
     LaneCooled,
     LaneParked,
+    LateBilled,
+    LateFound,
     LinksRenewed,
     Permitted,
     Phase,
@@ -43,6 +47,8 @@ _OF_ATTEMPT: TypeAlias = (
     | DoubtReleased
     | WrittenOff
     | Settled
+    | LateFound
+    | LateBilled
     | RestReleased
     | LinksRenewed
     | PictureStored
@@ -76,10 +82,13 @@ def evolve(state: State, fact: Fact, now: float) -> None:
                 lane.breaker += 1
                 lane.probe = None
                 lane.doubted_at.clear()
+                lane.doubtful.clear()
         case LaneParked(name):
             _parked(state, name, fact)
         case Draining():
             state.draining = True
+        case DiskNoted(fault):
+            state.disk = fault
         case _:
             _attempted(state, fact, now)
 
@@ -96,6 +105,7 @@ def _held(state: State, fact: Held) -> None:
         lifecycle.next_state(fact.attempt, None, fact, story),
         fact.currency,
         fact.amount,
+        hold=fact.amount,
     )
     state.accounts[fact.currency] = ledger.hold(state.account(fact.currency), fact.amount)
     live.attempts[fact.attempt] = state.attempts[fact.attempt] = attempt
@@ -122,7 +132,8 @@ def _moved(state: State, fact: TaskMoved) -> None:
     elif fact.phase is Phase.WAITING and not parked:
         queue[fact.task] = None
     if fact.phase is Phase.WAITING and was in lifecycle.ENDED:
-        live.used = 0  # A user asked for it: the allowance of attempts begins anew.
+        for attempt in live.attempts.values():
+            attempt.counts = False  # A user asked for it: the allowance of attempts begins anew.
     if fact.phase in lifecycle.ENDED and fact.fault is not None:
         state.faults[fact.fault.kind] += 1
     if live.phase in lifecycle.ENDED:
@@ -145,23 +156,31 @@ def _attempted(state: State, fact: Fact, now: float) -> None:
     story = state.story(attempt.task)
     was = attempt.state
     becomes = lifecycle.next_state(attempt.number, was, fact, story)
-    _money(state, attempt, fact)
+    waiting = attempt.waiting
+    _money(state, live, attempt, fact)
     attempt.state = becomes
     story.append(f"{attempt.number} {type(fact).__name__}")
     match fact:
         case Accepted(_, operation):
-            attempt.operation = operation
-            attempt.since = now
-            state.operations.add((live.task.gateway, operation))
+            _known(state, live, attempt, operation, now)
+        case LateFound(_, operation):
+            # It says so once more when it ends.
+            attempt.counts = True
+            attempt.asked, attempt.gone, attempt.gone_since, attempt.pictures = False, 0, None, {}
+            _known(state, live, attempt, operation, now)
         case Released(counts=counts):
             attempt.counts = counts
-            live.used += counts
         case Settled():
+            terms = state.lane(live.task.lane).terms
             attempt.pictures = {index: LivePicture(index, PENDING, link) for index, link in enumerate(fact.links)}
-            attempt.rest_at = now + state.lane(live.task.lane).terms.release_lag_s
-            live.used += fact.fault is not None and not fact.images
+            attempt.images = fact.images
+            attempt.rest_at = now + terms.release_lag_s
+            attempt.links_until = now + terms.links_live_s
+            attempt.counts = fact.counts and fact.fault is not None and not fact.images
         case LinksRenewed(_, links):
             attempt.renewing = False
+            attempt.links_until = now + state.lane(live.task.lane).terms.links_live_s
+            state.lane(live.task.lane).expiring.pop(attempt.number, None)
             for picture, link in zip(attempt.pictures.values(), links, strict=False):
                 picture.link = link
                 picture.tries = 0
@@ -171,29 +190,60 @@ def _attempted(state: State, fact: Fact, now: float) -> None:
         case PictureLost(_, index):
             attempt.pictures.setdefault(index, LivePicture(index, LOST, "")).state = LOST
         case Permitted():
+            attempt.sent = now
             state.lane(live.task.lane).submits += 1
         case DoubtReleased():
-            live.used += attempt.counts
+            attempt.freed = True
         case Doubted(fault=fault):
             attempt.why = fault.message
-        case DoubtLifted() | WrittenOff() | RestReleased():
+            attempt.quiet_at = now + state.lane(live.task.lane).terms.quiet_s
+            attempt.looked = False
+        case DoubtLifted() | WrittenOff() | LateBilled() | RestReleased():
             pass
         case _:
             assert_never(fact)
+    state.backlog += attempt.waiting - waiting
     _place(state, live, attempt, was)
     if live.phase in lifecycle.ENDED:
         state.ended.add(live.task.number)
 
 
-def _money(state: State, attempt: LiveAttempt, fact: Fact) -> None:
+def _known(state: State, live: LiveTask, attempt: LiveAttempt, operation: str, now: float) -> None:
+    """An attempt is this operation."""
+    attempt.operation = operation
+    attempt.since = now
+    state.operations.add((live.task.gateway, operation))
+    lane = state.lane(live.task.lane)
+    if lane.terms.lists and attempt.sent is not None:
+        lane.remember(operation, attempt.sent)
+
+
+def _money(state: State, live: LiveTask, attempt: LiveAttempt, fact: Fact) -> None:
     """Move the money of a fact. Whole holds move whole: an amount that differs from what is open is a Bug."""
     account = state.account(attempt.currency)
+    books = (live.task.gateway, attempt.currency)
     match fact:
         case Settled(_, _, amount, overage):
             if amount > attempt.open:
                 raise Bug(f"settled above the hold of {attempt.open}: {fact}")
             account = ledger.settle(account, amount, overage)
             attempt.open -= amount
+            attempt.settled += amount + overage
+            state.billed[books] += amount + overage
+        case LateFound():
+            _late(attempt, fact)
+            if attempt.state is AttemptState.WRITTEN_OFF:
+                state.guessed[books] -= 1
+                state.billed[books] += attempt.settled
+            return
+        case LateBilled(_, amount):
+            _late(attempt, fact)
+            if attempt.open:
+                raise Bug(f"attempt {attempt.number} has {attempt.open} open, which must be released first: {fact}")
+            account = ledger.settle(account, 0, amount)
+            state.billed[books] -= attempt.settled
+            attempt.settled += amount
+            state.guessed[books] += 1
         case Doubted(_, amount) | DoubtLifted(_, amount):
             _whole(attempt, fact, amount)
             account = (ledger.doubt if isinstance(fact, Doubted) else ledger.lift)(account, amount)
@@ -203,6 +253,8 @@ def _money(state: State, attempt: LiveAttempt, fact: Fact) -> None:
             match fact:
                 case WrittenOff():
                     account = ledger.write_off(account, amount)
+                    attempt.settled += amount
+                    state.guessed[books] += 1
                 case DoubtReleased():
                     account = ledger.release_doubt(account, amount)
                 case _:
@@ -212,6 +264,11 @@ def _money(state: State, attempt: LiveAttempt, fact: Fact) -> None:
         case _:
             return
     state.accounts[attempt.currency] = account
+
+
+def _late(attempt: LiveAttempt, fact: Fact) -> None:
+    if attempt.state is AttemptState.SETTLED and (attempt.images or attempt.settled):
+        raise Bug(f"attempt {attempt.number} is billed already: {fact}")
 
 
 def _whole(attempt: LiveAttempt, fact: Fact, amount: int) -> None:
@@ -246,6 +303,11 @@ def _place(state: State, live: LiveTask, attempt: LiveAttempt, was: AttemptState
     settled = attempt.state is AttemptState.SETTLED
     (state.fetching.add if settled and attempt.pending else state.fetching.discard)(number)
     (state.rests.add if settled and attempt.open else state.rests.discard)(number)
+    (lane.suspects.add if state.suspect(attempt) else lane.suspects.discard)(number)
+    if number not in state.fetching:
+        lane.expiring.pop(number, None)
+    elif attempt.links_until < math.inf:
+        lane.expiring.setdefault(number, attempt.links_until)
     if number not in state.fetching and attempt.state is not AttemptState.ACCEPTED:
         state.stuck.discard(number)
 

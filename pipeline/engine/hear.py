@@ -5,13 +5,17 @@ None of this is durable, and none of it moves money: a new process starts withou
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Final, assert_never
 
+from pipeline.engine.evidence import absent_at, awaits_look
+from pipeline.engine.lanes import Lane
 from pipeline.engine.messages import (
-    QUIET_S,
     AttemptState,
     Fetched,
     FetchFailed,
+    Listed,
     Observation,
     Phase,
     PollAnswered,
@@ -19,7 +23,7 @@ from pipeline.engine.messages import (
     SubmitAnswered,
     TimeCame,
 )
-from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWAL_PATIENCE_S, STUCK_S
+from pipeline.engine.retry import FETCH_TRIES_MAX, FETCHES_AT_ONCE, RENEWAL_PATIENCE_S, STUCK_S
 from pipeline.engine.state import LiveAttempt, State
 from pipeline.values.reply import FaultKind, Gone, OperationFailed, PollBroken, PollReply, Ready, StillRunning
 
@@ -38,12 +42,16 @@ def hear(state: State, observation: Observation, now: float) -> None:
             _polled(state, state.attempts[number], reply, now)
         case Fetched(number, index) if number in state.attempts:
             state.stuck.discard(number)
+            _took(state, state.attempts[number], index, now)
         case FetchFailed(number, index, fault) if number in state.attempts:
-            _fetch_failed(state.attempts[number], index, fault.kind)
+            _took(state, state.attempts[number], index, now)
+            _fetch_failed(state, state.attempts[number], index, fault.kind)
+        case Listed(gateway, model):
+            _listed(state, state.lane(f"{gateway}/{model}"))
         case TimeCame(task=int(number)) if number in state.tasks:
             _time_came(state, number, now)
-        case Resumed():
-            _resumed(state, now)
+        case Resumed(wall):
+            _resumed(state, now, wall)
         case _:
             pass
 
@@ -68,18 +76,40 @@ def _polled(state: State, attempt: LiveAttempt, reply: PollReply, now: float) ->
         case _:
             assert_never(reply)
     attempt.broken, attempt.broken_since = 0, None
+    if isinstance(reply, Ready | OperationFailed):
+        state.lane_of(attempt).limited_since = None
     (state.stuck.add if now - attempt.since >= STUCK_S else state.stuck.discard)(attempt.number)
     state.lane_of(attempt).reached()
 
 
-def _fetch_failed(attempt: LiveAttempt, index: int, kind: FaultKind) -> None:
+def _took(state: State, attempt: LiveAttempt, index: int, now: float) -> None:
+    """Learn how long a download takes: quickly when they get slower, slowly when they get faster."""
+    picture = attempt.pictures.get(index)
+    if picture is not None and picture.asked:
+        took = (now - picture.asked_at) / max(1, -(-picture.ahead // FETCHES_AT_ONCE))
+        state.fetch_s += (took - state.fetch_s) * (0.5 if took > state.fetch_s else 0.05)
+
+
+def _fetch_failed(state: State, attempt: LiveAttempt, index: int, kind: FaultKind) -> None:
     picture = attempt.pictures.get(index)
     if picture is None:
         return
     picture.asked = False
+    if state.disk is not None:
+        return  # Not the link's fault: it is tried again once there is room.
     picture.tries += 1
     if kind is FaultKind.EXPIRED or picture.tries >= FETCH_TRIES_MAX:
         picture.renewals += 1
+
+
+def _listed(state: State, lane: Lane) -> None:
+    """A look was answered: it counts for those whose absence it could prove."""
+    if lane.look_at is not None:
+        lane.looked_at, lane.look_at = lane.look_at, None
+        lane.looks += 1
+    for number in lane.suspects:
+        attempt = state.attempts[number]
+        attempt.looked = attempt.looked or lane.looked_at >= absent_at(attempt)
 
 
 def _time_came(state: State, number: int, now: float) -> None:
@@ -92,15 +122,39 @@ def _time_came(state: State, number: int, now: float) -> None:
         state.ready.setdefault(live.task.price.currency, {})[number] = None
 
 
-def _resumed(state: State, now: float) -> None:
+def _resumed(state: State, now: float, wall: int | None) -> None:
     """The clock of this process is the only one there is: grace and quiet periods begin anew."""
     state.recovering = False
+    for lane in state.lanes.values():
+        _recall(lane, now, wall, state.restored_sent.pop(lane.name, {}))
     for number, live in state.tasks.items():
-        if live.phase is Phase.IN_DOUBT and state.resubmits(live):
-            live.due = now + QUIET_S
+        lane = state.lane(live.task.lane)
+        if live.phase is Phase.IN_DOUBT and state.resubmits(live) and not awaits_look(state, live):
+            live.due = now + lane.terms.quiet_s
             state.timers[number] = None
         for attempt in live.attempts.values():
+            attempt.sent = attempt.sent if attempt.submitted_at is None else _then(attempt.submitted_at, now, wall)
+            attempt.quiet_at = now + lane.terms.quiet_s
+            if attempt.pending:
+                attempt.links_until = (_then(attempt.ended_at, now, wall) or now) + lane.terms.links_live_s
             if attempt.state is AttemptState.ACCEPTED and attempt.since is None:
                 attempt.since = now
             if attempt.number in state.rests and attempt.rest_at is None:
-                attempt.rest_at = now + state.lane(live.task.lane).terms.release_lag_s
+                attempt.rest_at = now + lane.terms.release_lag_s
+    waiting = (attempt for attempt in state.attempts.values() if attempt.number in state.fetching)
+    for attempt in sorted(waiting, key=lambda each: (each.links_until, each.number)):
+        if attempt.links_until < math.inf:
+            state.lane_of(attempt).expiring[attempt.number] = attempt.links_until
+
+
+def _recall(lane: Lane, now: float, wall: int | None, sent: Mapping[str, int]) -> None:
+    if lane.terms.lists:
+        for operation, at in sorted(sent.items(), key=lambda each: each[1]):
+            then = _then(at, now, wall)
+            if then is not None:
+                lane.sent[operation] = then
+
+
+def _then(at: int | None, now: float, wall: int | None) -> float | None:
+    """A stored time by the driver's clock; nothing lies in the future."""
+    return None if at is None or wall is None else now - max(0, wall - at) / 1e6

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Final
 
 from pipeline.engine.messages import LaneTerms
+from pipeline.engine.retry import jitter
 from pipeline.values.reply import Fault, FaultKind, Pending, Ready, Refused, Reply, Unknown, Unsent
 
 #: Beyond what is in flight, so many attempts are held ready per lane; and so many in all.
@@ -17,8 +19,14 @@ DOUBTS_MAX: Final = 5
 DOUBTS_WINDOW_S: Final = 60.0
 BREAKER_FIRST_S: Final = 30.0
 BREAKER_MOST_S: Final = 900.0
-#: A gateway that could not be reached for this long is parked (seconds).
+#: Or more than this share of so many submits.
+DOUBTS_SHARE_MAX: Final = 0.03
+DOUBTS_OF: Final = 200
+#: A gateway that could not be reached for this long, or answered nothing but 429, is parked (seconds).
 UNREACHABLE_S: Final = 600.0
+LIMITED_S: Final = 600.0
+#: While nothing is in doubt, operations are remembered this long, to be looked for in listings (seconds).
+REMEMBERED_S: Final = 3600.0
 #: The terms of a lane that the spec no longer names but that still has operations to follow.
 LEFTOVER: Final = LaneTerms(
     in_flight_max=1, unanswered_max=1, poll_first_s=5.0, poll_every_s=5.0, poll_patience_s=600.0, release_lag_s=0.0
@@ -58,10 +66,23 @@ class Lane:
     rate_limited_streak: int = 0
     unsent_streak: int = 0
     unsent_since: float | None = None
+    #: Since when nothing but 429 came, to submits and polls alike.
+    limited_since: float | None = None
     doubted_at: deque[float] = field(default_factory=deque)
+    #: Whether each of the latest submits came into doubt.
+    doubtful: deque[bool] = field(default_factory=lambda: deque(maxlen=DOUBTS_OF))
     #: How often the doubt breaker opened in a row; 0 is closed.
     breaker: int = 0
     probe: int | None = None
+    #: {attempt with pictures to fetch: when its links expire}, earliest first.
+    expiring: dict[int, float] = field(default_factory=dict)
+    #: Attempts in doubt that a listing may find, and {operation: when it was permitted}; of lanes that list.
+    suspects: set[int] = field(default_factory=set)
+    sent: dict[str, float] = field(default_factory=dict)
+    #: The time of a Look that is commanded and not answered, of the last that was answered, and how many were in vain.
+    look_at: float | None = None
+    looked_at: float = float("-inf")
+    looks: int = 0
 
     @property
     def held(self) -> int:
@@ -115,20 +136,27 @@ class Lane:
                 self.unsent_since = now if self.unsent_since is None else self.unsent_since
             case Unknown():
                 self.reached()
+                self.limited_since = None
+                self.doubtful.append(True)
                 self.doubted_at.append(now)
                 while self.doubted_at[0] < now - DOUBTS_WINDOW_S:
                     self.doubted_at.popleft()
             case Refused(fault=Fault(kind=FaultKind.RATE_LIMITED)):
                 self.reached()
+                self.doubtful.append(False)
+                self.limited_since = now if self.limited_since is None else self.limited_since
                 self.rate_limited += 1
                 if now >= self.cooling_until:
                     self.rate_limited_streak += 1
             case Pending() | Ready() | Refused():
                 self.reached()
+                self.doubtful.append(False)
+                self.limited_since = None
                 self.rate_limited_streak = 0
                 if attempt == self.probe:
                     self.breaker = 0
                     self.doubted_at.clear()
+                    self.doubtful.clear()
 
     def reached(self) -> None:
         """Something came back from the gateway."""
@@ -137,8 +165,22 @@ class Lane:
 
     def breaker_trips(self, attempt: int) -> bool:
         """Whether the doubt just heard opens the breaker: one too many, or the probe's own."""
-        return attempt == self.probe if self.breaker else len(self.doubted_at) >= DOUBTS_MAX
+        if self.breaker:
+            return attempt == self.probe
+        return len(self.doubted_at) >= DOUBTS_MAX or sum(self.doubtful) > DOUBTS_SHARE_MAX * DOUBTS_OF
 
-    def breaker_pause_s(self) -> float:
-        """How long the breaker stays open if it opens now."""
-        return float(min(BREAKER_MOST_S, BREAKER_FIRST_S * 2.0 ** min(self.breaker, 16)))
+    def breaker_pause_s(self, seed: int, attempt: int) -> float:
+        """How long the breaker stays open if it opens now; jitter makes it up to half as long again."""
+        pause = BREAKER_FIRST_S * 2.0 ** min(self.breaker, 16) * (0.5 + jitter(seed, attempt))
+        return float(min(BREAKER_MOST_S, pause))
+
+    def only_limited(self, now: float) -> bool:
+        """Whether the gateway has answered nothing but 429 for so long that trying on is pointless."""
+        return self.limited_since is not None and now - self.limited_since >= LIMITED_S
+
+    def remember(self, operation: str, sent: float) -> None:
+        """Keep in mind an operation that a listing must show; old ones only while something is in doubt."""
+        self.sent[operation] = sent
+        if not self.suspects:
+            for old in list(takewhile(lambda each: self.sent[each] < sent - REMEMBERED_S, self.sent)):
+                del self.sent[old]

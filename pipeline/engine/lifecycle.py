@@ -13,6 +13,8 @@ from pipeline.engine.messages import (
     DoubtReleased,
     Fact,
     Held,
+    LateBilled,
+    LateFound,
     LinksRenewed,
     Permitted,
     Phase,
@@ -38,7 +40,8 @@ PHASES: Final[Mapping[Phase, frozenset[Phase]]] = {
     Phase.DONE: frozenset(),
     # A user may send them again; an old doubt that is found may complete a short task.
     Phase.SHORT: frozenset({Phase.WAITING, Phase.DONE}),
-    Phase.FAILED: frozenset({Phase.WAITING}),
+    # One that had been taken as not billed, or was written off, may turn out to have been made after all.
+    Phase.FAILED: frozenset({Phase.WAITING, Phase.SHORT, Phase.DONE}),
     Phase.SKIPPED: frozenset(),
 }
 
@@ -47,7 +50,8 @@ ENDED: Final = frozenset({Phase.DONE, Phase.SHORT, Phase.FAILED, Phase.SKIPPED})
 
 _S = AttemptState
 
-#: {(state, fact): the next state}; None is the state before the first fact. The rows are reliability.md 4.3.
+#: {(state, fact): the next state}; None is the state before the first fact. The rows are reliability.md 4.3 and its
+#: Amendment 3: of the end states, SETTLED takes late evidence only when nothing was billed (`next_state` is not told).
 ATTEMPTS: Final[Mapping[tuple[AttemptState | None, type], AttemptState]] = {
     (None, Held): _S.RESERVED,
     (_S.RESERVED, Permitted): _S.SUBMITTING,
@@ -69,12 +73,19 @@ ATTEMPTS: Final[Mapping[tuple[AttemptState | None, type], AttemptState]] = {
     (_S.SETTLED, LinksRenewed): _S.SETTLED,
     (_S.SETTLED, PictureStored): _S.SETTLED,
     (_S.SETTLED, PictureLost): _S.SETTLED,
+    (_S.SETTLED, LateFound): _S.ACCEPTED,
+    (_S.SETTLED, LateBilled): _S.WRITTEN_OFF,
+    (_S.VOID, LateFound): _S.ACCEPTED,
+    (_S.VOID, LateBilled): _S.WRITTEN_OFF,
+    (_S.WRITTEN_OFF, LateFound): _S.ACCEPTED,
 }
 
 #: States whose open money stands under `held`; a settled attempt keeps its rest there until the release lag is over.
 HOLDING: Final = frozenset({_S.RESERVED, _S.SUBMITTING, _S.ACCEPTED, _S.SETTLED})
 #: States whose open money stands under `doubt`.
 DOUBTFUL: Final = frozenset({_S.DOUBT, _S.VANISHED})
+#: States in which an attempt may have used up one of `retry.attempts`.
+COUNTED: Final = frozenset({_S.VOID, _S.SETTLED})
 #: States in which a POST of this attempt may be, or may have been, at the gateway without a known end.
 EXPOSED: Final = frozenset({_S.SUBMITTING, _S.ACCEPTED, _S.DOUBT, _S.VANISHED})
 

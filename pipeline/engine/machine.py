@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from pipeline.engine import lifecycle
 from pipeline.engine.decide import decide
+from pipeline.engine.evidence import expects_look
 from pipeline.engine.evolve import evolve, forget
 from pipeline.engine.hear import hear
 from pipeline.engine.lanes import AHEAD_TOTAL, LaneView
@@ -27,7 +28,7 @@ from pipeline.engine.react import follow, react, resume
 from pipeline.engine.retry import DOUBT_RESUBMITS_MAX
 from pipeline.engine.state import State, load, restored
 from pipeline.errors import Bug
-from pipeline.values.reply import FaultKind
+from pipeline.values.reply import Fault, FaultKind
 from pipeline.values.task import Task
 
 
@@ -95,7 +96,7 @@ class Machine:
     def wants_tasks(self) -> int:
         """How many tasks the feed may offer now."""
         state = self.state
-        if state.draining or state.recovering or state.blocked:
+        if state.draining or state.recovering or state.blocked or state.disk is not None:
             return 0
         held = room = 0
         for name in state.policy.lanes:
@@ -106,18 +107,32 @@ class Machine:
 
     def lane_ready(self, lane: str, now: float) -> bool:
         """Whether SlotNear for this lane would permit a submit now."""
-        return not self.state.draining and self.state.lane(lane).ready(now)
+        return self.state.may_submit(self.state.lane(lane), now)
 
     def idle(self) -> bool:
         """Whether nothing will happen by itself any more in this run."""
         state = self.state
         lanes = state.lanes.values()
-        if any(lane.unanswered for lane in lanes) or not state.fetching <= state.stuck:
+        if any(lane.unanswered for lane in lanes) or self._downloads():
             return False
         if state.draining:
             return True  # Operations, rests and backoffs are left for the next run.
-        busy = any(lane.held or not lane.running <= state.stuck for lane in lanes)
-        return not busy and not state.rests and not state.timers
+        if any(lane.held or not lane.running <= state.stuck for lane in lanes) or state.rests:
+            return False
+        # On a full disk nothing is bought again, so no backoff is waited for.
+        return not expects_look(state) and (state.disk is not None or not state.timers)
+
+    def _downloads(self) -> bool:
+        """Whether a picture is still being fetched; those that wait for room on the disk are left for the next run."""
+        state = self.state
+        if state.disk is None:
+            return not state.fetching <= state.stuck
+        attempts = (state.attempts[number] for number in state.fetching)
+        return any(picture.asked for attempt in attempts for picture in attempt.pictures.values())
+
+    def disk_fault(self) -> Fault | None:
+        """Why the disk takes nothing more; None while it has room."""
+        return self.state.disk
 
     def budget_blocked(self) -> BudgetReached | None:
         """What did not fit under a cap, while no money came free since."""
@@ -204,7 +219,7 @@ def _check_tasks(state: State) -> None:
         states = [attempt.state for attempt in live.attempts.values()]
         unsettled = states.count(AttemptState.RESERVED) + states.count(AttemptState.SUBMITTING)
         _check(unsettled <= 1, f"task {number} has {unsettled} attempts before their answers")
-        exposed = sum(each in lifecycle.EXPOSED for each in states)
+        exposed = sum(each.state in lifecycle.EXPOSED and not each.late for each in live.attempts.values())
         _check(exposed <= 1 + DOUBT_RESUBMITS_MAX, f"task {number} has {exposed} attempts that may be accepted")
         if live.phase is Phase.HELD and not state.recovering:
             _check(AttemptState.RESERVED in states, f"task {number} is held without a hold")
@@ -212,6 +227,8 @@ def _check_tasks(state: State) -> None:
             _check(live.doubts > 0, f"task {number} is in doubt without a doubt")
         _check(all(state.attempts.get(each) is known for each, known in live.attempts.items()), f"index of {number}")
     _check(sum(len(live.attempts) for live in state.tasks.values()) == len(state.attempts), "attempts without a task")
+    backlog = sum(each.waiting for each in state.attempts.values() if each.number in state.fetching)
+    _check(state.backlog == backlog, f"the backlog is {backlog} and not {state.backlog}")
     _check(all(count >= 0 for count in state.counts.values()), f"counts below zero: {state.counts}")
 
 

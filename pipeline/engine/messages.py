@@ -17,7 +17,6 @@ from pipeline.values.evidence import Listing
 from pipeline.values.reply import Fault, PollReply, Reply
 from pipeline.values.task import Task
 
-
 #: A POST that a dead process sent may be accepted this long after (seconds, reliability.md 0.4).
 QUIET_S: Final = 120.0
 
@@ -416,6 +415,13 @@ class Draining:
     """No new submit from now on."""
 
 
+@dataclass(frozen=True, slots=True)
+class DiskNoted:
+    """The disk is full: nothing is held, permitted or downloaded; or it has room again (None)."""
+
+    fault: Fault | None
+
+
 Fact: TypeAlias = (
     CapSet
     | TaskAdmitted
@@ -439,10 +445,11 @@ Fact: TypeAlias = (
     | LaneCooled
     | LaneParked
     | Draining
+    | DiskNoted
 )
 
 #: Facts that change no durable state: told to the story and to listeners, not to the tables.
-PASSING: tuple[type, ...] = (BudgetReached, LaneCooled, LaneParked, Draining)
+PASSING: tuple[type, ...] = (BudgetReached, LaneCooled, LaneParked, Draining, DiskNoted)
 
 
 # --- commands -----------------------------------------------------------------------------------------------------
@@ -493,7 +500,8 @@ class Wake:
 class Look:
     """Ask the gateway what it has of this model, not before `at`: the whole time back to `reach_s` before now, twice.
 
-    Answered by Listed, always. Only for lanes whose terms say that they list.
+    Answered by Listed, always; where the gateway has a meter, by BalanceTold just before it. Only for lanes whose
+    terms say that they list.
     """
 
     gateway: str
@@ -621,5 +629,6 @@ class Snapshot:
     operations: frozenset[tuple[str, str]] = frozenset()
     #: {lane: {operation id: when it was permitted, UTC microseconds}}, of those sent since the oldest doubt.
     sent: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    #: {currency: micro-units booked as spent without knowing}.
-    written_off: Mapping[str, int] = field(default_factory=dict)
+    #: {(gateway, currency): micro-units known to be billed}, and how many attempts are booked as spent unknowingly.
+    billed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    guessed: Mapping[tuple[str, str], int] = field(default_factory=dict)

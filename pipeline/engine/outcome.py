@@ -12,7 +12,6 @@ from typing import assert_never
 from pipeline.engine import lifecycle
 from pipeline.engine.lanes import Lane
 from pipeline.engine.messages import (
-    QUIET_S,
     AttemptState,
     Doubted,
     Fact,
@@ -62,7 +61,11 @@ def close(live: LiveTask, fault: Fault, *, again: bool = False, until: float | N
         move = TaskMoved(number, Phase.IN_DOUBT, fault, until)
     else:
         move = TaskMoved(number, Phase.FAILED, fault)
-    if move.phase is not live.phase and (live.phase not in lifecycle.ENDED or move.phase is Phase.DONE):
+    if move.phase is not live.phase and (
+        live.phase not in lifecycle.ENDED
+        or move.phase is Phase.DONE
+        or (live.phase is Phase.FAILED and move.phase is Phase.SHORT)
+    ):
         yield move
 
 
@@ -83,7 +86,9 @@ def doubt_policy(state: State, live: LiveTask, attempt: LiveAttempt, fault: Faul
             yield WrittenOff(attempt.number, attempt.open, "on_doubt: write_off")
             yield from close(live, fault)
         case OnDoubt.RESUBMIT:
-            yield from close(live, fault, until=now + QUIET_S if state.resubmits(live) else None)
+            # Where the gateway lists, a look comes first (`evidence`).
+            waits = state.resubmits(live) and not any(map(state.suspect, live.attempts.values()))
+            yield from close(live, fault, until=now + state.lane_of(attempt).terms.quiet_s if waits else None)
         case policy:
             assert_never(policy)
 
@@ -118,7 +123,7 @@ def settled(state: State, live: LiveTask, attempt: LiveAttempt, reply: Ready) ->
     """Book what was billed, within the hold and above it, and go for the pictures."""
     # The gateway's count and what it delivered may differ; the higher one is what it can bill.
     billed = max(reply.billed_images, len(reply.links))
-    cost = live.task.price.cost(billed)
+    cost = max(0, live.task.price.cost(billed) - attempt.settled)
     amount = min(cost, attempt.open)
     lost = Fault(FaultKind.LOST, "billed and not delivered", request_id=reply.request_id)
     nothing = Fault(FaultKind.LOST, "the operation ended without pictures", request_id=reply.request_id)
@@ -139,9 +144,13 @@ def settled(state: State, live: LiveTask, attempt: LiveAttempt, reply: Ready) ->
     lane = state.lane_of(attempt)
     if attempt.open and not lane.terms.release_lag_s:
         yield RestReleased(attempt.number, attempt.open)
-    if cost > amount:
-        # Our price is wrong, so no hold is an upper bound any more: stop buying there.
-        over = f"billed {cost} for a hold of {amount} micro-units of {attempt.currency}: its price is not the card's"
+    if attempt.settled > attempt.hold:
+        # Our price of this model is wrong, so no hold is an upper bound any more: stop buying there. Other models of
+        # the gateway have prices of their own.
+        over = (
+            f"billed {attempt.settled} for a hold of {attempt.hold} micro-units of {attempt.currency}: its price is "
+            "not the card's; correct the price (`pipeline models`), then run again"
+        )
         yield from park(state, [lane], Fault(FaultKind.UNKNOWN, over, request_id=reply.request_id))
     if not attempt.pending:
         yield from close(live, lost if billed else nothing)

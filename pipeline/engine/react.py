@@ -6,15 +6,20 @@ from collections.abc import Iterator
 
 from pipeline.engine.answers import poll_after_s
 from pipeline.engine.decide import came
+from pipeline.engine.evidence import look
 from pipeline.engine.messages import (
     Accepted,
     AttemptState,
     Command,
+    DiskNoted,
+    Doubted,
     Fact,
     Fetch,
     FetchFailed,
     LaneCooled,
+    LateFound,
     LinksRenewed,
+    Listed,
     Observation,
     Permitted,
     Poll,
@@ -26,7 +31,7 @@ from pipeline.engine.messages import (
     Wake,
 )
 from pipeline.engine.retry import FETCH_TRIES_MAX, wait_s
-from pipeline.engine.state import PENDING, LiveAttempt, State
+from pipeline.engine.state import PENDING, LiveAttempt, LivePicture, State
 from pipeline.values.reply import FaultKind
 
 
@@ -38,12 +43,20 @@ def react(state: State, fact: Fact, now: float) -> Iterator[Command]:
         case Accepted(number) if number in state.attempts:
             attempt = state.attempts[number]
             yield from poll(attempt, now + state.lane_of(attempt).terms.poll_first_s)
+        case LateFound(number) if number in state.attempts:
+            yield from poll(state.attempts[number], now)
+        case Doubted(number) if number in state.attempts:
+            lane = state.lane_of(state.attempts[number])
+            lane.looks = 0
+            yield from look(state, lane, now)
         case Settled(number) if number in state.attempts:
             attempt = state.attempts[number]
-            yield from _fetch_all(attempt, now)
+            yield from _fetch_all(state, attempt, now)
             yield from _wake_rest(state, attempt)
         case LinksRenewed(number) if number in state.attempts:
-            yield from _fetch_all(state.attempts[number], now)
+            yield from _fetch_all(state, state.attempts[number], now)
+        case DiskNoted(None):
+            yield from _fetch_oldest_first(state, now)
         case TaskMoved(task, _, _, float(until)):
             yield Wake(until, task=task)
         case LaneCooled(lane, until):
@@ -65,15 +78,17 @@ def follow(state: State, observation: Observation, now: float) -> Iterator[Comma
         case FetchFailed(number, index, fault) if number in state.attempts:
             attempt = state.attempts[number]
             picture = attempt.pictures.get(index)
-            if picture is None or picture.state != PENDING or picture.asked:
+            if picture is None or picture.state != PENDING or picture.asked or state.disk is not None:
                 return
             if fault.kind is FaultKind.EXPIRED or picture.tries >= FETCH_TRIES_MAX:
                 attempt.renewing = True
                 yield from poll(attempt, now)
             else:
-                picture.asked = True
-                wait = wait_s(fault, state.seed, number * 64 + index, picture.tries - 1)
-                yield Fetch(number, attempt.task, index, picture.link, now + wait)
+                yield _fetch(
+                    state, attempt, picture, now + wait_s(fault, state.seed, number * 64 + index, picture.tries - 1)
+                )
+        case Listed(gateway, model):
+            yield from look(state, state.lane(f"{gateway}/{model}"), now)
         case TimeCame(task=int(number)) if number in state.timers:
             due = state.tasks[number].due
             if due is not None and not came(due, now):
@@ -89,8 +104,7 @@ def resume(state: State, now: float) -> Iterator[Command]:
     for attempt in state.attempts.values():
         if attempt.state is AttemptState.ACCEPTED:
             yield from poll(attempt, now)
-        elif attempt.pending and attempt.state is AttemptState.SETTLED:
-            yield from _fetch_all(attempt, now)
+    yield from _fetch_oldest_first(state, now)
     for number in sorted(state.rests):
         yield from _wake_rest(state, state.attempts[number])
     for number in state.timers:
@@ -100,6 +114,7 @@ def resume(state: State, now: float) -> Iterator[Command]:
     for lane in state.lanes.values():
         if lane.cooling_until > now:
             yield Wake(lane.cooling_until, lane=lane.name)
+        yield from look(state, lane, now)
 
 
 def poll(attempt: LiveAttempt, at: float) -> Iterator[Command]:
@@ -109,11 +124,21 @@ def poll(attempt: LiveAttempt, at: float) -> Iterator[Command]:
         yield Poll(attempt.number, attempt.task, attempt.operation, at)
 
 
-def _fetch_all(attempt: LiveAttempt, now: float) -> Iterator[Command]:
+def _fetch_oldest_first(state: State, now: float) -> Iterator[Command]:
+    waiting = (state.attempts[number] for number in state.fetching)
+    for attempt in sorted(waiting, key=lambda each: (each.links_until, each.number)):
+        yield from _fetch_all(state, attempt, now)
+
+
+def _fetch_all(state: State, attempt: LiveAttempt, now: float) -> Iterator[Command]:
     for picture in attempt.pictures.values():
-        if picture.state == PENDING and not picture.asked:
-            picture.asked = True
-            yield Fetch(attempt.number, attempt.task, picture.index, picture.link, now)
+        if picture.state == PENDING and not picture.asked and state.disk is None and not attempt.renewing:
+            yield _fetch(state, attempt, picture, now)
+
+
+def _fetch(state: State, attempt: LiveAttempt, picture: LivePicture, at: float) -> Fetch:
+    picture.asked, picture.asked_at, picture.ahead = True, at, state.backlog
+    return Fetch(attempt.number, attempt.task, picture.index, picture.link, at, attempt.links_until)
 
 
 def _wake_rest(state: State, attempt: LiveAttempt) -> Iterator[Command]:

@@ -22,6 +22,8 @@ GONE_GRACE_S: Final = 600.0
 STUCK_S: Final = 86_400.0
 #: Polls for fresh links may fail this long before the pictures are left for the next run (seconds).
 RENEWAL_PATIENCE_S: Final = 600.0
+#: How many downloads a driver runs at once.
+FETCHES_AT_ONCE: Final = 24
 #: Past its patience, a poll comes this many times more rarely.
 SLOWER: Final = 4
 

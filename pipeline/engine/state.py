@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -20,9 +21,9 @@ from pipeline.engine.messages import (
     StoredAttempt,
     StoredTask,
 )
-from pipeline.engine.retry import DOUBT_RESUBMITS_MAX
+from pipeline.engine.retry import DOUBT_RESUBMITS_MAX, FETCHES_AT_ONCE
 from pipeline.errors import Bug
-from pipeline.values.reply import FaultKind
+from pipeline.values.reply import Fault, FaultKind
 from pipeline.values.task import Task
 
 PENDING: Final = "PENDING"
@@ -30,6 +31,10 @@ STORED: Final = "STORED"
 LOST: Final = "LOST"
 #: How many words of a task's story are kept for a Bug.
 STORY_LENGTH: Final = 40
+#: How long a download takes before any was seen (seconds).
+FETCH_FIRST_S: Final = 5.0
+#: A backlog is taken to need this many times the time that downloads took lately.
+DRAIN_MARGIN: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -41,8 +46,10 @@ class LivePicture:
     link: str
     tries: int = 0
     renewals: int = 0
-    #: A Fetch was commanded and is not answered.
+    #: A Fetch was commanded and is not answered; since when, and how many pictures were to be fetched then.
     asked: bool = False
+    asked_at: float = 0.0
+    ahead: int = 1
 
 
 @dataclass(slots=True)
@@ -57,9 +64,27 @@ class LiveAttempt:
     #: Micro-units still held or in doubt for it.
     open: int
     operation: str = ""
+    #: Used up one of `retry.attempts`, once it is VOID or SETTLED.
     counts: bool = True
     pictures: dict[int, LivePicture] = field(default_factory=dict)
+    #: Micro-units put aside at first, and booked as spent; billed pictures.
+    hold: int = 0
+    settled: int = 0
+    images: int = 0
+    #: As the store has them, UTC microseconds.
+    submitted_at: int | None = None
+    ended_at: int | None = None
     # memory
+    #: When it was permitted, by the driver's clock.
+    sent: float | None = None
+    #: In doubt: nobody can say before this that it was not accepted.
+    quiet_at: float | None = None
+    #: In doubt: a listing late enough to prove its absence did not find it.
+    looked: bool = False
+    #: It is VOID because evidence said so.
+    freed: bool = False
+    #: When its links are expected to expire.
+    links_until: float = math.inf
     #: When this process first knew it as accepted.
     since: float | None = None
     #: A Poll was commanded and is not answered.
@@ -81,6 +106,11 @@ class LiveAttempt:
         return any(picture.state == PENDING for picture in self.pictures.values())
 
     @property
+    def waiting(self) -> int:
+        """How many pictures are still to be fetched."""
+        return sum(picture.state == PENDING for picture in self.pictures.values())
+
+    @property
     def live(self) -> bool:
         """Whether this attempt will still do something by itself."""
         match self.state:
@@ -90,6 +120,11 @@ class LiveAttempt:
                 return self.pending
             case _:
                 return False
+
+    @property
+    def late(self) -> bool:
+        """Whether it is followed without a hold, because it had ended before its operation was found."""
+        return self.state is AttemptState.ACCEPTED and self.open < self.hold
 
     @property
     def stored(self) -> int:
@@ -109,8 +144,6 @@ class LiveTask:
     task: Task
     phase: Phase
     attempts: dict[int, LiveAttempt] = field(default_factory=dict)
-    #: Attempts that used up one of `retry.attempts`.
-    used: int = 0
     #: WAITING or IN_DOUBT until this time; then it is tried again.
     due: float | None = None
 
@@ -118,6 +151,11 @@ class LiveTask:
     def live(self) -> bool:
         """Whether one of its attempts will still do something by itself."""
         return any(attempt.live for attempt in self.attempts.values())
+
+    @property
+    def used(self) -> int:
+        """How many of its attempts used up one of `retry.attempts`."""
+        return sum(attempt.counts and attempt.state in lifecycle.COUNTED for attempt in self.attempts.values())
 
     @property
     def doubts(self) -> int:
@@ -160,6 +198,16 @@ class State:
     #: Tasks that ended, or changed after their end, within this step.
     ended: set[int] = field(default_factory=set)
     draining: bool = False
+    #: The disk has no room.
+    disk: Fault | None = None
+    #: {(gateway, currency): known to be billed}, and how many attempts are booked as spent unknowingly.
+    billed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    guessed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    #: {lane: {operation: when it was permitted, UTC microseconds}} until Resumed says what time it is.
+    restored_sent: dict[str, Mapping[str, int]] = field(default_factory=dict)
+    #: Pictures to fetch; and how long one took lately, seconds.
+    backlog: int = 0
+    fetch_s: float = FETCH_FIRST_S
     #: Restored, and not yet told Resumed: answers that are known already are told again.
     recovering: bool = False
     #: {task number: the names of its latest facts}, for the message of a Bug.
@@ -196,6 +244,23 @@ class State:
             story = self.stories[task] = deque(maxlen=STORY_LENGTH)
         return story
 
+    def may_submit(self, lane: Lane, now: float) -> bool:
+        """Whether a held attempt of this lane could be permitted now."""
+        return not self.draining and self.disk is None and lane.ready(now) and self.drains_in_time(lane, now)
+
+    def drains_in_time(self, lane: Lane, now: float) -> bool:
+        """Whether all that waits to be downloaded could be, before the first of this lane's links expires."""
+        for number, until in lane.expiring.items():
+            if until > now and number not in self.stuck:
+                rounds = -(-self.backlog // FETCHES_AT_ONCE)
+                return now + rounds * self.fetch_s * DRAIN_MARGIN <= until
+        return True
+
+    def suspect(self, attempt: LiveAttempt) -> bool:
+        """Whether a listing may find out about an attempt: in doubt, and never known under an operation id."""
+        listed = self.lane_of(attempt).terms.lists
+        return listed and attempt.state is AttemptState.DOUBT and not attempt.operation
+
     def resubmits(self, live: LiveTask) -> bool:
         """Whether a task with an attempt in doubt is to be bought again."""
         return self.policy.on_doubt is OnDoubt.RESUBMIT and 1 <= live.doubts <= DOUBT_RESUBMITS_MAX
@@ -207,6 +272,9 @@ def restored(policy: Policy, snapshot: Snapshot, seed: int) -> State:
     state.accounts = {account.currency: account for account in snapshot.accounts}
     state.counts.update(snapshot.counts)
     state.operations.update(snapshot.operations)
+    state.restored_sent.update(snapshot.sent)
+    state.billed.update(snapshot.billed)
+    state.guessed.update(snapshot.guessed)
     for stored in snapshot.tasks:
         load(state, stored)
     return state
@@ -235,14 +303,13 @@ def load(state: State, stored: StoredTask) -> None:
             case AttemptState.SETTLED:
                 if attempt.pending:
                     state.fetching.add(attempt.number)
+                    state.backlog += attempt.waiting
                 if attempt.open:
                     state.rests.add(attempt.number)
             case _:
                 pass
-        live.used += attempt.counts and attempt.state in {AttemptState.VOID, AttemptState.SETTLED}
-    if live.used >= state.policy.attempts_max:
-        # The allowance was used up and the task is not over: a user sent it again, so another allowance began.
-        live.used %= state.policy.attempts_max
+        if state.suspect(attempt):
+            lane.suspects.add(attempt.number)
     if stored.phase is Phase.WAITING:
         state.ready.setdefault(stored.task.price.currency, {})[number] = None
 
@@ -259,5 +326,10 @@ def _attempt(task: int, known: StoredAttempt) -> LiveAttempt:
         known.operation,
         known.counts,
         pictures,
+        known.hold,
+        known.settled,
+        known.images,
+        known.submitted_at,
+        known.ended_at,
         why=known.why,
     )

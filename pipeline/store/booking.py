@@ -11,6 +11,7 @@ from pipeline.engine.messages import (
     AttemptState,
     BudgetReached,
     CapSet,
+    DiskNoted,
     Doubted,
     DoubtLifted,
     DoubtReleased,
@@ -19,6 +20,8 @@ from pipeline.engine.messages import (
     Held,
     LaneCooled,
     LaneParked,
+    LateBilled,
+    LateFound,
     LinksRenewed,
     Permitted,
     Phase,
@@ -39,6 +42,14 @@ from pipeline.values.reply import Fault
 _S = AttemptState
 #: Phases in which a task has its time of completion.
 _ENDED: Final = (Phase.DONE, Phase.SHORT, Phase.FAILED, Phase.SKIPPED)
+#: Attempts of which late evidence may say that they were billed after all.
+_UNBILLED: Final = (
+    " WHERE id=? AND (state IN ('VOID', 'WRITTEN_OFF') OR (state = 'SETTLED' AND images = 0 AND settled = 0))"
+)
+_ALLOWANCE: Final = (
+    "UPDATE attempt SET counts=0"
+    " WHERE task=(SELECT key FROM task WHERE number=? AND phase IN ('done', 'short', 'failed', 'skipped'))"
+)
 
 
 @dataclass(slots=True)
@@ -96,6 +107,15 @@ class Booking:
                 self._move(currency, attempt, "write_off", amount, why, doubt=-amount, spent=amount)
             case Settled():
                 self._settle(fact)
+            case LateFound(attempt, operation, why):
+                # Of the settled ones only those for which nothing was billed.
+                sql = "UPDATE attempt SET state=?, operation=?, counts=1, fault='', fault_message='', ended_at=NULL"
+                currency = self._state(fact, sql + _UNBILLED, (_S.ACCEPTED, operation, attempt))
+                self._move(currency, attempt, "overage", 0, why)
+            case LateBilled(attempt, amount, why):
+                sql = "UPDATE attempt SET state=?, settled=settled+?"
+                currency = self._state(fact, sql + _UNBILLED, (_S.WRITTEN_OFF, _whole(amount), attempt))
+                self._move(currency, attempt, "overage", amount, why, spent=amount, overage=amount)
             case RestReleased(attempt, amount):
                 sql = "UPDATE attempt SET open=open-? WHERE id=? AND open=? AND state=?"
                 currency = self._state(fact, sql, (_whole(amount), attempt, amount, _S.SETTLED))
@@ -114,10 +134,13 @@ class Booking:
                 )
                 self._one(fact, sql, (attempt, index, *_fault(fault)))
             case TaskMoved(task, phase, fault):
+                if phase is Phase.WAITING:
+                    # Only a user leads out of an end: the allowance of attempts begins anew.
+                    self._db.execute(_ALLOWANCE, (task,))
                 ended = self._at if phase in _ENDED else None
                 sql = "UPDATE task SET phase=?, fault=?, fault_message=?, completed_at=? WHERE number=?"
                 self._one(fact, sql, (phase, *_fault(fault), ended, task))
-            case BudgetReached() | LaneCooled() | LaneParked() | Draining():
+            case BudgetReached() | LaneCooled() | LaneParked() | Draining() | DiskNoted():
                 pass
             case _ as never:
                 assert_never(never)
@@ -189,10 +212,11 @@ class Booking:
         amount, overage = _whole(fact.amount), _whole(fact.overage)
         sql = (
             "UPDATE attempt SET state='SETTLED', open=open-?, settled=settled+?, images=?, request_id=?,"
-            " revised_prompt=?, fault=?, fault_message=?, live_slot=NULL, ended_at=?"
+            " revised_prompt=?, counts=?, fault=?, fault_message=?, live_slot=NULL, ended_at=?"
             " WHERE id=? AND open>=? AND state IN ('SUBMITTING', 'ACCEPTED')"
         )
-        row = (amount, amount + overage, _whole(fact.images), fact.request_id, fact.revised_prompt)
+        counts = fact.counts and fact.fault is not None and not fact.images
+        row = (amount, amount + overage, _whole(fact.images), fact.request_id, fact.revised_prompt, int(counts))
         currency = self._state(fact, sql, (*row, *_fault(fact.fault), self._at, fact.attempt, amount))
         self._move(currency, fact.attempt, "settle", amount, held=-amount, spent=amount)
         if overage:

@@ -49,13 +49,46 @@ def snapshot(db: sqlite3.Connection) -> Snapshot:
         counts={phase: by_phase[phase.value] for phase in Phase if phase.value in by_phase},
         images=int(images.fetchone()[0]),
         operations=frozenset((str(gateway), str(operation)) for gateway, operation in operations),
+        sent=_sent(db),
+        **_billed(db),
     )
+
+
+def _sent(db: sqlite3.Connection) -> dict[str, dict[str, int]]:
+    """{lane: {operation: when it was permitted}}, of those sent since the oldest doubt; nothing without a doubt."""
+    sql = (
+        "SELECT t.gateway || '/' || t.model, a.operation, a.submitted_at FROM attempt a JOIN task t ON t.key = a.task"
+        " WHERE a.operation IS NOT NULL AND a.submitted_at >="
+        " (SELECT min(submitted_at) FROM attempt WHERE state IN ('DOUBT', 'SUBMITTING'))"
+    )
+    sent: dict[str, dict[str, int]] = {}
+    for lane, operation, at in db.execute(sql):
+        sent.setdefault(lane, {})[operation] = at
+    return sent
+
+
+def _billed(db: sqlite3.Connection) -> dict[str, dict[tuple[str, str], int]]:
+    """Per gateway and currency: what is known to be billed, and how many attempts are booked as spent unknowingly."""
+    sql = (
+        "SELECT gateway, currency, sum(CASE WHEN state = 'WRITTEN_OFF' THEN 0 ELSE settled END),"
+        " sum(state = 'WRITTEN_OFF') FROM attempt GROUP BY gateway, currency"
+    )
+    rows = db.execute(sql).fetchall()
+    return {
+        "billed": {(gateway, currency): billed for gateway, currency, billed, _ in rows},
+        "guessed": {(gateway, currency): guessed for gateway, currency, _, guessed in rows},
+    }
 
 
 def accounts(db: sqlite3.Connection) -> tuple[StoredAccount, ...]:
     """Every account, by currency."""
     rows = db.execute("SELECT currency, cap, spent, held, doubt, overage FROM account ORDER BY currency")
     return tuple(StoredAccount(*row) for row in rows)
+
+
+def task_of_attempt(db: sqlite3.Connection, attempt: int) -> StoredTask | None:
+    """The task of one attempt, ended or not."""
+    return next(_tasks(db, f"t.key = (SELECT task FROM attempt WHERE id = {int(attempt)})"), None)  # noqa: S608
 
 
 def failed_tasks(db: sqlite3.Connection, kinds: Collection[str] | None) -> list[StoredTask]:
@@ -79,13 +112,14 @@ def _tasks(db: sqlite3.Connection, where: str) -> Iterator[StoredTask]:
         pictures.setdefault(attempt, []).append(StoredPicture(index, state, link))
     attempts: dict[int, list[StoredAttempt]] = {}
     sql = (
-        "SELECT a.task, a.id, a.ordinal, a.state, a.currency, a.open, ifnull(a.operation, ''), a.counts FROM attempt a"  # noqa: S608
+        "SELECT a.task, a.id, a.ordinal, a.state, a.currency, a.open, ifnull(a.operation, ''), a.counts,"  # noqa: S608
+        " a.fault_message, a.hold, a.settled, a.images, a.submitted_at, a.ended_at FROM attempt a"
         f" JOIN task t ON t.key = a.task WHERE {where} ORDER BY a.id"
     )
-    for key, number, ordinal, state, currency, left, operation, counts in db.execute(sql):
+    for key, number, ordinal, state, currency, left, operation, counts, *rest in db.execute(sql):
         known = tuple(pictures.get(number, ()))
         attempts.setdefault(key, []).append(
-            StoredAttempt(number, ordinal, AttemptState(state), currency, left, operation, bool(counts), known)
+            StoredAttempt(number, ordinal, AttemptState(state), currency, left, operation, bool(counts), known, *rest)
         )
     # Sorted here: an ORDER BY on the number would make SQLite walk every task.
     for key, number, record, phase in sorted(tasks, key=lambda row: (row[1] < 0, abs(row[1]))):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
@@ -13,6 +13,7 @@ from pipeline.engine.messages import (
     AttemptState,
     BudgetReached,
     CapSet,
+    DiskNoted,
     Doubted,
     DoubtLifted,
     DoubtReleased,
@@ -21,6 +22,8 @@ from pipeline.engine.messages import (
     Held,
     LaneCooled,
     LaneParked,
+    LateBilled,
+    LateFound,
     LinksRenewed,
     Permitted,
     Phase,
@@ -57,6 +60,9 @@ class FoldedAttempt:
     state: AttemptState = S.RESERVED
     operation: str = ""
     counts: bool = True
+    hold: int = 0
+    settled: int = 0
+    images: int = 0
     #: {index: (state, link)}
     pictures: dict[int, tuple[str, str]] = field(default_factory=dict)
 
@@ -92,7 +98,15 @@ class Folded:
             operations=frozenset(
                 (self.tasks[each.task].gateway, each.operation) for each in self.attempts.values() if each.operation
             ),
+            billed=self._sums(lambda each: 0 if each.state is S.WRITTEN_OFF else each.settled),
+            guessed=self._sums(lambda each: int(each.state is S.WRITTEN_OFF)),
         )
+
+    def _sums(self, figure: Callable[[FoldedAttempt], int]) -> dict[tuple[str, str], int]:
+        sums: Counter[tuple[str, str]] = Counter()
+        for each in self.attempts.values():
+            sums[self.tasks[each.task].gateway, each.currency] += figure(each)
+        return dict(sums)
 
 
 def fold(facts: Iterable[Fact], start: Folded | None = None) -> Folded:
@@ -110,13 +124,23 @@ def _unfinished(each: FoldedAttempt) -> bool:
 def _stored(each: FoldedAttempt) -> StoredAttempt:
     pictures = tuple(StoredPicture(index, *known) for index, known in sorted(each.pictures.items()))
     return StoredAttempt(
-        each.number, each.ordinal, each.state, each.currency, each.open, each.operation, each.counts, pictures
+        each.number,
+        each.ordinal,
+        each.state,
+        each.currency,
+        each.open,
+        each.operation,
+        each.counts,
+        pictures,
+        hold=each.hold,
+        settled=each.settled,
+        images=each.images,
     )
 
 
 def _apply(folded: Folded, fact: Fact) -> None:
     match fact:
-        case BudgetReached() | LaneCooled() | LaneParked() | Draining():
+        case BudgetReached() | LaneCooled() | LaneParked() | Draining() | DiskNoted():
             assert isinstance(fact, PASSING)
         case CapSet(currency, cap):
             known = folded.accounts.get(currency, StoredAccount(currency, 0, 0, 0, 0, 0))
@@ -125,10 +149,13 @@ def _apply(folded: Folded, fact: Fact) -> None:
             folded.tasks[task.number] = task
             folded.phases[task.number] = Phase.WAITING
         case TaskMoved(number, phase):
+            if phase is Phase.WAITING and folded.phases[number] in ENDED:
+                for row in folded.attempts.values():
+                    row.counts = row.counts and row.task != number
             folded.phases[number] = phase
         case Held(number, task_number, ordinal, amount, currency):
             assert number not in folded.attempts
-            folded.attempts[number] = FoldedAttempt(number, task_number, ordinal, currency, amount)
+            folded.attempts[number] = FoldedAttempt(number, task_number, ordinal, currency, amount, hold=amount)
             _move(folded, currency, held=amount)
         case _:
             _of_attempt(folded, folded.attempts[fact.attempt], fact)
@@ -153,12 +180,19 @@ def _of_attempt(folded: Folded, row: FoldedAttempt, fact: Fact) -> None:
             row.state, row.open = S.VOID, row.open - amount
             _move(folded, row.currency, doubt=-amount)
         case WrittenOff(_, amount):
-            row.state, row.open = S.WRITTEN_OFF, row.open - amount
+            row.state, row.open, row.settled = S.WRITTEN_OFF, row.open - amount, row.settled + amount
             _move(folded, row.currency, doubt=-amount, spent=amount)
-        case Settled(_, _, amount, overage, links):
+        case Settled(_, images, amount, overage, links):
             row.state, row.open = S.SETTLED, row.open - amount
+            row.settled, row.images = row.settled + amount + overage, images
+            row.counts = fact.counts and fact.fault is not None and not images
             row.pictures = {index: ("PENDING", link) for index, link in enumerate(links)}
             _move(folded, row.currency, held=-amount, spent=amount + overage, overage=overage)
+        case LateFound(_, operation):
+            row.state, row.operation, row.counts, row.pictures = S.ACCEPTED, operation, True, {}
+        case LateBilled(_, amount):
+            row.state, row.settled = S.WRITTEN_OFF, row.settled + amount
+            _move(folded, row.currency, spent=amount, overage=amount)
         case RestReleased(_, amount):
             row.open -= amount
             _move(folded, row.currency, held=-amount)
@@ -181,6 +215,7 @@ def _of_attempt(folded: Folded, row: FoldedAttempt, fact: Fact) -> None:
             | LaneCooled()
             | LaneParked()
             | Draining()
+            | DiskNoted()
         ):
             raise AssertionError(fact)
         case _:

@@ -56,7 +56,9 @@ def test_six_broken_downloads_ask_for_a_fresh_link_and_six_more_lose_the_picture
     assert fail(state, 1) == ([], [Poll(1, 0, "op-1", 0.0)])
     assert state.tell(PollAnswered(1, Ready(("m0",), 1)))[1] == [Fetch(1, 0, 0, "m0", 0.0)]
     assert [type(each) for each in fail(state, 5)[1]] == [Fetch]
-    assert fail(state, 1)[0] == [PictureLost(1, 0, BROKEN), TaskMoved(0, Phase.FAILED, fault(K.LOST, "reset"))]
+    words = "a paid picture cannot be had after 6 downloads and 1 fresh links: reset"
+    lost = [PictureLost(1, 0, fault(BROKEN.kind, words)), TaskMoved(0, Phase.FAILED, fault(K.LOST, words))]
+    assert fail(state, 1)[0] == lost
     assert state.machine.accounts()["USD"].spent == 100
 
 
@@ -64,7 +66,8 @@ def test_without_an_operation_six_broken_downloads_lose_the_picture() -> None:
     """A synchronous gateway cannot be asked for fresh links."""
     state = fetching(sync=True)
     assert [type(each) for each in fail(state, 5)[1]] == [Fetch]
-    assert fail(state, 1)[0][0] == PictureLost(1, 0, BROKEN)
+    words = "a paid picture cannot be had after 6 downloads: reset"
+    assert fail(state, 1)[0][0] == PictureLost(1, 0, fault(BROKEN.kind, words))
 
 
 def test_links_that_expire_at_once_are_renewed_three_times() -> None:
@@ -73,7 +76,8 @@ def test_links_that_expire_at_once_are_renewed_three_times() -> None:
     for _ in range(3):
         assert state.tell(FetchFailed(1, 0, EXPIRED)) == ([], [Poll(1, 0, "op-1", 0.0)])
         state.tell(PollAnswered(1, Ready(("m0",), 1)))
-    assert state.tell(FetchFailed(1, 0, EXPIRED))[0][0] == PictureLost(1, 0, EXPIRED)
+    words = f"a paid picture cannot be had after 1 downloads and 3 fresh links: {EXPIRED.message}"
+    assert state.tell(FetchFailed(1, 0, EXPIRED))[0][0] == PictureLost(1, 0, fault(K.EXPIRED, words))
 
 
 def test_links_that_expire_together_are_asked_for_once() -> None:

@@ -17,6 +17,8 @@ from pipeline.engine.messages import (
     DoubtReleased,
     Fact,
     Held,
+    LateBilled,
+    LateFound,
     LinksRenewed,
     Permitted,
     Phase,
@@ -47,6 +49,8 @@ FACTS: list[Fact] = [
     DoubtReleased(1, 100, "why"),
     WrittenOff(1, 100, "why"),
     Settled(1, 1, 100, 0, (), None, None),
+    LateFound(1, "op", "why"),
+    LateBilled(1, 100, "why"),
     RestReleased(1, 0),
     LinksRenewed(1, ()),
     PictureStored(1, 0, artifact()),
@@ -82,9 +86,9 @@ def test_every_cell_of_the_phase_table_is_a_move_or_a_bug(was: Phase, phase: Pha
 
 
 def test_money_never_frees_itself() -> None:
-    """No end state of an attempt has a way out, and a doubt has none but evidence."""
-    for state in (S.VOID, S.WRITTEN_OFF):
-        assert not [row for row in lifecycle.ATTEMPTS if row[0] is state]
+    """No end state of an attempt has a way out but a late bill, and a doubt has none but evidence."""
+    for state, ways in ((S.VOID, {LateFound, LateBilled}), (S.WRITTEN_OFF, {LateFound})):
+        assert {fact for was, fact in lifecycle.ATTEMPTS if was is state} == ways
     for state in lifecycle.DOUBTFUL:
         ways = {fact for was, fact in lifecycle.ATTEMPTS if was is state}
         assert ways == {DoubtLifted, DoubtReleased, WrittenOff}

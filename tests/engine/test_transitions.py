@@ -72,6 +72,7 @@ TRANSIENT = fault(K.TRANSIENT, "come back")
 UNAUTHORIZED = fault(K.UNAUTHORIZED, "who are you")
 MODERATED = fault(K.MODERATED, "not that")
 EXPIRED = fault(K.EXPIRED, "link is gone")
+GONE = fault(K.EXPIRED, "a paid picture cannot be had after 1 downloads: link is gone")
 RESUBMIT, WRITE_OFF = policy(OnDoubt.RESUBMIT), policy(OnDoubt.WRITE_OFF)
 
 
@@ -245,7 +246,12 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
             settled(2, 100, ("a", "b"), overage=100),
             moved(Phase.FETCHING),
             LaneParked(
-                LANE, Fault(K.UNKNOWN, "billed 200 for a hold of 100 micro-units of USD: its price is not the card's")
+                LANE,
+                Fault(
+                    K.UNKNOWN,
+                    "billed 200 for a hold of 100 micro-units of USD: its price is not the card's; correct the price "
+                    "(`pipeline models`), then run again",
+                ),
             ),
         ],
         [Fetch(1, 0, 0, "a", 1), Fetch(1, 0, 1, "b", 1)],
@@ -518,7 +524,7 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
         lambda: fetching(sync=True),
         FetchFailed(1, 0, EXPIRED),
         0,
-        [PictureLost(1, 0, EXPIRED), moved(Phase.FAILED, lost("link is gone"))],
+        [PictureLost(1, 0, GONE), moved(Phase.FAILED, lost(GONE.message))],
         [],
     ),
     (
@@ -526,7 +532,7 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
         _one_of_two,
         FetchFailed(1, 1, EXPIRED),
         0,
-        [PictureLost(1, 1, EXPIRED), moved(Phase.SHORT, Fault(K.SHORT, "1 of 2 pictures: link is gone"))],
+        [PictureLost(1, 1, GONE), moved(Phase.SHORT, Fault(K.SHORT, f"1 of 2 pictures: {GONE.message}"))],
         [],
     ),
     (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
@@ -9,11 +10,24 @@ from tempfile import TemporaryDirectory
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.engine.messages import Snapshot
 from pipeline.manifest.table import build, meta_of
 from pipeline.store.journal import Journal
 from pipeline.values.folder import IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW
 from tests.engine.folding import fold
 from tests.store.stories import Storyteller, opened
+
+
+def timeless(snapshot: Snapshot) -> Snapshot:
+    """Without what facts do not say: when the store wrote it; and without the words of faults."""
+    tasks = tuple(
+        replace(
+            stored,
+            attempts=tuple(replace(each, why="", submitted_at=None, ended_at=None) for each in stored.attempts),
+        )
+        for stored in snapshot.tasks
+    )
+    return replace(snapshot, tasks=tasks, sent={})
 
 
 @settings(max_examples=30, deadline=None, derandomize=True)
@@ -27,14 +41,14 @@ def test_loading_the_tables_equals_folding_the_facts_laws(seed: int, count: int,
         journal = opened(path)
         for begin in range(0, len(facts), group):
             journal.commit(facts[begin : begin + group])
-        assert journal.snapshot() == folded.snapshot()
+        assert timeless(journal.snapshot()) == folded.snapshot()
         journal.close(clean=True)
         again = opened(path)
-        assert again.snapshot() == folded.snapshot()
+        assert timeless(again.snapshot()) == folded.snapshot()
         assert again.integrity_check() == []
         # Killed here, as far as a reader can tell: the log is not folded into the file.
         reader = Journal.open_read_only(path)
-        assert reader.snapshot() == folded.snapshot()
+        assert timeless(reader.snapshot()) == folded.snapshot()
         reader.close(clean=False)
         again.close(clean=False)
 

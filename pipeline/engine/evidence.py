@@ -1,0 +1,220 @@
+"""Evidence about doubts: what a gateway's listing (E1, E2), its meter (E4) and time (E6) say about money in doubt.
+
+Wrongly freed money is the one mistake that cannot be mended, so absence is believed only when nothing is unexplained.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Final
+
+from pipeline.engine import answers, late
+from pipeline.engine.lanes import Lane
+from pipeline.engine.messages import (
+    BalanceTold,
+    Command,
+    DoubtReleased,
+    Fact,
+    Listed,
+    Look,
+    Phase,
+    TaskMoved,
+    WrittenOff,
+)
+from pipeline.engine.outcome import close
+from pipeline.engine.resemblance import SKEW_S, Suspect, attributed
+from pipeline.engine.retry import jitter
+from pipeline.engine.state import LiveAttempt, LiveTask, State
+from pipeline.values.evidence import Listing
+from pipeline.values.reply import Fault, FaultKind
+
+#: An accepted operation may be missing from listings this long (seconds); absence is not believed before.
+LISTING_LAG_S: Final = 300.0
+#: Two listings that prove absence were taken at least so long after one another (seconds).
+APART_S: Final = 30.0
+#: What a gateway has forgotten cannot be found any more (seconds).
+RETENTION_S: Final = 86_400.0
+#: Looks in vain are repeated after a pause that doubles up to a limit (seconds).
+LOOK_FIRST_S: Final = 60.0
+LOOK_MOST_S: Final = 900.0
+
+
+# --- when to look -------------------------------------------------------------------------------------------------
+
+
+def absent_at(attempt: LiveAttempt) -> float:
+    """From when on a look can prove that a POST in doubt was not accepted: the quiet period and the lag are over."""
+    return math.inf if attempt.quiet_at is None else attempt.quiet_at + LISTING_LAG_S
+
+
+def awaits_look(state: State, live: LiveTask) -> bool:
+    """Whether a look that could prove something is still to come for one of a task's doubts."""
+    return any(state.suspect(attempt) and not attempt.looked for attempt in live.attempts.values())
+
+
+def expects_look(state: State) -> bool:
+    """Whether the run should wait for a look."""
+    return any(not state.attempts[number].looked for lane in state.lanes.values() for number in lane.suspects)
+
+
+def look(state: State, lane: Lane, now: float) -> Iterator[Command]:
+    """Look after this lane's doubts at the next moment at which that may tell something; one look at a time."""
+    if lane.look_at is not None or not lane.suspects:
+        return
+    suspects = [state.attempts[number] for number in sorted(lane.suspects)]
+    times = [at for each in suspects for at in (each.quiet_at, absent_at(each)) if at is not None]
+    pause = min(LOOK_MOST_S, LOOK_FIRST_S * 2.0 ** min(lane.looks, 16)) * (0.5 + jitter(state.seed, lane.looks))
+    lane.look_at = max(now, min([at for at in times if at > lane.looked_at], default=now + pause))
+    reach = max(lane.look_at - each.sent if each.sent is not None else RETENTION_S for each in suspects)
+    gateway, _, model = lane.name.partition("/")
+    yield Look(gateway, model, lane.look_at, reach + 2 * SKEW_S)
+
+
+# --- E1, E2, E6: listings -----------------------------------------------------------------------------------------
+
+
+def listed(state: State, told: Listed, now: float) -> Iterator[Fact]:
+    """What two listings say: operations that must be ours, then which doubts they disprove, then what is forgotten."""
+    lane = state.lane(f"{told.gateway}/{told.model}")
+    offset = told.second.taken_at / 1e6 - now
+    unknown = {
+        each.operation: each
+        for listing in (told.first, told.second)
+        for each in listing.operations
+        if (told.gateway, each.operation) not in state.operations
+    }
+    exclusive = told.first.exclusive and told.second.exclusive
+    # A POST that is out may be any of them: its own answer will say.
+    blocking = [_suspect(state, number, offset) for number in sorted(lane.unanswered)]
+    doubts = [_suspect(state, number, offset) for number in sorted(lane.suspects)]
+    for number, operation in attributed(unknown.values(), doubts, blocking, exclusive=exclusive):
+        del unknown[operation]
+        attempt = state.attempts[number]
+        yield from answers.found(state.tasks[attempt.task], attempt, operation, "the gateway lists it")
+    ended = [_suspect(state, number, offset) for number in sorted(state.attempts) if late.listable(state, lane, number)]
+    for number, operation in attributed(unknown.values(), ended, blocking, exclusive=exclusive):
+        del unknown[operation]
+        yield from late.found(state, state.attempts[number], operation, "the gateway lists it")
+    if not unknown and _shows_all(state, lane, told, offset):
+        for number in sorted(lane.suspects):
+            attempt = state.attempts[number]
+            if absent_at(attempt) <= lane.looked_at and _covers(told, attempt, lane.terms.quiet_s, offset):
+                yield from not_billed(state, attempt, "two complete listings do not show it")
+    for number in sorted(lane.suspects):
+        yield from _unfound(state, state.attempts[number], now)
+
+
+def _suspect(state: State, number: int, offset: float) -> Suspect:
+    attempt = state.attempts[number]
+    terms = state.lane_of(attempt).terms
+    sent = None if attempt.sent is None else attempt.sent + offset
+    return Suspect(number, state.tasks[attempt.task].task, sent, terms.quiet_s)
+
+
+def _shows_all(state: State, lane: Lane, told: Listed, offset: float) -> bool:
+    """Whether both listings are whole: they show everything of ours that they should, and something at all.
+
+    An empty list may be another account's, another region's, or one of a window that a wrong clock chose.
+    """
+    first, second = told.first, told.second
+    if not (first.complete and second.complete and first.exclusive and second.exclusive):
+        return False
+    if second.taken_at - first.taken_at < APART_S * 1e6:
+        return False
+    return all(_shows(state, lane, told.gateway, listing, offset) for listing in (first, second))
+
+
+def _shows(state: State, lane: Lane, gateway: str, listing: Listing, offset: float) -> bool:
+    shown = {each.operation for each in listing.operations}
+    due = {
+        operation
+        for operation, sent in lane.sent.items()
+        if listing.since / 1e6 + SKEW_S <= sent + offset <= listing.until / 1e6 - SKEW_S
+    }
+    return due <= shown and any((gateway, operation) in state.operations for operation in shown)
+
+
+def _covers(told: Listed, attempt: LiveAttempt, quiet_s: float, offset: float) -> bool:
+    """Whether both windows hold every moment at which this attempt may have been accepted."""
+    if attempt.sent is None:
+        return False
+    sent = attempt.sent + offset
+    return all(
+        listing.since / 1e6 <= sent - SKEW_S and sent + quiet_s + SKEW_S <= listing.until / 1e6
+        for listing in (told.first, told.second)
+    )
+
+
+def _unfound(state: State, attempt: LiveAttempt, now: float) -> Iterator[Fact]:
+    """A doubt that a look did not resolve: forgotten by the gateway (E6), or to be bought again if the user wants."""
+    live = state.tasks[attempt.task]
+    if attempt.looked and attempt.sent is not None and now - attempt.sent >= RETENTION_S:
+        yield WrittenOff(attempt.number, attempt.open, "not found, and the gateway no longer keeps it")
+        yield from close(live, Fault(FaultKind.LOST, "it may have been billed, and cannot be found any more"))
+    elif live.phase is Phase.IN_DOUBT and state.resubmits(live) and not awaits_look(state, live):
+        yield TaskMoved(live.task.number, Phase.WAITING)
+
+
+def not_billed(state: State, attempt: LiveAttempt, why: str) -> Iterator[Fact]:
+    """Evidence says that an attempt in doubt was not billed: its money is free, its task may be bought again."""
+    live = state.tasks[attempt.task]
+    yield DoubtReleased(attempt.number, attempt.open, why)
+    if live.phase is Phase.IN_DOUBT and not live.doubts:
+        yield TaskMoved(live.task.number, Phase.WAITING)
+
+
+# --- E4: the meter ------------------------------------------------------------------------------------------------
+
+
+def balance_told(state: State, told: BalanceTold, now: float) -> Iterator[Fact]:
+    """What a key's own meter says about the sum of its doubts: none was billed, or so many were."""
+    pool = [
+        attempt
+        for _, attempt in sorted(state.attempts.items())
+        if attempt.doubtful and state.tasks[attempt.task].task.gateway == told.gateway
+    ]
+    if not pool or not told.dedicated or not told.quiescent or not _quiescent(state, told, pool, now):
+        return
+    rest = told.used_after - told.used_before - state.billed[told.gateway, told.unit]
+    guessed = state.guessed[told.gateway, told.unit]
+    least = min(attempt.open for attempt in pool)
+    if least <= 2 * told.grain:
+        return  # The meter is too coarse to show so small a sum.
+    if abs(rest) <= told.grain:
+        for attempt in pool:
+            yield from not_billed(state, attempt, "the key's meter shows nothing beyond what is settled")
+        return
+    billed = round(rest / least)
+    if guessed or any(attempt.open != least for attempt in pool) or abs(rest - billed * least) > told.grain:
+        return
+    if 1 <= billed <= len(pool):
+        yield from _post(state, pool, billed)
+
+
+def _post(state: State, pool: list[LiveAttempt], billed: int) -> Iterator[Fact]:
+    """So many of the pool were billed, nobody can say which: the sum is booked, and none is bought again unasked."""
+    why = f"the key's meter shows {billed} of {len(pool)} doubts as billed"
+    for attempt in pool[:billed]:
+        yield WrittenOff(attempt.number, attempt.open, why)
+    for attempt in pool[billed:]:
+        yield DoubtReleased(attempt.number, attempt.open, why)
+    for attempt in pool:
+        yield from close(state.tasks[attempt.task], Fault(FaultKind.LOST, f"{why}; `pipeline retry` buys it again"))
+
+
+def _quiescent(state: State, told: BalanceTold, pool: list[LiveAttempt], now: float) -> bool:
+    """Whether our own books stand still: nothing is out, no bill may still come, and the look came late enough."""
+    lanes = list(state.lanes_of_gateway(told.gateway))
+    looks = [lane.look_at for lane in lanes if lane.look_at is not None and lane.look_at <= now]
+    if not looks or any(lane.in_flight for lane in lanes):
+        return False
+    if any(state.tasks[state.attempts[number].task].task.gateway == told.gateway for number in state.rests):
+        return False
+    for attempt in pool:
+        price = state.tasks[attempt.task].task.price
+        if price.native_unit != told.unit or attempt.currency != told.unit:
+            return False
+        if attempt.quiet_at is None or attempt.quiet_at > min(looks) or not attempt.open:
+            return False
+    return True
