@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
-from typing import Protocol, assert_never
+from typing import Protocol, TypeAlias, assert_never
 
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
@@ -52,6 +52,9 @@ ROOM_EVERY_S = 1.0
 PICTURE_BYTES = 4 * 1024 * 1024
 #: Listeners are told at most this often (seconds of real time).
 TELL_EVERY_S = 0.2
+
+#: What a task does, as a call: a coroutine whose task is called off before it began would complain.
+_Work: TypeAlias = Callable[[], Coroutine[None, None, None]]
 
 
 class Committer(Protocol):
@@ -181,45 +184,40 @@ class Driver:
     def _perform(self, command: Command) -> None:
         match command:
             case Submit():
-                paid = asyncio.get_running_loop().create_task(self._watched(self._submit(command)))
+                paid = asyncio.get_running_loop().create_task(self._watched(partial(self._submit, command)))
                 self._paid.add(paid)
                 paid.add_done_callback(self._paid.discard)
             case Poll():
-                self._spawn_at(command.at, self._poll(command))
+                self._spawn_at(command.at, partial(self._poll, command))
             case Fetch():
-                self._spawn_at(command.at, self._fetch(command))
+                self._spawn_at(command.at, partial(self._fetch, command))
             case Wake():
-                self._spawn_at(command.at, self._wake(command))
+                self._spawn_at(command.at, partial(self._wake, command))
             case Look():
-                self._spawn_at(command.at, self._look(command))
+                self._spawn_at(command.at, partial(self._look, command))
             case _:
                 assert_never(command)
 
-    def _spawn_at(self, at: float, work: Coroutine[None, None, None]) -> None:
-        self._spawn(self._later(at, work))
+    def _spawn_at(self, at: float, work: _Work) -> None:
+        self._spawn(partial(self._later, at, work))
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
+    def _spawn(self, work: _Work) -> None:
         if self._group is None:
-            work.close()  # The run is leaving: what was due is left to the next one.
-            return
+            return  # The run is leaving: what was due is left to the next one.
         task = self._group.create_task(self._watched(work))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _watched(self, work: Coroutine[None, None, None]) -> None:
+    async def _watched(self, work: _Work) -> None:
         """Caught here, and only here: what the world does is a value by now, so whatever else escapes stops the run."""
         try:
-            await work
+            await work()
         except Exception as error:  # noqa: BLE001 - it stops the run, and is raised by `run`
             self._stop(error)
 
-    async def _later(self, at: float, work: Coroutine[None, None, None]) -> None:
-        try:
-            await self._clock.until(at)
-        except BaseException:
-            work.close()
-            raise
-        await work
+    async def _later(self, at: float, work: _Work) -> None:
+        await self._clock.until(at)
+        await work()
 
     async def _submit(self, command: Submit) -> None:
         task = self.machine.task(command.task)
@@ -290,19 +288,14 @@ class Driver:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                for command in first:
-                    self._perform(command)
-                for lane in self._pacers:
-                    self._spawn(self._lane(lane))
-                self._spawn(self._feed())
-                self._spawn(self._disk())
-                await self._until_done()
-                # What still waits for its time (polls of a drained run, wakes) is left to the next run.
-                self._group = None
-                for task in tuple(self._tasks):
-                    task.cancel()
+                try:
+                    await self._turn(first)
+                finally:
+                    # What still waits for its time (polls of a drained run, wakes) is left to the next run.
+                    self._group = None
+                    for task in tuple(self._tasks):
+                        task.cancel()
         finally:
-            self._group = None
             try:
                 await self._await_paid()
             finally:
@@ -311,7 +304,13 @@ class Driver:
         if self._over is not None:
             raise self._over
 
-    async def _until_done(self) -> None:
+    async def _turn(self, first: list[Command]) -> None:
+        for command in first:
+            self._perform(command)
+        for lane in self._pacers:
+            self._spawn(partial(self._lane, lane))
+        self._spawn(self._feed)
+        self._spawn(self._disk)
         while not self._done():
             await self._change()
 
