@@ -25,6 +25,12 @@ Scope: TypeAlias = Mapping[str, JSON]
 TEXT_MAX: Final = 100_000
 IMAGE_TEXT_MAX: Final = 16_000_000
 SOURCE_MAX: Final = 100_000
+#: Look-ups, filters and comparisons inside one another, and in one template: evaluation takes time for each.
+DEPTH_MAX: Final = 50
+NODES_MAX: Final = 10_000
+_TOKENS_MAX: Final = 25_000
+#: Numbers written in a template (digits); nobody sends longer ones.
+_NUMBER_MAX: Final = 10**30
 FILTERS: Final = ("lower", "upper", "title", "trim", "replace", "default", "join")
 _LANGUAGE: Final = jinja2.Environment(keep_trailing_newline=True, autoescape=False)  # noqa: S701 - only its parser is used
 _BLOCKS: Final = frozenset({"block_begin", "comment_begin", "raw_begin", "linestatement_begin", "linecomment_begin"})
@@ -78,12 +84,22 @@ class Template:
         """The text for one task. *Raises* TemplateFault when a name is undefined or a result is null or empty."""
         if self.constant is not None:
             return self.constant
-        made = "".join([part if part.__class__ is str else part.text(scope) for part in self.parts])  # type: ignore[union-attr]
-        if len(made) > self.text_max:
-            raise TemplateFault(f"a template yields more than {self.text_max} characters")
+        made = "".join(self._pieces(scope))
         if not made or made.isspace():
             raise TemplateFault("the template yields nothing", "an empty text is never sent")
         return made
+
+    def _pieces(self, scope: Scope) -> list[str]:
+        pieces: list[str] = []
+        left = self.text_max
+        for part in self.parts:
+            piece = part if isinstance(part, str) else part.text(scope)
+            pieces.append(piece)
+            # Looked at piece by piece, so that what is too long is never put together.
+            left -= len(piece)
+            if left < 0:
+                raise TemplateFault(f"a template yields more than {self.text_max} characters")
+        return pieces
 
     def value(self, scope: Scope) -> JSON:
         """Like `text`, but a lone `{{ x }}` keeps its type."""
@@ -142,18 +158,21 @@ def compile_template(source: str, text_max: int = TEXT_MAX) -> Template:
         return Template(source, (source,), (), text_max, source)
     if len(source) > SOURCE_MAX:
         raise TemplateFault(f"a template is longer than {SOURCE_MAX} characters")
-    compiler = _Compiler()
+    compiler = _Compiler(text_max)
     parts: list[str | _Piece] = []
     for node in _parse(source):
         if isinstance(node, nodes.TemplateData):
             parts.append(node.data)
         else:
-            parts.append(_Piece(_spell(node), compiler.visit(cast("nodes.Expr", node)), _has_default(node)))
+            evaluate = compiler.visit(cast("nodes.Expr", node))
+            parts.append(_Piece(_spell(node), evaluate, _has_default(node)))
     return Template(source, tuple(parts), tuple(compiler.looks), text_max, None)
 
 
 def compile_expression(source: str) -> Expression:
     """A condition from its text. *Raises* TemplateFault."""
+    if len(source) > SOURCE_MAX:
+        raise TemplateFault(f"a condition is longer than {SOURCE_MAX} characters")
     try:
         parser = Parser(_LANGUAGE, source, state="variable")
         tree = parser.parse_expression()
@@ -163,13 +182,17 @@ def compile_expression(source: str) -> Expression:
         raise TemplateFault(f"not a condition: {error.message}") from error
     except RecursionError as error:
         raise TemplateFault("the condition is nested too deeply") from error
-    compiler = _Compiler()
+    except ValueError as error:  # Python's own bound on the digits of a number
+        raise TemplateFault("a number in the condition is too long") from error
+    compiler = _Compiler(TEXT_MAX)
     return Expression(source, compiler.visit(tree), tuple(compiler.looks))
 
 
 def _parse(source: str) -> list[nodes.Node]:
     try:
-        for _, kind, _ in _LANGUAGE.lex(source):
+        for number, (_, kind, _) in enumerate(_LANGUAGE.lex(source)):
+            if number > _TOKENS_MAX:
+                raise TemplateFault("a template has too many parts", "put the text into a column or an axis")
             if kind in _BLOCKS:
                 raise TemplateFault(
                     "a template holds only {{ name }}, no statements or comments",
@@ -180,6 +203,8 @@ def _parse(source: str) -> list[nodes.Node]:
         raise TemplateFault(f"not a template: {error.message}", """for braces themselves write {{ "{{" }}""") from error
     except RecursionError as error:
         raise TemplateFault("the template is nested too deeply") from error
+    except ValueError as error:
+        raise TemplateFault("a number in the template is too long") from error
     found: list[nodes.Node] = []
     for node in body:
         if not isinstance(node, nodes.Output):
@@ -226,14 +251,28 @@ _COMPARE: Final[Mapping[str, Callable[..., object]]] = {
 class _Compiler:
     """Turns allowed nodes into closures, and refuses the others by name."""
 
-    def __init__(self) -> None:
+    def __init__(self, text_max: int) -> None:
         self.looks: list[Look] = []
+        self._text_max = text_max
         self._optional = 0
+        self._depth = 0
+        self._nodes = 0
 
     def visit(self, node: nodes.Expr) -> _Evaluate:
+        self._nodes += 1
+        if self._depth >= DEPTH_MAX or self._nodes > NODES_MAX:
+            raise TemplateFault(
+                "it is nested too deeply, or has too many parts", "put the text into a column or an axis"
+            )
+        self._depth += 1
+        made = self._visit(node)
+        self._depth -= 1
+        return made
+
+    def _visit(self, node: nodes.Expr) -> _Evaluate:
         match node:
             case nodes.Const():
-                value = cast("JSON", node.value)
+                value = _sendable(cast("JSON", node.value))
                 return lambda _: value
             case nodes.Name():
                 self.looks.append(Look(_plain(node.name), None, bool(self._optional)))
@@ -257,6 +296,7 @@ class _Compiler:
                 items = [self.visit(item) for item in node.items]
                 return lambda scope: [_known(item(scope)) for item in items]
             case nodes.Neg(node=nodes.Const(value=int() | float() as number)):
+                _sendable(number)
                 return lambda _: -number
             case _:
                 kind = type(node).__name__.lower()
@@ -296,7 +336,7 @@ class _Compiler:
         self._optional += node.name == "default"
         inner = self.visit(node.node)
         self._optional -= node.name == "default"
-        return _FILTERS[node.name](inner, [self.visit(arg) for arg in node.args])
+        return _FILTERS[node.name](inner, [self.visit(arg) for arg in node.args], self._text_max)
 
     def _compare(self, node: nodes.Compare) -> _Evaluate:
         first = self.visit(node.expr)
@@ -312,6 +352,12 @@ class _Compiler:
             return True
 
         return compare
+
+
+def _sendable(value: JSON) -> JSON:
+    if isinstance(value, int | float) and not -_NUMBER_MAX < value < _NUMBER_MAX:
+        raise TemplateFault("a number in it is too long")
+    return value
 
 
 def _plain(name: str) -> str:
@@ -382,23 +428,26 @@ def _holds(name: str, left: JSON, right: JSON) -> bool:
 _WORD: Final = re.compile(r"[^\W_][\w'\u2019]*")
 
 
-def _textual(change: Callable[[str], str]) -> Callable[[_Evaluate, list[_Evaluate]], _Evaluate]:
-    return lambda inner, _: lambda scope: change(text_of(_known(inner(scope))))
+_Filter: TypeAlias = Callable[[_Evaluate, list[_Evaluate], int], _Evaluate]
 
 
-def _replace(inner: _Evaluate, args: list[_Evaluate]) -> _Evaluate:
+def _textual(change: Callable[[str], str]) -> _Filter:
+    return lambda inner, _, __: lambda scope: change(text_of(_known(inner(scope))))
+
+
+def _replace(inner: _Evaluate, args: list[_Evaluate], text_max: int) -> _Evaluate:
     def replace(scope: Scope) -> JSON:
         text, old, new = text_of(_known(inner(scope))), text_of(_known(args[0](scope))), text_of(_known(args[1](scope)))
         if not old:
             raise TemplateFault("replace needs a text to look for")
-        if len(text) + text.count(old) * len(new) > IMAGE_TEXT_MAX:
+        if len(text) + text.count(old) * (len(new) - len(old)) > max(text_max, len(text)):
             raise TemplateFault("replace yields too long a text")
         return text.replace(old, new)
 
     return replace
 
 
-def _default(inner: _Evaluate, args: list[_Evaluate]) -> _Evaluate:
+def _default(inner: _Evaluate, args: list[_Evaluate], _text_max: int) -> _Evaluate:
     def default(scope: Scope) -> _Value:
         found = inner(scope)
         return args[0](scope) if isinstance(found, _Missing) or found is None or found == "" else found
@@ -406,17 +455,21 @@ def _default(inner: _Evaluate, args: list[_Evaluate]) -> _Evaluate:
     return default
 
 
-def _join(inner: _Evaluate, args: list[_Evaluate]) -> _Evaluate:
+def _join(inner: _Evaluate, args: list[_Evaluate], text_max: int) -> _Evaluate:
     def join(scope: Scope) -> JSON:
         items = _known(inner(scope))
         if not isinstance(items, list | tuple):
             raise TemplateFault("join needs a list")
-        return (text_of(_known(args[0](scope))) if args else "").join(text_of(item) for item in items)
+        between = text_of(_known(args[0](scope))) if args else ""
+        texts = [text_of(item) for item in items]
+        if sum(map(len, texts)) + len(between) * len(texts) > text_max:
+            raise TemplateFault("join yields too long a text")
+        return between.join(texts)
 
     return join
 
 
-_FILTERS: Final[Mapping[str, Callable[[_Evaluate, list[_Evaluate]], _Evaluate]]] = {
+_FILTERS: Final[Mapping[str, _Filter]] = {
     "lower": _textual(str.lower),
     "upper": _textual(str.upper),
     "title": _textual(lambda text: _WORD.sub(lambda word: word[0][0].upper() + word[0][1:].lower(), text)),
