@@ -33,6 +33,8 @@ _SIGNS: Final = {
     "write_off": (0, 1, -1),
     "overage": (0, 1, 0),
 }
+#: Links live for hours, and are not kept once their picture is there.
+_REMEDY: Final = "put a copy of it back: it was paid for, and its link is gone"
 _AMOUNTS: Final = ("held_micros", "settled_micros", "doubt_micros")
 
 
@@ -84,7 +86,7 @@ def _pictures(folder: Path, images: pa.Table) -> Iterator[str]:
         else:
             yield f"{path}: no row names this file"
     for path in sorted(rows.keys() - seen):
-        yield f"{path}: missing, a row names it"
+        yield f"{path}: missing, a row names it; {_REMEDY}"
 
 
 def _files(folder: Path) -> Iterator[str]:
@@ -101,12 +103,12 @@ def _picture(folder: Path, path: str, row: _Row) -> Iterator[str]:
         return
     size = file.stat().st_size
     if size != row.size_bytes:
-        yield f"{path}: has {size} bytes, its row says {row.size_bytes}"
+        yield f"{path}: has {size} bytes, its row says {row.size_bytes}; {_REMEDY}"
         return
     with file.open("rb") as opened:
         digest = hashlib.file_digest(opened, "sha256").hexdigest()
     if digest != row.sha256:
-        yield f"{path}: its content changed since it was stored (SHA-256 {digest}, its row says {row.sha256})"
+        yield f"{path}: its content changed since it was stored; {_REMEDY} (SHA-256 {row.sha256})"
 
 
 # --- the manifest against the store ---

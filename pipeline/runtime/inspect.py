@@ -165,14 +165,18 @@ def resolve(folder: Path, *, attempt: int | None, verdict: str, why: str, operat
     """Book evidence about an attempt in doubt (None: all of them); answers how many.
 
     `verdict` is billed (written off as spent) or not_billed (bought again by the next run); with `operation` the
-    next run asks the gateway for that operation's pictures. *Raises* RunError for an attempt that is not in doubt.
+    next run asks the gateway for that operation's pictures. Of an attempt that ended without a bill it can be said
+    that it was billed after all. *Raises* RunError for an attempt of which that cannot be said.
     """
     with _amending(folder) as amend:
         found = [doubt.attempt for doubt in amend.machine().doubts()]
         chosen = found if attempt is None else [attempt]
-        if not set(chosen) <= set(found):
+        ended = None if attempt is None or attempt in found else amend.journal.task_of_attempt(attempt)
+        if not set(chosen) <= set(found) and (ended is None or (verdict == "not_billed" and not operation)):
             raise RunError(f"attempt {attempt} is not in doubt; `pipeline resolve` lists those that are: {folder}")
-        amend.record([VerdictGiven(number, verdict, why, operation) for number in chosen])
+        amend.record(
+            [VerdictGiven(number, verdict, why, operation) for number in chosen], () if ended is None else (ended,)
+        )
     return len(chosen)
 
 
@@ -261,8 +265,8 @@ def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
     with _reading(folder) as journal:
         if journal.get_meta("finished_plan") != mark or journal.get_meta("spec_path") != spec:
             return None
-        if found := journal.damage():
-            raise seal.refused(found, folder / STORE)
+        if harm := journal.damage():
+            raise seal.refused(harm, folder / STORE)
         counts = journal.snapshot().counts
         gone = sum(not (folder / path).is_file() for path in journal.picture_paths())
     found = _status_of_store(folder)

@@ -31,7 +31,7 @@ from pipeline.transport.door import Door
 from pipeline.values.artifact import Artifact
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Provider
-from pipeline.values.reply import Fault, FaultKind, Refused, Unsent
+from pipeline.values.reply import Fault, FaultKind, Pending, Refused, Unsent
 from pipeline.values.task import InlineInput, LocalInput, Task, UpstreamInput, UrlInput
 from pipeline.values.wire import Answered, Broken, Downloaded, DownloadRefused, Outcome
 
@@ -117,6 +117,8 @@ class Performer:
             reach("submit.kept")
         reply = provider.submitted(task, outcome, self._cards[task.gateway].not_billed)
         reach("submit.parsed")
+        if isinstance(reply, Pending):
+            self._blackbox.named(command.attempt, reply.operation)
         return SubmitAnswered(command.attempt, reply)
 
     async def _carry(self, source: LocalInput | InlineInput | UrlInput | UpstreamInput) -> Carried:

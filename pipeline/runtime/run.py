@@ -46,7 +46,7 @@ from pipeline.runtime.pictures import examine
 from pipeline.runtime.prepare import Options
 from pipeline.runtime.progress import ENDED, View, status_of
 from pipeline.spec.long_form import long_form
-from pipeline.store.blackbox import BlackBox
+from pipeline.store.blackbox import BlackBox, damage
 from pipeline.store.blobs import Blobs
 from pipeline.store.folder import RunFolder, has_store, traces
 from pipeline.store.journal import Journal
@@ -115,6 +115,12 @@ def _storage() -> Iterator[None]:
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         raise StorageFailed(f"the disk refused ({error.strerror or type(error).__name__}){place}") from error
+
+
+def _unkept(operations: Mapping[int, str]) -> str:
+    """Answers that found no room anywhere: the last place for what they named is the screen."""
+    named = [f"{operation or 'no operation'} (attempt {attempt})" for attempt, operation in sorted(operations.items())]
+    return f"paid for and written down nowhere else, keep this line: {', '.join(named)}"
 
 
 @contextmanager
@@ -187,9 +193,11 @@ class _Session:
         self.stack.callback(lambda: journal.close(clean=self.clean))
         if not self.options.simulate:
             self.room.stock()
+        journal.settle_here()
         reach("open.agreed")
         story = Story(folder.story, clock=self.clock.wall_micros)
         self.stack.callback(story.close)
+        self.notes.extend(damage(folder.black_box))
         blackbox = BlackBox(folder.black_box, relief=self.room.release)
         self.stack.callback(blackbox.close)
         self.it = _Opened(folder, journal, story, blackbox, Blobs(folder))
@@ -233,8 +241,11 @@ class _Session:
         journal = Journal.open_read_only(self.place / STORE)
         try:
             line, costly = self._change(journal)
+            original = journal.original()
         finally:
             journal.close(clean=False)
+        if original is not None:
+            self._agree_to_copy(original, confirm)
         if line:
             self.notes.append(line)
         if (
@@ -243,6 +254,13 @@ class _Session:
             and not (confirm is not None and confirm(line + ". Go on?"))
         ):
             raise PlanChanged(line + "; say --yes to agree")
+
+    def _agree_to_copy(self, original: Path, confirm: Confirm | None) -> None:
+        """A moved folder is simply gone on with; a copy beside its original would buy everything that is left twice."""
+        line = f"{self.place} is a copy of {original}, and that run is still there: both would buy what is left"
+        if self.options.simulate or self.options.yes or (confirm is not None and confirm(line + ". Go on here?")):
+            return
+        raise PlanChanged(line + "; delete one of them, or say --yes to go on here as well")
 
     def _change(self, journal: Journal) -> tuple[str, bool]:
         """What the plan changes in words, empty for nothing, and whether it costs more than may go unasked."""
@@ -384,6 +402,8 @@ class _Session:
                 await driver.run(self.first)
         except (StorageFailed, OSError) as error:
             failed = error
+            if self.it.blackbox.unkept:
+                raise StorageFailed(f"{error}; {_unkept(self.it.blackbox.unkept)}") from error
             raise
         finally:
             await control.close()

@@ -48,8 +48,8 @@ class BlackBox:
         self._path = path
         self._relief = relief
         self.segment_max = segment_max
-        #: Answers that the disk had no room for, by attempt, until they are in the store.
-        self.unkept: dict[int, Response] = {}
+        #: {attempt: operation id, if it named one} of answers that found no room, until they are in the store.
+        self.unkept: dict[int, str] = {}
         old = _rotated(path)
         self._rotated = [_Segment(each, {attempt for attempt, _ in _read_file(each)}) for each in old]
         self._next = 1 + max((int(each.suffix[1:]) for each in old), default=0)
@@ -70,12 +70,17 @@ class BlackBox:
                 with suppress(OSError):  # half a line; should it stay, it is told as torn
                     os.ftruncate(self._handle, self._size)
                 if self._relief is None or not self._relief():
-                    self.unkept[attempt] = response
+                    self.unkept[attempt] = ""
                     return
             else:
                 self._size += len(line)
                 self._waiting.add(attempt)
                 return
+
+    def named(self, attempt: int, operation: str) -> None:
+        """What an answer was found to name: said aloud, should it find no room in the store either."""
+        if attempt in self.unkept:
+            self.unkept[attempt] = operation
 
     def read(self) -> list[tuple[int, Response]]:
         """Every whole answer that stands here, oldest first. Some may be committed already: ask the store."""

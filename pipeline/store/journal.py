@@ -215,8 +215,7 @@ class Journal:
             head = self._kept_head()
             self._check(head)
             self.epoch = head.epoch + 1
-            place = {} if self.original() else {"store:place": str(self._path.resolve())}
-            self._put({"store:clean": "0", **place})
+            self._put({"store:clean": "0"})
             self._seal = seal.Seal(self._path, self.run_id, head.commits)
             self._file = _identity(self._path), _identity(seal.path_of(self._path))
             self._head = replace(head, epoch=self.epoch)
@@ -226,7 +225,8 @@ class Journal:
             raise StorageFailed(f"not a store of this program; move it away: {self._path}")
         for statement in _statements(schema.TABLES):
             self._db.execute(statement)
-        self._put({"store:run_id": run_id, "store:clean": "1"})
+        place = str(self._path.resolve())
+        self._put({"store:run_id": run_id, "store:clean": "1", "store:place": place})
         reach("store.creating")
         self._db.execute(f"PRAGMA application_id={schema.APPLICATION}")
         self._db.execute(f"PRAGMA user_version={schema.VERSION}")
@@ -279,8 +279,10 @@ class Journal:
             other.close(clean=False)
 
     def settle_here(self) -> None:
-        """A person said that this copy goes its own way."""
-        self.set_meta({"store:place": str(self._path.resolve())})
+        """This is the run's place now: it was moved, or a person said that a copy goes its own way."""
+        here = str(self._path.resolve())
+        if self.get_meta("store:place") != here:
+            self.set_meta({"store:place": here})
 
     # --- writing ---
 
@@ -448,6 +450,10 @@ class Journal:
     def failed_tasks(self, kinds: Collection[str] | None = None) -> list[StoredTask]:
         """FAILED and SHORT tasks of the current spec, of these fault kinds (None: of any), for a retry."""
         return reading.failed_tasks(self._db, kinds)
+
+    def task_of_attempt(self, attempt: int) -> StoredTask | None:
+        """The task of one attempt, ended or not, for late evidence."""
+        return reading.task_of_attempt(self._db, attempt)
 
     def task_ids(self) -> Iterator[bytes]:
         """The 32-byte ids of every task in the store."""
