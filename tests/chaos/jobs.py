@@ -80,8 +80,10 @@ class Job:
         return folder / "spec.yaml"
 
 
-def drawn(dice: random.Random, *, tasks: int, latency_s: object, generation_s: object) -> Job:
-    """A job from a seed: most hold their doubts, some budgets bind, most gateways misbehave."""
+def drawn(
+    dice: random.Random, *, tasks: int, latency_s: object, generation_s: object, policies: tuple[str, ...]
+) -> Job:
+    """A job from a seed: some budgets bind, most gateways misbehave; `policies` are what to do with doubts."""
     n = dice.choice((0, 1, 2, 2, 3, 4))
     faults: dict[str, object] = {"latency_s": latency_s, "generation_s": generation_s, **USUAL}
     if dice.random() < 0.8:
@@ -95,7 +97,7 @@ def drawn(dice: random.Random, *, tasks: int, latency_s: object, generation_s: o
     return Job(
         tasks=tasks,
         n=n,
-        on_doubt=dice.choice(("hold", "hold", "hold", "resubmit", "write_off")),
+        on_doubt=dice.choice(policies),
         # An odd sum now and then, so that the cap falls between two prices.
         cap=int(whole * dice.uniform(0.4, 0.9)) if binding else whole * 3,
         faults=faults,

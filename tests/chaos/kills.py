@@ -37,6 +37,13 @@ KILLS: Final = {"small": 8, "merge": 1000}
 KILLS_MAX: Final = 14
 TASKS: Final = {"small": 10, "merge": 28}
 _GOOD: Final = frozenset({0, 3, 4, 5, 6})
+#: A doubt is bought again after a quiet period of two minutes and more, which the small size has no time for.
+POLICIES: Final = {
+    "small": ("hold", "hold", "write_off"),
+    "merge": (*["hold"] * 7, *["write_off"] * 2, "resubmit"),
+}
+#: A life that is left alone may wait out a quiet period (seconds).
+_LIFE_S: Final = 200.0
 #: Ways to choose the moment, as often as they stand here.
 MOMENTS: Final = ("opening", "submitting", "submitting", "polling", "fetching", "fetching", "concluding", "anywhere")
 _PORT: Final = re.compile(r"serving on 127\.0\.0\.1:(\d+)")
@@ -49,6 +56,7 @@ class Item:
     seed: int
     tasks: int
     kills_max: int
+    policies: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -98,7 +106,9 @@ class _Scenario:
         self.place = place
         self.dice = random.Random(item.seed)
         self.told = Told(item.seed)
-        self.job: Job = drawn(self.dice, tasks=item.tasks, latency_s=[0.002, 0.12], generation_s=[0.1, 1.5])
+        self.job: Job = drawn(
+            self.dice, tasks=item.tasks, latency_s=[0.002, 0.12], generation_s=[0.1, 1.5], policies=item.policies
+        )
         self.job.write(place)
         self.run = place / "run"
         self.judge = Judge(self.run, place / "world.jsonl", self.job)
@@ -129,11 +139,7 @@ class _Scenario:
             if moment is not None:
                 self._await(moment, before, process)
                 process.kill()
-            code = process.wait(forks.PATIENCE_S)
-        except subprocess.TimeoutExpired:
-            # A vanished operation or a long backoff: leave in order, the next run goes on.
-            process.send_signal(signal.SIGINT)
-            code = process.wait(90)
+            code = process.wait(_LIFE_S)
         finally:
             process.kill()
             process.wait()
@@ -162,7 +168,7 @@ class _Scenario:
                 self._until(process, 8.0, lambda: bool(self._parts() - held))
                 time.sleep(dice.uniform(0.0, 0.06))
             case "concluding":
-                self._until(process, 12.0, lambda: any(self.run.glob(".*.new")))
+                self._until(process, 12.0, lambda: any(self.run.glob(".*.arrow.new")))
                 time.sleep(dice.uniform(0.0, 0.03))
             case _:
                 time.sleep(dice.uniform(0.1, 4.0))
@@ -330,7 +336,7 @@ def campaign(size: str, seed: int) -> Report:
         number = 0
         while True:
             while len(running) < lanes and sum(sum(told.kills.values()) for told in found) < wanted:
-                item = Item(seed * 100_000 + number, TASKS[size], 5 if small else KILLS_MAX)
+                item = Item(seed * 100_000 + number, TASKS[size], 5 if small else KILLS_MAX, POLICIES[size])
                 running.append(pool.apply_async(scenario, (item,)))
                 number += 1
             if not running:
