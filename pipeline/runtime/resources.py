@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import stat
 import tempfile
 import time
@@ -15,7 +16,6 @@ from typing import Final
 
 from pipeline.plan.resources import ResourceMissing
 from pipeline.runtime.pictures import identify
-from pipeline.spec.source import printable
 from pipeline.values.task import Picture
 
 TEXT_MAX: Final = 256 * 1024 * 1024
@@ -25,6 +25,8 @@ GLOB_MAX: Final = 1_000_000
 FRESH_NS: Final = 2_000_000_000
 
 
+#: What moves a cursor or turns the direction of a line; spaces and joiners of every kind do stand in names.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 #: What is no plain file, in words.
 _KINDS: Final = {
     stat.S_IFDIR: "it is a folder",
@@ -74,8 +76,8 @@ class Files:
 
         What is said of a path outside does not depend on whether anything stands there, or what.
         """
-        if not written.isprintable():
-            raise ResourceMissing(printable(written).replace("\n", " "), "a path holds a control character")
+        if _CONTROL.search(written):
+            raise ResourceMissing(_CONTROL.sub("?", written), "a path holds a control character")
         # By its letters first: normpath does not follow links, and does not ask the disk.
         named = Path(os.path.normpath(self.base / written))
         if not any(named.is_relative_to(root) for root in self._named):
