@@ -22,6 +22,13 @@ quick: venv ## the suite without the slow tests
 fuzz: venv ## 50,000 odd answers to each parser of a gateway; FUZZ="--seed 7" for others
 	$(BIN)/python -m tests.providers.fuzz --examples 50000 $(FUZZ)
 
+.PHONY: chaos chaos-small
+chaos: venv ## every campaign at its merge size, about an hour on 2 cores; CHAOS="kills --seed 7" for one of them
+	$(BIN)/python -m tests.chaos --size merge $(CHAOS)
+
+chaos-small: venv ## every campaign at its small size, within 3 minutes on 2 cores
+	$(BIN)/python -m tests.chaos --size small $(CHAOS)
+
 lint: venv ## style, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
