@@ -34,7 +34,7 @@ from pipeline.store.journal import Journal
 from pipeline.transport.door import Door
 from pipeline.transport.memory import MemoryDoor, open_world
 from pipeline.values.wire import DownloadOutcome, Outcome, Request
-from tests.chaos.recorder import Event, Recorder, Unusable
+from tests.chaos.recorder import OTHERS, Event, Recorder, Unusable
 
 #: A run that takes longer than this hangs (seconds of real time).
 HANGS_S: Final = 60.0
@@ -91,6 +91,11 @@ class Order:
     def run(self) -> Path:
         """The run folder."""
         return self.disk / RUN
+
+    @property
+    def filler(self) -> Path:
+        """What fills the disk."""
+        return self.disk / OTHERS
 
     @property
     def world(self) -> Path:
@@ -175,7 +180,7 @@ class _Filler:
 
     def __init__(self, order: Order) -> None:
         self._plan = dict(order.fill)
-        self._path = order.disk / "filler"
+        self._path = order.filler
         self._seen: dict[str, int] = {}
 
     def came(self, what: str) -> None:

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final, NamedTuple
 
 
@@ -40,6 +41,8 @@ class Unusable(Exception):  # noqa: N818 - it is a fact about this machine
 #: Decides whether an operation fails: (its name, its path) -> errno, 0 to let it through.
 Spoiler = Callable[[str, str], int]
 
+#: A file below the root that is not the product's, and not heard.
+OTHERS: Final = "filler"
 _IOERR_FSYNC: Final = 10 | 4 << 8
 _WRITING: Final = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 #: `sqlite3_io_methods`: where `xSync` stands among its words, and how many there are.
@@ -110,9 +113,12 @@ class Recorder:
         self.events.append(Event(kind, path, -1, at, b"", other))
 
     def _inside(self, path: str) -> str | None:
-        """A path relative to the root; None when it lies elsewhere."""
+        """A path relative to the root; None when it lies elsewhere, or is another's."""
         whole = os.path.abspath(path)  # noqa: PTH100 - a link at the end must stay one
-        return whole[len(self._base) :] if whole.startswith(self._base) else None if whole + "/" != self._base else ""
+        if f"{whole}/" == self._base:
+            return ""
+        inside = whole[len(self._base) :] if whole.startswith(self._base) else None
+        return None if inside == OTHERS else inside
 
     def _where(self, path: Any, folder: int | None = None) -> str | None:
         if isinstance(path, int):
@@ -483,16 +489,17 @@ class Recorder:
         return opened
 
     def _prove(self) -> None:
-        """Write a small store below the root and see that it was heard. *Raises* Unusable."""
-        path = self.root / "heard.db"
+        """Write a small store beside the root, which may be full, and see that it was heard. *Raises* Unusable."""
         spoil, self.spoil = self.spoil, None
-        db = sqlite3.connect(path)
-        db.execute("PRAGMA journal_mode=WAL")
-        db.execute("PRAGMA synchronous=FULL")
-        db.execute("CREATE TABLE t(x)")
-        db.close()
-        path.unlink()
-        self.spoil = spoil
+        base = self._base
+        with TemporaryDirectory(dir=self.root.parent) as place:
+            self._base = f"{place}/"
+            db = sqlite3.connect(Path(place) / "heard.db")
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute("CREATE TABLE t(x)")
+            db.close()
+        self.spoil, self._base = spoil, base
         heard = {event.kind for event in self.events}
         if not {"create", "write", "sync", "sync_folder", "unlink"} <= heard:
             raise Unusable(f"SQLite writes past the recorder: only {', '.join(sorted(heard)) or 'nothing'} was heard")
@@ -504,7 +511,9 @@ class Recorder:
     def _found(self, folder: Path) -> None:
         """What an earlier life left, as if it had been written and synced just now."""
         for path in sorted(folder.iterdir()):
-            inside = self._inside(str(path)) or ""
+            inside = self._inside(str(path))
+            if inside is None:
+                continue
             if path.is_dir() and not path.is_symlink():
                 self.events.append(Event("mkdir", inside))
                 self._found(path)

@@ -1,0 +1,189 @@
+"""T9: a disk that is really full, at every phase: nothing is sent without its intent, and no id is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from pipeline.store.journal import Journal
+from tests.chaos import disk_child
+from tests.chaos.disk_child import Order, Played
+from tests.chaos.nthio import judge_end, judge_finish
+from tests.chaos.report import Report
+
+_TASKS: Final = 6
+_KB: Final = 1024
+_SIZES_KB: Final = (300, 600, 1_000, 2_000, 4_000, 8_000)
+_FREE_KB: Final = (0, 4, 16, 64)
+_PHASES: Final = (
+    *("start", "commit 1", "commit 2", "commit 6", "commit 12", "commit 20", "commit 30", "post 1", "post 3"),
+    *("answer 1", "answer 4", "answer 6", "download 1", "download 3", "download 6", "stored 1", "stored 4", "stored 6"),
+)
+#: {size: scenarios; 0: every size, phase and rest of room, and the ones with several steps}.
+_COUNTS: Final = {"small": 4, "merge": 0}
+#: Parked, or fail-stop; or it had room enough after all. 5: in doubt.
+_ALLOWED: Final = frozenset({0, 5, 6, 70})
+_ROOM: Final = "64m"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A disk of `size_kb`, and what is left of it when. `start` fills it before the first command."""
+
+    size_kb: int
+    fill: Mapping[str, int]
+    #: Whether the second command finds it still full.
+    again_full: bool = True
+
+    def __str__(self) -> str:
+        steps = ", ".join(
+            f"{when}: {'room again' if free < 0 else f'{free} bytes left'}" for when, free in self.fill.items()
+        )
+        return f"a disk of {self.size_kb} KB ({steps})"
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """What came of a scenario: the exit codes of its commands, and broken promises."""
+
+    scenario: Scenario
+    codes: tuple[int | None, ...]
+    answers_when_full: int
+    faults: tuple[str, ...]
+
+
+@contextmanager
+def disk_of(order: Order, size_kb: int) -> Iterator[None]:
+    """A real file system of so many KB, where the order's disk is."""
+    _mount("-t", "tmpfs", "-o", f"size={size_kb}k", "tmpfs", str(order.disk))
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(order.disk)], check=True, timeout=20)
+
+
+def _mount(*words: str) -> None:
+    subprocess.run(["mount", *words], check=True, timeout=20, capture_output=True)
+
+
+def attempt(place: Path, scenario: Scenario, seed: int) -> Tried:
+    """Fill the disk, run the command twice, make room, and let the same command finish."""
+    order = replace(disk_child.prepare(place, _TASKS), seed=seed, keep=False)
+    with disk_of(order, scenario.size_kb):
+        steps = dict(scenario.fill)
+        if "start" in steps:
+            disk_child.fill(order.filler, steps.pop("start"))
+        lives = [disk_child.play(replace(order, fill=steps))]
+        wrong = judge_end(lives[0], _ALLOWED)
+        if scenario.again_full:
+            lives.append(disk_child.play(order))
+            wrong += [f"the second time: {fault}" for fault in judge_end(lives[-1], _ALLOWED)]
+        disk_child.fill(order.filler, -1)
+        _mount("-o", f"remount,size={_ROOM}", str(order.disk))
+        lives.append(disk_child.play(order))
+        wrong += [f"with room again: {fault}" for fault in judge_finish(order, lives[-1])]
+        wrong += _judge_lives(order, lives)
+    shutil.rmtree(place, ignore_errors=True)
+    answers = sum(1 for life in lives for event in life.events if event.kind == "answer")
+    return Tried(scenario, tuple(life.code for life in lives), answers, tuple(wrong))
+
+
+def _judge_lives(order: Order, lives: Sequence[Played]) -> list[str]:
+    """No number is used for two POSTs, each has its row, and every id that was received is known or was told."""
+    posts = [event.at for life in lives for event in life.events if event.kind == "post"]
+    wrong = [f"attempt {each} was sent {count} times" for each, count in Counter(posts).items() if count > 1]
+    journal = Journal.open_read_only(order.run / "state.db")
+    try:
+        rows = {row.attempt: row for row in journal.attempt_rows()}
+    finally:
+        journal.close(clean=False)
+    wrong += [f"attempt {each} was sent, and has no row" for each in posts if each not in rows]
+    ids, _ = disk_child.bill(order)
+    unknown = ids - {row.operation for row in rows.values()}
+    told = "".join(life.words for life in lives)
+    # No connection breaks here, and nobody is killed: each answer arrived.
+    wrong += [f"the id of operation {each} was received and lost" for each in sorted(unknown) if each not in told]
+    return wrong
+
+
+def scenarios(size: str, seed: int) -> list[Scenario]:
+    """Every size, phase and rest of room, then disks that fill up slowly and ones that get room back."""
+    every = [
+        Scenario(kb, {phase: free * _KB}) for kb in _SIZES_KB for phase in _PHASES for free in _FREE_KB if free * 4 < kb
+    ]
+    slow = [
+        Scenario(kb, {f"commit {first + step * 4}": left * _KB for step, left in enumerate((48, 24, 12, 8, 4, 0))})
+        for kb in _SIZES_KB
+        for first in (2, 8, 16)
+    ]
+    back = [
+        Scenario(kb, {full: 0, again: -1}, again_full=False)
+        for kb in _SIZES_KB[1:]
+        for full, again in (("post 1", "answer 1"), ("answer 1", "answer 3"), ("download 1", "download 4"))
+    ]
+    dice = random.Random(seed)
+    count = _COUNTS[size]
+    return [*dice.sample(every, count - 2), dice.choice(slow), dice.choice(back)] if count else [*every, *slow, *back]
+
+
+def campaign(size: str, seed: int) -> Report:
+    """On real small file systems; where nobody lets us mount one, it says so."""
+    if _can_mount():
+        return _campaign(size, seed)
+    inside = subprocess.run(
+        ["unshare", "-rm", sys.executable, "-m", "tests.chaos.fulldisk", size, str(seed)],
+        check=False, capture_output=True, text=True, timeout=3600,
+    )  # fmt: skip
+    try:
+        told = json.loads(inside.stdout.splitlines()[-1])
+        return Report("fulldisk", told["figures"], tuple(told["violations"]))
+    except (IndexError, ValueError):
+        reason = (inside.stderr.strip().splitlines() or ["no reason given"])[-1]
+        return Report(
+            "fulldisk", {"skipped": f"no file system can be mounted here, by root or in a namespace: {reason}"}, ()
+        )
+
+
+def _can_mount() -> bool:
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            _mount("-t", "tmpfs", "-o", "size=64k", "tmpfs", place)
+        except (OSError, subprocess.SubprocessError):
+            return False
+        subprocess.run(["umount", place], check=True, timeout=20)
+    return True
+
+
+def _campaign(size: str, seed: int) -> Report:
+    place = Path(tempfile.mkdtemp(prefix="fulldisk-"))
+    todo = scenarios(size, seed)
+    try:
+        with ThreadPoolExecutor(int(os.environ.get("CHAOS_JOBS", "2"))) as pool:
+            tried = list(pool.map(lambda item: attempt(place / str(item[0]), item[1], seed), enumerate(todo)))
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+    figures: dict[str, int | float | str] = {"full disks": len(tried)}
+    figures |= {
+        f"commands ended with {code}": number
+        for code, number in sorted(Counter(code for each in tried for code in each.codes).items(), key=str)
+    }
+    figures["answers received"] = sum(each.answers_when_full for each in tried)
+    violations = tuple(f"seed {seed}, {each.scenario}: {fault}" for each in tried for fault in each.faults)
+    return Report("fulldisk", figures, violations)
+
+
+if __name__ == "__main__":
+    found = _campaign(sys.argv[1], int(sys.argv[2]))
+    print(json.dumps({"figures": dict(found.figures), "violations": found.violations}))
