@@ -121,7 +121,7 @@ class GuardedResolver(AbstractResolver):
 _HTTP_PORT: Final = 80
 #: Longer links are nobody's (characters).
 _LINK_MAX: Final = 8192
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._-]*", re.ASCII | re.IGNORECASE)
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*(\.[a-z0-9_][a-z0-9_-]*)*\.?", re.ASCII | re.IGNORECASE)
 #: 2130706433, 0177.0.0.1, 127.1 and 0x7f.1: read as addresses by some, as names by others.
 _NUMERIC: Final = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)\.?", re.ASCII | re.IGNORECASE)
 
