@@ -32,6 +32,8 @@ from pipeline.values.task import Task
 _SQLITE_MIN: Final = (3, 37)
 #: In these phases a task's price is that of the purchase under way or made; a new one is for new purchases.
 _PRICE_KEPT: Final = (Phase.SUBMITTING, Phase.RUNNING, Phase.FETCHING, Phase.IN_DOUBT, Phase.DONE)
+#: A log of this size is folded into the file. *Units* - bytes.
+_FOLD_AT: Final = 4 * 1024 * 1024
 #: How often a store that is being written to is copied before we give up.
 _COPIES: Final = 20
 
@@ -61,6 +63,9 @@ class Journal:
         #: Makes room on a full disk; False when there is none to be made.
         self._relief = relief
         self._seal: seal.Seal | None = None
+        #: A handle of the file, open for as long as SQLite has it.
+        self._body: int | None = None
+        self._fold_at = _FOLD_AT
         self._head: seal.Head | None = None
         #: Whether the last process closed it in order; unclean ends ask for `integrity_check`.
         self.was_clean = True
@@ -115,10 +120,11 @@ class Journal:
             if path.is_file() and (faults := seal.faults_of_file(path, sealed)):
                 raise seal.refused(faults, path)
             # Made before SQLite sees it: its -wal file gets the same mode.
-            os.close(open_private(path, os.O_RDWR | os.O_CREAT))
+            body = open_private(path, os.O_RDWR | os.O_CREAT)
             # A store that another process holds is refused at once.
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.0)
         journal = cls(db, path, clock=clock, doubt_keeps_slot=doubt_keeps_slot, sealed=sealed, relief=relief)
+        journal._body = body
         reach("store.opening")
         try:
             with _failing(f"the store cannot be opened: {path}"):
@@ -165,28 +171,49 @@ class Journal:
 
     def close(self, *, clean: bool) -> None:
         """Close. `clean` says that the run ended in order; it is not believed after a failed commit."""
-        sealing = False
         try:
             if self.writable and clean:
                 self.set_meta({"store:clean": "1"})
-            # However the run ended: what stands in the file now was checked when it was opened, and written by us.
-            sealing = self.writable
         finally:
             self._let_go()
-        if sealing and self._seal is not None and self._head is not None and not seal.logged(self._path):
-            # Without a sum the next opening looks more closely; a full disk is no reason to fail here.
-            with suppress(OSError):
-                # That the log is gone must be as sure as the sum.
-                sync_folder(self._path.parent)
-                self._seal.put(self._head.commits)
 
     def _let_go(self) -> None:
-        # Closing the last connection folds the write-ahead log into the file.
+        # Closing the last connection folds the write-ahead log into the file. Without a sum the next opening looks
+        # more closely; a disk that refuses one is no reason to fail here.
+        if self._seal is not None:
+            with suppress(OSError):
+                self._seal.open()
         self._db.close()
         if self._seal is not None:
+            # What a failed write left is not vouched for.
+            if self._poison is None and _state_of(_wal(self._path))[1] == 0:
+                with suppress(OSError):
+                    # That the log is gone must be as sure as the sum.
+                    sync_folder(self._path.parent)
+                    self._seal.shut()
             self._seal.close()
+        if self._body is not None:
+            os.close(self._body)
         if self._copy is not None:
             self._copy.cleanup()
+
+    def _fold(self) -> None:
+        """Fold the log into the file once it is long: by ourselves, so that the seal knows."""
+        wal = _wal(self._path)
+        size = wal.stat().st_size if wal.is_file() else 0
+        # The whole file is summed after each fold: the longer the file, the rarer.
+        if self._seal is None or size < max(self._fold_at, self._path.stat().st_size // 2):
+            return
+        self._seal.open()
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        except sqlite3.Error as exc:
+            if exc.sqlite_errorcode != sqlite3.SQLITE_FULL:
+                raise
+            self._fold_at = 2 * size  # what is committed stands in the log; the file waits for room
+            return
+        self._fold_at = _FOLD_AT
+        self._seal.shut()
 
     @property
     def writable(self) -> bool:
@@ -202,12 +229,15 @@ class Journal:
         if mode != "wal":
             raise StorageFailed(f"SQLite cannot keep a write-ahead log here: {self._path}")
         db.execute("PRAGMA synchronous=FULL")
+        db.execute("PRAGMA wal_autocheckpoint=0")  # see `_fold`
         # Links carry signatures: what is deleted is overwritten, not only forgotten.
         db.execute("PRAGMA secure_delete=ON")
         db.execute("PRAGMA foreign_keys=ON")
         db.execute("PRAGMA trusted_schema=OFF")
         with self._transaction():
             if self._version() == 0:
+                if self._sealed is not None and self._sealed.commits:
+                    raise seal.refused([f"all of its {self._sealed.commits} commits are missing"], self._path)
                 self._create(run_id)
             self._check_ours()
             migrate(db, MIGRATIONS)
@@ -216,7 +246,8 @@ class Journal:
             self._check(head)
             self.epoch = head.epoch + 1
             self._put({"store:clean": "0"})
-            self._seal = seal.Seal(self._path, self.run_id, head.commits)
+            assert self._body is not None, "opened for writing"
+            self._seal = seal.Seal(self._path, self._body, self.run_id, head.commits)
             self._file = _identity(self._path), _identity(seal.path_of(self._path))
             self._head = replace(head, epoch=self.epoch)
 
@@ -255,7 +286,7 @@ class Journal:
     def _check(self, head: seal.Head) -> None:
         """Sums at every opening; every page and every entry too unless the file's own sum was right."""
         faults = seal.faults_of_head(self._path, self._sealed, self.run_id, head)
-        if self._sealed is None or not self._sealed.sha256:
+        if not self.was_clean or self._sealed is None or not self._sealed.sha256:
             faults += seal.faults_of_chain(self._db, head) + self._pages_off()
         faults += self._sums_off() + self._attempts_off()
         if faults:
@@ -319,7 +350,7 @@ class Journal:
         )
 
     def note_sends(self, stamps: Mapping[str, Sequence[int]]) -> None:
-        """Keep the last sends of lanes (UTC microseconds), so that a resume need not wait out a whole window."""
+        """Keep the last sends of lanes (microseconds of a steady clock), so that a resume need not wait out a whole window."""
         self.set_meta({f"sends:{lane}": ",".join(map(str, sends)) for lane, sends in stamps.items()})
 
     def mark_plan(self, tasks: Iterable[tuple[bytes, Task]]) -> int:
@@ -394,6 +425,7 @@ class Journal:
             self._head = head
             if self._seal is not None:
                 self._seal.note(head.commits)
+            self._fold()
         except BaseException as exc:
             self._poison = str(exc) or type(exc).__name__
             with suppress(sqlite3.Error):
@@ -433,7 +465,7 @@ class Journal:
         return (self.get_meta("spec_before") or "").encode()
 
     def sends(self) -> dict[str, tuple[int, ...]]:
-        """{lane: its last sends, in UTC microseconds}."""
+        """{lane: its last sends, in microseconds of a steady clock}."""
         rows = self._db.execute("SELECT k, v FROM meta WHERE k LIKE 'sends:%'").fetchall()
         return {
             key.removeprefix("sends:"): tuple(int(stamp) for stamp in text.split(",") if stamp) for key, text in rows

@@ -2,8 +2,9 @@
 
 SQLite does not see a flipped bit in a row, and takes a damaged log for one that ends early: commits that somebody was
 told are safe would be gone without a word. Hence `state.db.seal`: how many commits there were, written after each of
-them, and, once the store was closed in order, the SHA-256 of the whole file. A seal that is ahead of its store means
-that commits are lost; one that is behind means a kill, and nothing else.
+them, and the SHA-256 of the file itself, which changes only when the log is folded into it: no sum stands there from
+before a fold to after it. A seal that is ahead of its store means that commits are lost; one that is behind means a
+kill, and nothing else.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pipeline.store.durable import open_private, replace
 #: The suffix of the seal's name.
 SUFFIX: Final = ".seal"
 _NO_SUM: Final = "-" * 64
+_CHUNK: Final = 1024 * 1024
 #: Every seal has this length, so that writing over one is one write within one sector.
 _LINE: Final = re.compile(rb"seal 1 run=(\S{1,64}) +commits=([0-9]{20}) sha256=([0-9a-f]{64}|-{64}) ([0-9a-f]{8})\n")
 #: The chain before its first entry.
@@ -33,7 +35,7 @@ _ENTRIES: Final = "SELECT id, attempt, currency, kind, amount, why, at FROM entr
 
 @dataclass(frozen=True, slots=True)
 class Sealed:
-    """What a seal says. `sha256` is empty while the store is in use, or after it was left in a hurry."""
+    """What a seal says. `sha256` is empty where a death came while the log was folded into the file."""
 
     run_id: str
     commits: int
@@ -93,21 +95,11 @@ def sum_of(store: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def logged(store: Path) -> bool:
-    """Whether a write-ahead log with something in it stands beside the store."""
-    wal = store.with_name(f"{store.name}-wal")
-    return wal.is_file() and wal.stat().st_size > 0
-
-
 def faults_of_file(store: Path, sealed: Sealed | None) -> list[str]:
-    """What the sum of a store that was closed in order says, in words. Only while nobody has the store open."""
-    if sealed is None or not sealed.sha256:
+    """Whether the file is as it was left, in words; not while this process has it open."""
+    if sealed is None or not sealed.sha256 or sum_of(store) == sealed.sha256:
         return []
-    if logged(store):
-        return [f"{store.name}-wal: stands beside a store that was closed in order; somebody else wrote it"]
-    if sum_of(store) != sealed.sha256:
-        return [f"{store.name}: its bytes are not those that were written (SHA-256 differs from {path_of(store).name})"]
-    return []
+    return [f"{store.name}: its bytes are not those that were written (SHA-256 differs from {path_of(store).name})"]
 
 
 def faults_of_head(store: Path, sealed: Sealed | None, run_id: str, head: Head) -> list[str]:
@@ -128,28 +120,55 @@ def faults_of_chain(db: sqlite3.Connection, head: Head) -> list[str]:
 
 
 class Seal:
-    """The seal of a store in use: opened without a sum before the first write, told of each commit, closed with one."""
+    """The seal of a store in use: told of each commit, broken while the log is folded into the file."""
 
-    __slots__ = ("_handle", "_run_id", "_store")
+    __slots__ = ("_body", "_commits", "_handle", "_path", "_run_id", "_sum")
 
-    def __init__(self, store: Path, run_id: str, commits: int) -> None:
-        """Break the seal, durably: from here on a kill must not look like damage."""
-        self._store = store
+    def __init__(self, store: Path, body: int, run_id: str, commits: int) -> None:
+        """Write a fresh seal, durably: whoever held this store before finds another file in the old one's place.
+
+        `body` is a handle of the store's file that outlives SQLite's own: closing it earlier would drop its locks.
+        """
+        self._body = body
         self._run_id = run_id
-        replace(path_of(store), _line(Sealed(run_id, commits)))
-        self._handle = open_private(path_of(store), os.O_WRONLY)
+        self._commits = commits
+        self._sum = _sum(body)
+        self._path = path_of(store)
+        replace(self._path, self._line())
+        self._handle = open_private(self._path, os.O_WRONLY)
 
     def note(self, commits: int) -> None:
         """So many commits are durable. Without fsync: it may fall behind when the power goes, never run ahead."""
-        os.pwrite(self._handle, _line(Sealed(self._run_id, commits)), 0)
+        self._commits = commits
+        os.pwrite(self._handle, self._line(), 0)
+
+    def open(self) -> None:
+        """Break the seal, durably: the file is about to change."""
+        self._sum = ""
+        os.pwrite(self._handle, self._line(), 0)
+        os.fsync(self._handle)
+
+    def shut(self) -> None:
+        """The file has changed, durably: seal it as it is now."""
+        self._sum = _sum(self._body)
+        os.pwrite(self._handle, self._line(), 0)
 
     def close(self) -> None:
-        """Let go without a sum."""
+        """Let go."""
         os.close(self._handle)
 
-    def put(self, commits: int) -> None:
-        """Seal a store that was closed in order, durably."""
-        replace(path_of(self._store), _line(Sealed(self._run_id, commits, sum_of(self._store))))
+    def _line(self) -> bytes:
+        sealed = Sealed(self._run_id, self._commits, self._sum)
+        text = f"seal 1 run={sealed.run_id:<64} commits={sealed.commits:020} sha256={sealed.sha256 or _NO_SUM} "
+        return b"%s%08x\n" % (text.encode(), zlib.crc32(text[:-1].encode()))
+
+
+def _sum(handle: int) -> str:
+    digest, at = hashlib.sha256(), 0
+    while data := os.pread(handle, _CHUNK, at):
+        digest.update(data)
+        at += len(data)
+    return digest.hexdigest()
 
 
 def refused(faults: Iterable[str], store: Path) -> StorageFailed:
@@ -158,8 +177,3 @@ def refused(faults: Iterable[str], store: Path) -> StorageFailed:
         f"the store is damaged, nothing is sent: {'; '.join(faults)}. Bring back a whole copy of {store.parent}, or "
         f"start anew with --fresh; to go on with the store as it is, delete {path_of(store).name}"
     )
-
-
-def _line(sealed: Sealed) -> bytes:
-    text = f"seal 1 run={sealed.run_id:<64} commits={sealed.commits:020} sha256={sealed.sha256 or _NO_SUM} ".encode()
-    return b"%s%08x\n" % (text, zlib.crc32(text[:-1]))
