@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor
 from contextvars import Context
-from typing import Protocol, TypeVar, TypeVarTuple
+from pathlib import Path
+from typing import Final, Protocol, TypeVar, TypeVarTuple
 
 from pipeline.errors import Bug
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
+#: Another word after each boot, where the system has one.
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
 #: How many waiting tasks a report of a deadlock names.
 _NAMED_MAX = 8
 
@@ -29,6 +32,13 @@ class Clock(Protocol):
 
     def wall_micros(self) -> int:
         """Microseconds since 1970, UTC."""
+        ...
+
+    def steady(self) -> tuple[str, int]:
+        """(which clock, microseconds on it) of a clock that nobody sets and that outlives the process.
+
+        Two readings can be compared when they name the same clock; an empty name is the same as none.
+        """
         ...
 
     async def until(self, when: float) -> None:
@@ -46,6 +56,14 @@ class RealClock:
     def wall_micros(self) -> int:
         """Microseconds since 1970, UTC."""
         return time.time_ns() // 1000
+
+    def steady(self) -> tuple[str, int]:
+        """This boot of the machine, and the time since, its sleep included."""
+        try:
+            boot = _BOOT.read_text().strip()
+        except OSError:
+            boot = ""
+        return boot, time.clock_gettime_ns(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)) // 1000
 
     async def until(self, when: float) -> None:
         """Return once `now()` is `when` or later; at once if it is already."""
@@ -66,6 +84,10 @@ class VirtualClock:
     def wall_micros(self) -> int:
         """Microseconds since 1970, UTC, in the rehearsal's own time."""
         return self._wall_micros + round((self.now() - self._origin_s) * 1e6)
+
+    def steady(self) -> tuple[str, int]:
+        """The loop's own time, which goes on from rehearsal to rehearsal."""
+        return "rehearsal", round(self.now() * 1e6)
 
     async def until(self, when: float) -> None:
         """Return once `now()` is `when` or later; at once if it is already."""

@@ -70,15 +70,15 @@ class Pacer:
         self._stamps.extend(sorted(now - max(0.0, ago) for ago in seconds_ago))
 
     def assume_full(self) -> None:
-        """Go on as if the window before the first slot had been full and evenly spaced: nothing is known of it."""
+        """Go on as if the window before the first slot had been full, as late as it can: nothing is known of it."""
         self._full = True
 
     def _due(self, now: float, ahead: int = 0) -> float:
         """When the slot after the `ahead` next ones may be taken, by the loop's clock."""
         if self._full:
             self._full = False
-            even_s = self.period_s / self.count
-            self._stamps.extend(now - index * even_s for index in reversed(range(self.count)))
+            # As late as slots can have come: they were never closer than the spacing.
+            self._stamps.extend(now - index * self.spacing_s for index in reversed(range(self.count)))
         planned = list(self._stamps)
         for _ in range(ahead + 1):
             due = now

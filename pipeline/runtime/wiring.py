@@ -32,6 +32,8 @@ from pipeline.values.folder import STORE
 from pipeline.values.task import Task
 
 WORLD: Final = "world.jsonl"
+#: Which clock the kept sends are read by.
+_SENDS_CLOCK: Final = "sends_clock"
 #: Where a rehearsal's clock starts: a fixed moment, so that the same rehearsal is the same byte for byte.
 REHEARSAL_EPOCH_S: Final = 1_767_225_600.0
 
@@ -117,15 +119,17 @@ def door(plan: Plan, options: prepare.Options, place: Path, clock: Clock) -> Doo
 
 
 def pacers(lanes: Mapping[str, RunLane], journal: Journal, clock: Clock) -> dict[str, Pacer]:
-    """One pacer a lane; after a resume each starts as if the last window had been full."""
+    """One pacer a lane. After an unclean end, or when the time since the last sends is not known for certain, each
+    starts as if the last window had been full. The wall clock is not asked: somebody may have set it meanwhile.
+    """
     made = {}
-    sends = journal.sends()
+    sends, (life, now) = journal.sends(), clock.steady()
+    known = journal.was_clean and life != "" and life == journal.get_meta(_SENDS_CLOCK)
     for name, lane in lanes.items():
         made[name] = pacer = Pacer(lane.count, lane.period_s)
-        if not journal.was_clean:
+        if not known and (name in sends or not journal.was_clean):
             pacer.assume_full()
         elif name in sends:
-            now = clock.wall_micros()
             pacer.restore((now - stamp) / 1e6 for stamp in sends[name])
     return made
 
@@ -171,7 +175,8 @@ def new_run_id() -> str:
 
 def keep_sends(journal: Journal, pacers_used: Mapping[str, Pacer], clock: Clock) -> None:
     """Remember when lanes sent, so that a resume need not wait out a whole window."""
-    now = clock.wall_micros()
+    life, now = clock.steady()
+    journal.set_meta({_SENDS_CLOCK: life})
     journal.note_sends(
         {name: [now - round(ago * 1e6) for ago in pacer.stamps()] for name, pacer in pacers_used.items()}
     )

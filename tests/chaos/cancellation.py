@@ -208,6 +208,8 @@ def _sweep(size: str, seed: int, figures: Counter[str]) -> list[str]:
                     if swept is None or not swept.struck:
                         break
                     result, wrong = scenario.finish()
+                    if which is not None and mode == "same tick" and result.exit_code == 5:
+                        wrong.append("its answer had come, and is in doubt")
                     name = "the run" if which is None else f"paid call {which}"
                     found += [f"{name}, await {number}, {mode}: {each}" for each in wrong]
                     figures["cancellations"] += 1

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from pathlib import Path
 
 import pytest
 
+from pipeline.engine.messages import LaneTerms
+from pipeline.runtime import wiring
 from pipeline.runtime.clock import VirtualClock, run_virtual
 from pipeline.runtime.pacer import Pacer
+from pipeline.runtime.wiring import RunLane
+from pipeline.store.journal import Journal
 
 EPOCH_S = 1_767_225_600.0
 
@@ -162,8 +167,9 @@ def test_an_unknown_past_counts_as_a_full_even_window() -> None:
         return await take(pacer, 10)
 
     came = run_virtual(work)
-    past = [-index * 0.1 for index in range(10)]
-    assert came[0] == pytest.approx(0.105)
+    # The latest ten slots that a pacer can have given before it died.
+    past = [-index * 0.097 for index in range(10)]
+    assert came[0] == pytest.approx(1.005 - 9 * 0.097)
     assert most_in_a_window([*past, *came], 1.0) <= 10
 
 
@@ -172,3 +178,29 @@ def test_a_pace_that_is_none_is_refused(count: int, period_s: float) -> None:
     """A count of 1 or more in a positive period."""
     with pytest.raises(ValueError, match="pace"):
         Pacer(count, period_s)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+@pytest.mark.parametrize("set_by_s", [0.0, 86_400.0, -86_400.0])
+def test_a_resume_never_bursts_whatever_the_wall_clock_says(tmp_path: Path, clean: bool, set_by_s: float) -> None:
+    """A counting server sees one window: after a clean end by kept stamps, after an unclean one by assumption."""
+    lane = RunLane(LaneTerms(9, 4, 1.0, 1.0, 60.0, 0.0), 6, 60.0)
+    came: list[float] = []
+
+    async def life(clock: VirtualClock, slots: int) -> None:
+        journal = Journal.open(tmp_path / "state.db", run_id="r", clock=clock.wall_micros)
+        pacers = wiring.pacers({"m/x": lane}, journal, clock)
+        came.extend(await take(pacers["m/x"], slots))
+        wiring.keep_sends(journal, pacers, clock)
+        journal.close(clean=clean)
+
+    async def work(clock: VirtualClock) -> None:
+        await life(clock, 4)
+        await asyncio.sleep(3.0)
+        elsewhere = VirtualClock(clock.wall_micros() + round(set_by_s * 1e6), clock.now())
+        await life(elsewhere, 8)
+
+    run_virtual(work, start=EPOCH_S)
+    assert most_in_a_window(came, 60.0) <= 6
+    if clean:
+        assert came[4] - came[3] < 15.0, "the rest of the window is used"
