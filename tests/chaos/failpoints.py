@@ -256,7 +256,11 @@ def campaign(size: str, seed: int) -> Report:
         counted = {key: told.counts for key, told in zip(asked, counting, strict=True)}
         chosen = [*singles(size, seed, tasks, counted)]
         chosen += pairs(PAIRS[size], seed, tasks, counted)
-        stories = [*pool.imap_unordered(tell, chosen, chunksize=1)]
+        stories = []
+        for told in pool.imap_unordered(tell, chosen, chunksize=1):
+            stories.append(told)
+            for violation in told.violations:
+                print(f"  failpoints: {violation}", flush=True)
     fired = Counter(name for told in stories for name in told.fired)
     violations = [violation for told in (*counting, *stories) for violation in told.violations]
     violations += [f"seed {seed}: {name} never fired" for name in failpoints.NAMES if not fired[name]]

@@ -22,6 +22,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from typing import Final
 
@@ -332,7 +333,7 @@ def campaign(size: str, seed: int) -> Report:
     found: list[Told] = []
     begun = time.monotonic()
     with multiprocessing.get_context("spawn").Pool(lanes, forks.preload) as pool:
-        running = []
+        running: list[AsyncResult[Told]] = []
         number = 0
         while True:
             while len(running) < lanes and sum(sum(told.kills.values()) for told in found) < wanted:
