@@ -32,7 +32,9 @@ class Suspect:
 def fits(operation: ListedOperation, suspect: Suspect, *, exclusive: bool) -> bool:
     """Whether an operation may be this POST. On a shared account something must be repeated that tells it apart."""
     task = suspect.task
-    said = [(operation.prompt, task.prompt), (operation.n, task.n), (operation.seed, task.seed)]
+    said = [(operation.prompt, task.prompt), (operation.n, task.n)]
+    if task.seed is not None:
+        said.append((operation.seed, task.seed))  # Where we name none, the gateway chooses one.
     if any(listed is not None and listed != ours for listed, ours in said):
         return False
     if operation.prompt is None and operation.seed is None and not exclusive:
@@ -41,6 +43,13 @@ def fits(operation: ListedOperation, suspect: Suspect, *, exclusive: bool) -> bo
         return operation.prompt is not None
     at = operation.submitted_at / 1e6
     return suspect.sent - SKEW_S <= at <= suspect.sent + suspect.quiet_s + SKEW_S
+
+
+def candidates(operation: ListedOperation, suspects: Iterable[Suspect], *, exclusive: bool) -> list[Suspect]:
+    """The POSTs that an operation may be. One that named its very seed is meant, not one that left it open."""
+    fitting = [suspect for suspect in suspects if fits(operation, suspect, exclusive=exclusive)]
+    named = [suspect for suspect in fitting if suspect.task.seed is not None and suspect.task.seed == operation.seed]
+    return named or fitting
 
 
 def wish(task: Task) -> Wish:
@@ -65,10 +74,9 @@ def attributed(
     while True:
         groups: dict[Wish, list[ListedOperation]] = defaultdict(list)
         for operation in open_operations:
-            if any(fits(operation, other, exclusive=exclusive) for other in blocking):
-                continue
-            fitting = {wishes[each] for each, suspect in left.items() if fits(operation, suspect, exclusive=exclusive)}
-            if len(fitting) == 1:
+            near = candidates(operation, (*left.values(), *blocking), exclusive=exclusive)
+            fitting = {wishes.get(suspect.attempt, "") for suspect in near}
+            if len(fitting) == 1 and "" not in fitting:
                 groups[fitting.pop()].append(operation)
         news: list[tuple[int, str]] = []
         for name, group in groups.items():
