@@ -92,19 +92,20 @@ async def run(
     begun = time.monotonic()
     prepare.summary(plan)
     place = prepare.run_folder(plan.job, options)
-    caps = prepare.caps(plan, options, place)
-    mark = wiring.finish_mark(plan, options, caps)
-    finished = None if options.fresh else finished_result(place, mark, wiring.spec_path(plan.job))
-    if finished is not None:
-        return replace(finished, seconds=time.monotonic() - begun)
-    with ExitStack() as stack:
-        session = _Session(plan, options, caps=caps, place=place, stack=stack, clock=clock or wiring.real_clock())
-        try:
-            with _storage():
+    # Closing is part of it: a disk that fails then has failed all the same.
+    with _storage():
+        caps = prepare.caps(plan, options, place)
+        mark = wiring.finish_mark(plan, options, caps)
+        finished = None if options.fresh else finished_result(place, mark, wiring.spec_path(plan.job))
+        if finished is not None:
+            return replace(finished, seconds=time.monotonic() - begun)
+        with ExitStack() as stack:
+            session = _Session(plan, options, caps=caps, place=place, stack=stack, clock=clock or wiring.real_clock())
+            try:
                 session.open(confirm)
                 return await session.turn(listener, begun)
-        finally:
-            await session.door.close()
+            finally:
+                await session.door.close()
 
 
 @contextmanager
