@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import errno
+import hashlib
+import io
 import multiprocessing
 import os
 import pickle
@@ -18,8 +20,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from PIL import Image
+
 import pipeline.manifest.table  # noqa: F401 - the same
 import pipeline.runtime.run as run_module
+import pipeline.simulator.world as world_module
 from pipeline.cli import run as _command  # noqa: F401 - loaded before the fork, not after each
 from pipeline.cli.main import cli
 from pipeline.engine.messages import Accepted, Fact, PictureStored
@@ -30,6 +35,7 @@ from pipeline.runtime.history import Result
 from pipeline.runtime.perform import Performer
 from pipeline.simulator.exchange import WireRequest
 from pipeline.simulator.faults import parse_faults
+from pipeline.simulator.pixels import Scene
 from pipeline.store.journal import Journal
 from pipeline.transport.door import Door
 from pipeline.transport.memory import MemoryDoor, open_world
@@ -79,6 +85,8 @@ class Order:
     #: {what is awaited, as "post 2": bytes left free when it comes; -1: give all back}. Awaited are post, answer,
     #: download, commit, stored.
     fill: Mapping[str, int] = field(default_factory=dict)
+    #: Pictures of one colour, which cost no time to draw and little to look at.
+    plain: bool = False
     #: Whether what was written is kept; without, only what happened.
     keep: bool = True
 
@@ -249,6 +257,9 @@ class _AnyThreadsClock:
     def wall_micros(self) -> int:
         return round(self.loop.time() * 1e6)
 
+    def steady(self) -> tuple[str, int]:
+        return "virtual", self.wall_micros()
+
     async def until(self, when: float) -> None:
         await until(when)
 
@@ -308,6 +319,9 @@ def _patch(order: Order, recorder: Recorder, filler: _Filler) -> None:
     shared.door = door
     _hear_commits(recorder, filler)
     _hear_submits()
+    if order.plain:
+        drawing: Any = world_module
+        drawing.draw = _plain_picture
     if order.synchronous:
         begin = Journal._begin
 
@@ -316,6 +330,13 @@ def _patch(order: Order, recorder: Recorder, filler: _Filler) -> None:
             journal._db.execute(f"PRAGMA synchronous={order.synchronous}")
 
         Journal._begin = begun  # type: ignore[method-assign, assignment]
+
+
+def _plain_picture(scene: Scene) -> bytes:
+    colour = hashlib.sha256(repr(scene).encode()).digest()
+    file = io.BytesIO()
+    Image.new("RGB", (scene.width, scene.height), (colour[0], colour[1], colour[2])).save(file, "PNG", compress_level=1)
+    return file.getvalue()
 
 
 def _hear_commits(recorder: Recorder, filler: _Filler) -> None:

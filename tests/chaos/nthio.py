@@ -56,7 +56,7 @@ class Tried:
 def attempt(place: Path, case: Case, seed: int) -> Tried:
     """Spoil one operation, then let the same command finish on a sound disk."""
     order = disk_child.prepare(place, _TASKS)
-    order = replace(order, faults=_MIXED if case.mixed else {}, seed=seed, keep=False)
+    order = replace(order, faults=_MIXED if case.mixed else {}, seed=seed, keep=False, plain=True)
     played = disk_child.play(replace(order, spoil=Spoil(case.number, case.error, case.sticky)))
     call = next((f"{event.other} {event.path}" for event in played.events if event.kind == "failed"), "")
     wrong = [f"{fault} (after {call})" for fault in judge_end(played, _ALLOWED)]
@@ -136,7 +136,9 @@ def campaign(size: str, seed: int) -> Report:
 
 def _operations(place: Path, *, mixed: bool, seed: int) -> int:
     order = disk_child.prepare(place / f"count{mixed}", _TASKS)
-    played = disk_child.play(replace(order, faults=_MIXED if mixed else {}, seed=seed, keep=False, spoil=Spoil()))
+    played = disk_child.play(
+        replace(order, faults=_MIXED if mixed else {}, seed=seed, keep=False, plain=True, spoil=Spoil())
+    )
     if played.code != 0:
         raise AssertionError(f"the run without a failure ended with {played.code}: {played.words}")
     return played.operations

@@ -71,6 +71,9 @@ class _Clock:
     def wall_micros(self) -> int:
         return round((wiring.REHEARSAL_EPOCH_S + 366 * 86_400) * 1e6)
 
+    def steady(self) -> tuple[str, int]:
+        return "still", 0
+
     async def until(self, when: float) -> None:
         raise AssertionError(f"recovery waits until {when}")
 
