@@ -30,6 +30,7 @@ from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, kept
 from pipeline.runtime.progress import money_of
 from pipeline.store import seal
 from pipeline.store.blackbox import damage
+from pipeline.store.blobs import Blobs
 from pipeline.store.folder import RunFolder, has_store
 from pipeline.store.journal import Journal
 from pipeline.store.lock import RunLock, is_held
@@ -113,7 +114,8 @@ def verify(folder: Path) -> list[str]:
         rebuild_manifest(folder)
     with _reading(folder) as journal:
         try:
-            return faults + verify_folder(folder, journal)
+            waiting = {kept.path for kept in Blobs(RunFolder(folder)).adoptable(journal)} if behind else ()
+            return faults + verify_folder(folder, journal, waiting)
         except (StorageFailed, ValueError, LookupError, TypeError) as error:
             # Rows that cannot be: told once, not by their traceback.
             return [*faults, f"{STORE}: a row cannot be read ({error})"]
