@@ -133,6 +133,8 @@ def _terminated(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> NoReturn:
     """The installed command. A run replaces the handler by its own, which drains first."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+            signal.signal(number, _terminated)
     cli.main()
     raise AssertionError("unreachable: the group leaves by sys.exit")

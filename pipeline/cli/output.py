@@ -17,7 +17,7 @@ def say(text: str) -> None:
     """Tell people something: stderr, without control characters. A reader that went away stops nothing."""
     try:
         click.echo(clean_lines(text), err=True)
-    except BrokenPipeError:
+    except OSError:  # a closed pipe, or a terminal that is gone
         _silence(sys.stderr)
 
 

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,7 +103,8 @@ def perform(spec: Path, options: Options, *, display: str, quiet: bool, as_json:
     try:
         result = run_sync(plan, options, screen.show, confirmer())
     finally:
-        screen.close()
+        with suppress(OSError):  # a terminal that went away
+            screen.close()
     ending = Ending(
         result.status,
         result.folder,

@@ -102,7 +102,11 @@ class ThreadCommitter:
         with self._news:
             self._closing = True
             self._news.notify()
-        await asyncio.to_thread(self._thread.join)
+        try:
+            await asyncio.to_thread(self._thread.join)
+        finally:
+            # Called off or not: whoever closes the journal next must not meet the writer in it.
+            self._thread.join()
 
     def _work(self) -> None:
         while True:

@@ -99,6 +99,7 @@ class Driver:
         #: Why the disk is full, as told last.
         self.full: str | None = None
         self._listened = 0.0
+        self.listener_broke: str | None = None
         #: Loops that wait for something to be told.
         self._waiters: list[asyncio.Future[None]] = []
         #: What the group runs, so that it can be called off at the end.
@@ -177,7 +178,10 @@ class Driver:
         now = time.monotonic()
         if self._listener is not None and now - self._listened >= TELL_EVERY_S:
             self._listened = now
-            self._listener()
+            try:
+                self._listener()
+            except Exception as error:  # noqa: BLE001 - a terminal that went away must not end a run that holds money
+                self._listener, self.listener_broke = None, f"{type(error).__name__}: {error}"
 
     # --- commands ---
 
@@ -401,6 +405,11 @@ class Driver:
         reach("drain.asked")
         asyncio.get_running_loop().call_later(DRAIN_S + 0.01, self._touch)
         self._touch()
+
+    @property
+    def left(self) -> bool:
+        """Whether somebody was in a hurry."""
+        return self._left.is_set()
 
     def leave(self) -> None:
         """Leave now; what is unanswered will be in doubt."""

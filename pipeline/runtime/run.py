@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -45,6 +43,7 @@ from pipeline.runtime.perform import Performer, replay
 from pipeline.runtime.pictures import examine
 from pipeline.runtime.prepare import Options
 from pipeline.runtime.progress import ENDED, View, status_of
+from pipeline.runtime.signals import Signals
 from pipeline.spec.long_form import long_form
 from pipeline.store.blackbox import BlackBox, damage
 from pipeline.store.blobs import Blobs
@@ -122,22 +121,6 @@ def _unkept(operations: Mapping[int, str]) -> str:
     """Answers that found no room anywhere: the last place for what they named is the screen."""
     named = [f"{operation or 'no operation'} (attempt {attempt})" for attempt, operation in sorted(operations.items())]
     return f"paid for and written down nowhere else, keep this line: {', '.join(named)}"
-
-
-@contextmanager
-def _signals(drain: Callable[[], None]) -> Iterator[None]:
-    """Ctrl-C and SIGTERM drain the run. Outside the main thread no process hears signals, and none are taken."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, drain)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
 
 
 @dataclass(slots=True)
@@ -397,23 +380,22 @@ class _Session:
         )
         control = Control(self.it.folder.control, lambda: self._status(driver, "running"))
         failed: BaseException | None = None
-        try:
-            await control.open()
-            with _signals(driver.drain):
+        with Signals(driver.drain) as signals:
+            try:
+                await control.open()
                 await driver.run(self.first)
-        except (StorageFailed, OSError) as error:
-            failed = error
-            if self.it.blackbox.unkept:
-                raise StorageFailed(f"{error}; {_unkept(self.it.blackbox.unkept)}") from error
-            raise
-        finally:
-            await control.close()
-            await committer.close()
-            reach("turn.closed")
-            if failed is None:
-                wiring.keep_sends(self.it.journal, pacers, self.clock)
-                reach("turn.sends")
-        return self._conclude(driver, listener, begun, started)
+            except (StorageFailed, OSError) as error:
+                failed = error
+                raise
+            finally:
+                await control.close()
+                await committer.close()
+                reach("turn.closed")
+                if failed is None:
+                    wiring.keep_sends(self.it.journal, pacers, self.clock)
+                    reach("turn.sends")
+            signals.concluding = True
+            return self._conclude(driver, listener, begun, started)
 
     async def _evidence(self, pacers: Mapping[str, Pacer]) -> Evidence:
         """Who asks gateways for their books. Meters are read when the folder is born: later is too late."""
@@ -465,6 +447,9 @@ class _Session:
         )
         journal = self.it.journal
         status = {**self._status(driver, state), "failures": failures_of(journal.task_rows()), "parked": parked}
+        if driver.left:
+            # In a hurry: the store says "running" still, so that whoever looks next brings the manifest up to date.
+            return self._result(driver, state, status, begun, started)
         write_manifest(self.it.folder.path, journal)
         marks = {"state": state, "ended_at": str(self.clock.wall_micros()), "parked": json.dumps(parked)}
         unbought = self.machine.budget_blocked() is not None
@@ -478,8 +463,13 @@ class _Session:
             self.it.blackbox.clear()
             self.room.clear()
             reach("finish.cleared")
-        if listener is not None:
+        if listener is not None and driver.listener_broke is None:
             listener(self._view(driver, state))
+        return self._result(driver, state, status, begun, started)
+
+    def _result(self, driver: Driver, state: str, status: dict[str, object], begun: float, started: float) -> Result:
+        if driver.listener_broke is not None:
+            self.notes.append(f"the display broke and was left off: {driver.listener_broke}")
         took = self.clock.now() - started
         # A rehearsal that had nothing to do says nothing of how long the real job takes.
         simulated = took if self.options.simulate and took > 0 else None
