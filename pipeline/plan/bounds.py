@@ -1,13 +1,16 @@
-"""Bounds: one task against its model's card; every flaw says what is supported."""
+"""Bounds: one task, or what no template makes, against its model's card; every flaw says what is supported."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Final
 
-from pipeline.plan.flaw import Flaw, nearest
+from pipeline.plan.flaw import Flaw, Flawed, nearest
 from pipeline.plan.scalar import text_of
-from pipeline.values.card import ModelCard, Parameter, PictureRule, SizeRule
+from pipeline.spec.job import FixedSeed, JobSpec, ListedSeeds
+from pipeline.values.card import GatewayCard, ModelCard, Parameter, PictureRule, SizeRule
 from pipeline.values.digest import JSON
 from pipeline.values.task import InlineInput, LocalInput, Task, UpstreamInput, UrlInput
 
@@ -17,30 +20,142 @@ def check_task(task: Task, card: ModelCard) -> list[Flaw]:
     flaws: list[Flaw] = []
     name = card.name
     if task.operation not in card.operations:
-        if task.inputs:
-            flaws.append(
-                Flaw("images", f"{name} makes pictures from text alone", "remove images, or take an edit model")
-            )
-        else:
-            flaws.append(Flaw("images", f"{name} edits pictures and is given none", "add images: [photo.png]"))
-    if len(task.prompt) > card.prompt_max:
-        what = f"a prompt for {name} has at most {card.prompt_max} characters"
-        flaws.append(Flaw("prompt", what, "shorten it", f"{len(task.prompt)} characters"))
+        flaws.append(_operation(name, given=bool(task.inputs)))
+    _check_prompt(task.prompt, card, flaws)
     if task.negative_prompt is not None:
         _check_negative(task.negative_prompt, card, flaws)
     if task.size is not None:
         _check_size(task.size, card, card.size, flaws)
-    if not card.n_min <= task.n <= card.n_max:
-        rule = str(card.n_min) if card.n_min == card.n_max else f"{card.n_min} to {card.n_max}"
-        remedy = "for more pictures use samples" if task.n > card.n_max else ""
-        flaws.append(Flaw("n", f"{name} makes {rule} per call", remedy, f"n is {task.n}"))
-    if task.seed is not None and not 0 <= task.seed <= (card.seed_max or 0):
-        flaws.append(Flaw("seed", f"{name} takes seeds from 0 to {card.seed_max}", "", str(task.seed)))
+    _check_n(task.n, card, flaws)
+    if task.seed is not None:
+        _check_seed(task.seed, card, flaws)
     for key, value in task.params.items():
         _check_param(key, value, card, flaws)
     if task.inputs and card.pictures is not None:
         _check_pictures(task, name, card.pictures, flaws)
     return flaws
+
+
+def find_model(name: str, path: str, cards: Mapping[str, GatewayCard]) -> tuple[GatewayCard, ModelCard]:
+    """The cards of `gateway/model`. *Raises* Flawed at `path`, with the nearest known name."""
+    gateway, slash, model = name.partition("/")
+    card = cards.get(gateway)
+    if not slash or card is None:
+        lanes = [f"{card.name}/{model}" for card in cards.values() for model in card.models]
+        what = f"unknown gateway '{gateway}'" if slash else f"a model is written GATEWAY/MODEL, not '{name}'"
+        raise Flawed(Flaw(path, what, nearest(name, lanes)))
+    if model not in card.models:
+        raise Flawed(Flaw(path, f"{card.title} has no model '{model}'", nearest(model, card.models)))
+    return card, card.models[model]
+
+
+def constant_flaws(job: JobSpec, cards: Mapping[str, GatewayCard]) -> list[Flaw]:
+    """What is wrong with values that no template makes: known of a spec whose tasks cannot be built, too.
+
+    Only what is wrong for certain: a value that some override replaces, or a model that one chooses, is not judged.
+    """
+    if "{{" in job.model or not job.model:
+        return []
+    try:
+        _, card = find_model(job.model, "model", cards)
+    except Flawed as flawed:
+        return list(flawed.flaws)
+    laid = {name for override in job.overrides for name in override.set}
+    if "model" in laid:
+        return []
+    flaws: list[Flaw] = []
+    if "images" not in laid and ("image.edit" if job.images else "image.generate") not in card.operations:
+        flaws.append(_operation(card.name, given=bool(job.images)))
+    written: dict[str, object] = {"prompt": job.prompt, "n": job.n, "params": job.params}
+    written |= {"size": job.size, "negative_prompt": job.negative_prompt}
+    flaws += _written_flaws({name: value for name, value in written.items() if name not in laid}, card)
+    if "seed" not in laid:
+        flaws += _seed_flaws(job, card)
+    for index, override in enumerate(job.overrides):
+        found = _written_flaws(override.set, card)
+        flaws += [replace(flaw, path=f"overrides[{index}].set.{flaw.path}") for flaw in found]
+    return flaws
+
+
+def _written_flaws(written: Mapping[str, object], card: ModelCard) -> Iterator[Flaw]:
+    flaws: list[Flaw] = []
+    for name, value in written.items():
+        match name, value:
+            case _, str() if "{{" in value:
+                continue
+            case "prompt", str():
+                _check_prompt(value, card, flaws)
+            case "negative_prompt", str():
+                _check_negative(value, card, flaws)
+            case "size", str() if not SIZE.fullmatch(value):
+                flaws.append(misspelt_size("size", value))
+            case "size", str():
+                _check_size(value, card, card.size, flaws)
+            case "n", int():
+                _check_n(value, card, flaws)
+            case "params", Mapping():
+                for key, inner in value.items():
+                    if not isinstance(inner, list | tuple | dict) and "{{" not in text_of(inner):
+                        _check_param(key, inner, card, flaws)
+            case _:
+                continue
+    yield from flaws
+
+
+def _seed_flaws(job: JobSpec, card: ModelCard) -> Iterator[Flaw]:
+    match job.seed:
+        case ListedSeeds(values):
+            seeds: tuple[int | str, ...] = values
+        case FixedSeed(value):
+            seeds = (value,)
+        case _:
+            return
+    if card.seed_max is None:
+        yield seedless("seed", card)
+        return
+    flaws: list[Flaw] = []
+    for seed in seeds:
+        if isinstance(seed, int):
+            _check_seed(seed, card, flaws)
+    yield from flaws
+
+
+def seedless(path: str, card: ModelCard) -> Flaw:
+    """A seed for a model that takes none."""
+    return Flaw(path, f"{card.name} takes no seed", "leave it out")
+
+
+#: How a size is written.
+SIZE: Final = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", re.ASCII)
+
+
+def misspelt_size(path: str, written: str) -> Flaw:
+    """A size that is not written as one."""
+    return Flaw(path, "a size is written WIDTHxHEIGHT, such as 1024x1024", "", written[:40])
+
+
+def _operation(name: str, *, given: bool) -> Flaw:
+    if given:
+        return Flaw("images", f"{name} makes pictures from text alone", "remove images, or take an edit model")
+    return Flaw("images", f"{name} edits pictures and is given none", "add images: [photo.png]")
+
+
+def _check_prompt(text: str, card: ModelCard, flaws: list[Flaw]) -> None:
+    if len(text) > card.prompt_max:
+        what = f"a prompt for {card.name} has at most {card.prompt_max} characters"
+        flaws.append(Flaw("prompt", what, "shorten it", f"{len(text)} characters"))
+
+
+def _check_n(number: int, card: ModelCard, flaws: list[Flaw]) -> None:
+    if not card.n_min <= number <= card.n_max:
+        rule = str(card.n_min) if card.n_min == card.n_max else f"{card.n_min} to {card.n_max}"
+        remedy = "for more pictures use samples" if number > card.n_max else ""
+        flaws.append(Flaw("n", f"{card.name} makes {rule} per call", remedy, f"n is {number}"))
+
+
+def _check_seed(seed: int, card: ModelCard, flaws: list[Flaw]) -> None:
+    if not 0 <= seed <= (card.seed_max or 0):
+        flaws.append(Flaw("seed", f"{card.name} takes seeds from 0 to {card.seed_max}", "", str(seed)))
 
 
 def _check_negative(text: str, card: ModelCard, flaws: list[Flaw]) -> None:

@@ -16,7 +16,8 @@ from pipeline.values.money import UNITS, micros_from_text
 from pipeline.values.reply import FaultKind
 
 OPERATIONS: Final = ("image.generate", "image.edit")
-_KINDS: Final = ("boolean", "integer", "number", "string")
+_KINDS: Final = ("boolean", "integer", "number", "string", "url")
+_HTTPS: Final = "https://"
 
 
 def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard:
@@ -49,13 +50,54 @@ def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard
         models={model: _model(name, model, models.part(model)) for model in models.names()},
         rates=top.amounts("rates"),
         notes=top.texts("notes"),
+        bases=_bases(top),
+        regions=tuple(map(_region, top.parts("regions"))) if top.has("regions") else (),
+        placement_scope=top.one_of("placement_scope", ("account", "model")) if top.has("placement_scope") else "account",  # type: ignore[arg-type]  # checked against the same two words
+        upload_lives_s=top.seconds("upload_lives_s", above_zero=True) if top.has("upload_lives_s") else None,
     )
     models.done()
     top.done()
-    if not made.base_url.startswith("https://"):
-        _fail(file, "base_url", "must begin with https://")
+    for key, url in (("base_url", made.base_url), *((f"bases.{key}.url", base.url) for key, base in made.bases.items())):
+        if not url.startswith(_HTTPS):
+            _fail(file, key, f"must begin with {_HTTPS}")
     if not made.models:
         _fail(file, "models", "must name a model")
+    return made
+
+
+def _bases(top: _Part) -> dict[str, Base]:
+    if not top.has("bases"):
+        return {}
+    part = top.part("bases")
+    made = {}
+    for name in part.names():
+        base = part.part(name)
+        made[name] = Base(base.text("url"), base.text("env"))
+        base.done()
+    part.done()
+    return made
+
+
+def _region(part: _Part) -> Region:
+    made = Region(
+        host_suffix=part.text("host_suffix"),
+        unit=part.one_of("unit", UNITS),
+        prices=part.amounts("prices"),
+        source=part.text("source"),
+    )
+    part.done()
+    return made
+
+
+def _price_rule(part: _Part) -> PriceRule:
+    when = part.part("when")
+    made = PriceRule(
+        when={key: when.take(key) for key in when.names()},
+        area_above=part.whole_or_none("area_above"),
+        per_image=part.amount("per_image"),
+        source=part.text("source"),
+    )
+    part.done()
     return made
 
 
@@ -111,6 +153,10 @@ def _model(gateway: str, name: str, part: _Part) -> ModelCard:
         submit_timeout_s=part.seconds("submit_timeout_s", above_zero=True),
         release_lag_s=part.seconds("release_lag_s"),
         links_live_s=part.seconds("links_live_s"),
+        aliases=part.texts("aliases") if part.has("aliases") else (),
+        price_per_input=price.amount("per_input") if price.has("per_input") else "0",
+        price_rules=tuple(map(_price_rule, price.parts("rules"))) if price.has("rules") else (),
+        synchronous=part.truth("synchronous") if part.has("synchronous") else False,
     )
     for inner in (count, price, parameters, part):
         inner.done()
@@ -130,10 +176,16 @@ def _size(part: _Part | None) -> SizeRule | None:
         side_max=part.whole_or_none("side_max"),
         default=part.text("default"),
         source=part.text("source"),
+        area_min=part.whole_or_none("area_min") if part.has("area_min") else None,
+        area_max=part.whole_or_none("area_max") if part.has("area_max") else None,
+        ratio_max=part.number_or_none("ratio_max") if part.has("ratio_max") else None,
+        only_with_one=part.truth("only_with_one") if part.has("only_with_one") else False,
+        words=part.texts("words") if part.has("words") else (),
     )
     part.done()
-    if not made.choices and (made.side_min is None or made.side_max is None):
-        part.fail("choices", "are empty, so side_min and side_max are needed")
+    bounded = (made.side_min is not None and made.side_max is not None) or made.area_max is not None
+    if not made.choices and not bounded:
+        part.fail("choices", "are empty, so side_min and side_max, or area_max, are needed")
     return made
 
 
@@ -149,8 +201,13 @@ def _pictures(part: _Part | None) -> PictureRule | None:
         size_bytes_max=part.whole("size_bytes_max", 1),
         urls=part.truth("urls"),
         source=part.text("source"),
+        carry=part.one_of("carry", ("inline", "upload", "auto")) if part.has("carry") else "inline",  # type: ignore[arg-type]  # checked against the same three words
+        inline_bytes_max=part.whole_or_none("inline_bytes_max") if part.has("inline_bytes_max") else None,
+        upload_formats=part.texts("upload_formats") if part.has("upload_formats") else (),
     )
     part.done()
+    if made.carry == "auto" and made.inline_bytes_max is None:
+        part.fail("inline_bytes_max", "is needed where pictures travel either way")
     return made
 
 
@@ -165,6 +222,7 @@ def _parameter(name: str, part: _Part) -> Parameter:
         always=part.take("always"),
         description=part.text("description"),
         source=part.text("source"),
+        identity=part.truth("identity") if part.has("identity") else True,
     )
     part.done()
     return made
@@ -186,6 +244,9 @@ class _Part:
 
     def names(self) -> list[str]:
         return list(self._data)
+
+    def has(self, key: str) -> bool:
+        return key in self._data
 
     def done(self) -> None:
         for key in self._data:

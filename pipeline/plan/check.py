@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from pipeline.plan.bounds import check_task
+from pipeline.plan.bounds import check_task, constant_flaws
 from pipeline.plan.expand import Lane, Plan, too_many
 from pipeline.plan.flaw import Flaw, FlawBook, Flawed
 from pipeline.plan.naming import names_of
@@ -144,6 +144,9 @@ def check(plan: Plan) -> Summary:
     duplicates = _drop_duplicates(plan, ids, sums) if not book else 0
     if named and not book:
         _check_paths(plan, paths, book)
+    if book:
+        for flaw in constant_flaws(plan.job, plan.cards):
+            book.add_constant(flaw)
     book.stop(plan.job)
     return _summarise(plan, sums, duplicates, first_prompt, int(pixels * BYTES_PER_PIXEL))
 
@@ -184,7 +187,7 @@ def _check_paths(plan: Plan, paths: _Seen, book: FlawBook) -> None:
                 if owners.setdefault(name, task.id) != task.id:
                     what = "different pictures would have one name"
                     remedy = "put what tells them apart into outputs.path, such as an axis or {{ sample }}"
-                    book.add(Flaw("outputs.path", what, remedy, name), plan.label(number))
+                    book.add(Flaw("outputs.path", what, remedy, task.path), plan.label(number))
                     break
 
 

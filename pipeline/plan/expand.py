@@ -13,6 +13,7 @@ from typing import Final
 from pipeline.errors import PlanError
 from pipeline.plan import identity
 from pipeline.plan.assemble import additions, check_names, check_samples, exclusions, read
+from pipeline.plan.bounds import constant_flaws
 from pipeline.plan.fields import Compiler, Rule, Text
 from pipeline.plan.flaw import Flaw, FlawBook, Flawed
 from pipeline.plan.grid import Grid
@@ -486,7 +487,7 @@ def make_plan(
     book = FlawBook()
     table, groups = read(job, resources, book)
     check_names(job, cards, book)
-    book.stop(job)
+    _stop(book, job, cards)
     added = additions(job, groups, book)
     values = {axis.name: [*zip(axis.texts, axis.values, strict=True)] for group in groups for axis in group.axes}
     for extra in added:
@@ -502,7 +503,7 @@ def make_plan(
         book.add(flaw)
     excludes = exclusions(job, groups, table, book)
     check_samples(job, fields, rules, book)
-    book.stop(job)
+    _stop(book, job, cards)
     caps = caps_of(job, budget, cards)
     renderer = Renderer(job, cards, caps, fields, rules, path, Pictures(resources))
     try:
@@ -510,8 +511,16 @@ def make_plan(
     except Flawed as flawed:
         for flaw in flawed.flaws:
             book.add(flaw)
-    book.stop(job)
+    _stop(book, job, cards)
     if not len(plan):
         book.add(Flaw("matrix.exclude", "every combination is excluded", "nothing is left to make"))
-    book.stop(job)
+    _stop(book, job, cards)
     return plan
+
+
+def _stop(book: FlawBook, job: JobSpec, cards: Mapping[str, GatewayCard]) -> None:
+    """*Raises* PlanError when anything was noted, with all else that is known to be wrong already."""
+    if book:
+        for flaw in constant_flaws(job, cards):
+            book.add_constant(flaw)
+    book.stop(job)

@@ -57,6 +57,11 @@ class FlawBook:
         if example and len(self._examples[key]) < EXAMPLES_MAX:
             self._examples[key].append(example)
 
+    def add_constant(self, flaw: Flaw) -> None:
+        """Note a flaw of the spec as written, unless tasks have told it already."""
+        if (flaw.path, flaw.what, flaw.remedy) not in self._counts:
+            self.add(flaw)
+
     def mistakes(self, job: JobSpec) -> tuple[Mistake, ...]:
         """Everything noted, in the order first seen, with its place in the file."""
         found = []

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from pipeline.plan import identity
+from pipeline.plan.bounds import SIZE, find_model, misspelt_size, seedless
 from pipeline.plan.fields import Fields, Rule, Text, overlay
-from pipeline.plan.flaw import Flaw, Flawed, nearest
+from pipeline.plan.flaw import Flaw, Flawed
 from pipeline.plan.naming import safe_path
 from pipeline.plan.pictures import Pictures
 from pipeline.plan.price import price_of
@@ -18,11 +18,9 @@ from pipeline.plan.template import Scope
 from pipeline.spec.job import DerivedSeed, JobSpec
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.digest import JSON
-from pipeline.values.money import Money
 from pipeline.values.task import Input, Price, Task
 
 STEP: Final = "image"
-_SIZE: Final = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", re.ASCII)
 _FIXED: Final = '"fixed"'
 _SEEDLESS: Final = '"none"'
 
@@ -243,15 +241,7 @@ class Renderer:
 
     def _make_terms(self, name: str, fields: Fields) -> _Terms:
         path = fields.model.path
-        gateway, slash, model = name.partition("/")
-        card = self._cards.get(gateway)
-        if not slash or card is None:
-            lanes = [f"{card.name}/{model}" for card in self._cards.values() for model in card.models]
-            what = f"unknown gateway '{gateway}'" if slash else f"a model is written GATEWAY/MODEL, not '{name}'"
-            raise Flawed(Flaw(path, what, nearest(name, lanes)))
-        if model not in card.models:
-            raise Flawed(Flaw(path, f"{card.title} has no model '{model}'", nearest(model, card.models)))
-        found = card.models[model]
+        card, found = find_model(name, path, self._cards)
         try:
             price = price_of(self._job, card, found, self._caps)
         except Flawed as flawed:
@@ -265,7 +255,7 @@ class Renderer:
             sent = {**always, **written}
             params = (sent, identity.json_of(sent), identity.json_of(written))
         quote = identity.json_text
-        return _Terms(gateway, quote(gateway), found, quote(model), price, always, params)
+        return _Terms(card.name, quote(card.name), found, quote(found.name), price, always, params)
 
     def _params(self, fields: Fields, terms: _Terms, scope: Scope) -> tuple[Mapping[str, JSON], str, str]:
         written = {
@@ -307,17 +297,12 @@ class Renderer:
             remedy = "list as many seeds as you want samples, or derive them: seed: {derive: 42}"
             raise Flawed(Flaw(fields.seed_path, "with a fixed seed, samples above 1 would be identical", remedy))
         if top is None:
-            raise Flawed(Flaw(fields.seed_path, f"{terms.card.name} takes no seed", "leave it out"))
+            raise Flawed(seedless(fields.seed_path, terms.card))
         return (rule if isinstance(rule, int) else rule.whole(placed.scope, "seed")), _FIXED
 
 
 def _size(text: Text, scope: Scope) -> str:
     made = text.text(scope)
-    if not _SIZE.fullmatch(made):
-        raise Flawed(Flaw(text.path, "a size is written WIDTHxHEIGHT, such as 1024x1024", "", made[:40]))
+    if not SIZE.fullmatch(made):
+        raise Flawed(misspelt_size(text.path, made))
     return made
-
-
-def worst_case(task: Task) -> Money:
-    """The most that a task's one paid call can cost."""
-    return Money(task.price.hold(task.n), task.price.currency)
