@@ -219,8 +219,9 @@ _ATTEMPT: Final[contextvars.ContextVar[int]] = contextvars.ContextVar("attempt",
 class _Watched:
     """A door that notes each paid POST before it leaves, and when its answer has come."""
 
-    def __init__(self, door: Door, recorder: Recorder, filler: _Filler) -> None:
+    def __init__(self, door: Door, world: Path, recorder: Recorder, filler: _Filler) -> None:
         self._door = door
+        self._world = world
         self._recorder = recorder
         self._filler = filler
 
@@ -232,6 +233,7 @@ class _Watched:
         outcome = await self._door.exchange(request, timeout_s=timeout_s, body_max=body_max)
         if paid:
             self._recorder.note("answer", at=_ATTEMPT.get(), other=type(outcome).__name__)
+            self._recorder.note("world", str(self._world.stat().st_size), at=_ATTEMPT.get())
             self._filler.came("answer")
         return outcome
 
@@ -289,6 +291,7 @@ def _child(order: Order) -> None:
     unusable = ""
     try:
         recorder.install()
+        recorder.note("world_at_first", str(order.world.stat().st_size if order.world.exists() else 0))
         _patch(order, recorder, _Filler(order))
         cli.main(["run", str(order.place / "spec.yaml"), "--run-dir", str(order.run), "--yes", "--display", "none"])
     except Unusable as error:
@@ -314,7 +317,7 @@ def _patch(order: Order, recorder: Recorder, filler: _Filler) -> None:
 
     def door(_plan: object, _options: object, _place: Path, clock: Clock) -> Door:
         world = open_world(order.world, seed=order.seed, faults=parse_faults(order.faults))
-        return _Watched(MemoryDoor(world, clock, journal=order.world), recorder, filler)
+        return _Watched(MemoryDoor(world, clock, journal=order.world), order.world, recorder, filler)
 
     shared.door = door
     _hear_commits(recorder, filler)
@@ -373,10 +376,10 @@ def _hear_submits() -> None:
 
 
 def _run_virtual(order: Order, plan: Any, options: Any, listener: Any, confirm: Any) -> Result:
-    # Each life begins after whatever its predecessor or the vendor saw.
+    # Each life begins an hour after the one before, when all that was asked for has been made.
     lives = sum(1 for _ in order.place.glob("life.*"))
     (order.place / f"life.{lives}").touch()
-    start = wiring.REHEARSAL_EPOCH_S + 86_400.0 * lives
+    start = wiring.REHEARSAL_EPOCH_S + 3600.0 * lives
 
     async def work() -> Result:
         clock = _AnyThreadsClock(asyncio.get_running_loop())

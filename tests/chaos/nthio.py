@@ -84,9 +84,9 @@ def judge_end(played: Played, allowed: frozenset[int]) -> list[str]:
     return wrong
 
 
-def judge_finish(order: Order, played: Played) -> list[str]:
+def judge_finish(order: Order, played: Played, allowed: frozenset[int] = frozenset({0, 5})) -> list[str]:
     """The same command on a sound disk: it finishes, and what the vendor billed is in the ledger or covered by it."""
-    wrong = judge_end(played, frozenset({0, 5}))
+    wrong = judge_end(played, allowed)
     ids, micros = disk_child.bill(order)
     journal = Journal.open_read_only(order.run / "state.db")
     try:

@@ -9,7 +9,7 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cache
@@ -27,12 +27,13 @@ from pipeline.runtime import wiring
 from pipeline.runtime.run import _Session
 from pipeline.store.journal import Journal
 from tests.chaos import crash, disk_child
-from tests.chaos.disk_child import RUN, Spoil
+from tests.chaos.disk_child import RUN, Order, Spoil
+from tests.chaos.nthio import judge_finish
 from tests.chaos.recorder import Event
 from tests.chaos.report import Report
 
-#: {size: (recorded runs, states of the product in all, states of each variant)}.
-_SIZES: Final = {"small": (2, 300, 24), "merge": (10, 20_000, 200)}
+#: {size: (recorded runs, states of the product in all, states of each variant, runs finished from a state)}.
+_SIZES: Final = {"small": (2, 300, 24, 4), "merge": (10, 20_000, 200, 200)}
 _TASKS: Final = 6
 _FAULTS: Final[tuple[dict[str, object], ...]] = (
     {},
@@ -49,6 +50,9 @@ class Recording:
     name: str
     spec: Path
     events: tuple[Event, ...]
+    #: How it was played, and the vendor's book at its end.
+    order: Order
+    world: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,7 +175,7 @@ def record(place: Path, number: int, seed: int, synchronous: str = "") -> Record
     played = disk_child.play(order)
     if played.code not in {0, 4, 5, 6}:
         raise AssertionError(f"the recorded run failed with exit {played.code}: {played.words}")
-    return Recording(name, place / "spec.yaml", tuple(played.events))
+    return Recording(name, place / "spec.yaml", tuple(played.events), order, order.world.read_bytes())
 
 
 def _without(recording: Recording, drop: Callable[[Event], bool]) -> Recording:
@@ -198,19 +202,42 @@ def states(recording: Recording, seeds: Iterable[int]) -> list[tuple[int, list[s
         # Nothing of this must last; the product's own private copies go there as well.
         tempfile.tempdir = "/dev/shm"
     for seed in seeds:
-        begun = next(number for number, event in enumerate(recording.events) if event.kind == "begun")
-        cut = random.Random(seed).randint(begun, len(recording.events))
         with tempfile.TemporaryDirectory() as place:
             disk = Path(place)
-            events = recording.events[:cut]
+            events = _cut(recording, seed)
             crash.after_power_loss(events, seed).build(disk)
             found.append((seed, judge(disk, recording.spec, events)))
     return found
 
 
+def finish(recording: Recording, place: Path, seed: int) -> list[str]:
+    """Let the same command go on from one state, at the gateway that saw every POST; its bill is the judge."""
+    events = _cut(recording, seed)
+    order = replace(recording.order, place=place, keep=False)
+    order.disk.mkdir(parents=True)
+    shutil.copy(recording.spec, place / "spec.yaml")
+    (place / "life.0").touch()
+    crash.after_power_loss(events, seed).build(order.disk)
+    posted = {event.at for event in events if event.kind == "post"}
+    # Whoever was sent a POST has it, whether or not we lived to read the answer.
+    told = [int(event.path) for event in recording.events if event.kind == "world" and event.at in posted]
+    before = [int(event.path) for event in recording.events if event.kind == "world_at_first"]
+    order.world.write_bytes(recording.world[: max(told + before, default=0)])
+    faults = judge_finish(order, disk_child.play(order), frozenset({0, 4, 5}))
+    shutil.rmtree(place)
+    return faults
+
+
+def _cut(recording: Recording, seed: int) -> tuple[Event, ...]:
+    """What had happened when the power went; not before the recording began."""
+    begun = next(number for number, event in enumerate(recording.events) if event.kind == "begun")
+    cut = random.Random(seed).randint(begun, len(recording.events))
+    return recording.events[:cut]
+
+
 def campaign(size: str, seed: int) -> Report:
     """20,000 states of whole runs (merge), and four broken variants, each of which must be caught."""
-    runs, count, each = _SIZES[size]
+    runs, count, each, finished = _SIZES[size]
     jobs = int(os.environ.get("CHAOS_JOBS", "2"))
     place = Path(tempfile.mkdtemp(prefix="powerloss-"))
     try:
@@ -234,9 +261,19 @@ def campaign(size: str, seed: int) -> Report:
             broken = dict(
                 zip(variants, pool.map(states, variants.values(), [range(each)] * len(variants)), strict=True)
             )
+
+        def ended(number: int) -> list[str]:
+            recording = recordings[number % runs]
+            faults = finish(recording, place / f"finish{number}", seed + number)
+            return [
+                f"{recording.name} of seed {seed}, finished from state {seed + number}: {fault}" for fault in faults
+            ]
+
+        with ThreadPoolExecutor(jobs) as lanes:
+            unfinished = [fault for faults in lanes.map(ended, range(finished)) for fault in faults]
     finally:
         shutil.rmtree(place, ignore_errors=True)
-    violations = [
+    violations = unfinished + [
         f"{recording.name} of seed {seed}, state {state}: {fault}"
         for (recording, _), results in zip(work, done, strict=True)
         for state, faults in results
@@ -244,7 +281,11 @@ def campaign(size: str, seed: int) -> Report:
     ]
     caught = {name: sum(1 for _, faults in results if faults) for name, results in broken.items()}
     violations += [f"seed {seed}: {name} was not noticed in {each} states" for name, hits in caught.items() if not hits]
-    figures: dict[str, int | float | str] = {"states": sum(len(results) for results in done), "recorded runs": runs}
+    figures: dict[str, int | float | str] = {
+        "states": sum(len(results) for results in done),
+        "recorded runs": runs,
+        "runs finished": finished,
+    }
     figures |= {f"of {each} states wrong with {name}": hits for name, hits in caught.items()}
     return Report("powerloss", figures, tuple(violations))
 
