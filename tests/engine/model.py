@@ -523,4 +523,4 @@ def _trace(traces: dict[bytes, tuple[bytes | None, str]], key: bytes | None) -> 
     while key is not None:
         key, name = traces[key]
         names.append(name)
-    return names[:0:-1]
+    return names[-2::-1]

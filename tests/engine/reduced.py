@@ -20,13 +20,13 @@ three tasks of three tries and a crash fit. What is left out, and why nothing is
 
 from __future__ import annotations
 
-import copy
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from hashlib import blake2b
 from itertools import product
+from operator import attrgetter
 from typing import Any, Final
 
 from pipeline.engine import lifecycle
@@ -660,23 +660,31 @@ def _stands(state: State, command: Command) -> bool:
 
 
 def _clone(world: World) -> World:
-    new = copy.copy(world)
-    new.machine = copy.copy(world.machine)
+    new: World = _slots(world)
+    new.machine = Machine.__new__(Machine)
+    new.machine.__dict__.update(world.machine.__dict__)
     new.machine.state = _clone_state(world.machine.state)
     new.machine._follow = []
-    new.posts = {number: copy.copy(post) for number, post in world.posts.items()}
-    return new
-
-
-def _slots(value: Any) -> Any:
-    new = object.__new__(type(value))
-    for name in type(value).__slots__:
-        each = getattr(value, name)
-        setattr(new, name, each.copy() if type(each) in _CONTAINERS else each)
+    new.posts = {number: _slots(post) for number, post in world.posts.items()}
     return new
 
 
 _CONTAINERS: Final = {dict, set, list, deque, Counter}
+
+
+#: {type: its fields' names, and what reads them all}.
+_FIELDS: Final[dict[Any, tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]]]] = {}
+
+
+def _slots(value: Any) -> Any:
+    known = _FIELDS.get(type(value))
+    if known is None:
+        names = tuple(each.name for each in fields(value))
+        known = _FIELDS[type(value)] = (names, attrgetter(*names))
+    new = object.__new__(type(value))
+    for name, each in zip(known[0], known[1](value), strict=True):
+        setattr(new, name, each.copy() if type(each) in _CONTAINERS else each)
+    return new
 
 
 def _clone_state(state: State) -> State:
@@ -705,4 +713,4 @@ def _trace(traces: dict[bytes, tuple[bytes | None, str]], key: bytes | None) -> 
     while key is not None:
         key, name = traces[key]
         names.append(name)
-    return names[:0:-1]
+    return names[-2::-1]

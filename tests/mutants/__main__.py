@@ -1,0 +1,199 @@
+"""`python -m tests.mutants [--jobs 2] [--only NAME]`: seeds one bug at a time in a copy and sees which test catches it.
+
+Exit 0 when every mutant is caught; the table goes to tests/mutants/TABLE.md unless only some were run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from typing import Final
+
+from tests.mutants.board import MUTANTS, Mutant
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+TABLE: Final = ROOT / "tests" / "mutants" / "TABLE.md"
+#: A test that does not end has noticed something too (seconds).
+PATIENCE_S: Final = 120.0
+_FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Caught:
+    """What became of a mutant: the first failing test, or nothing."""
+
+    mutant: Mutant
+    by: str
+    seconds: float
+
+
+def main() -> int:
+    """Run the board."""
+    parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a name or a part of one")
+    asked = parser.parse_args()
+    chosen = [each for each in MUTANTS if not asked.only or any(part in each.name for part in asked.only)]
+    if not chosen:
+        parser.error("no mutant of that name")
+    misplaced = list(misplaced_anchors(chosen))
+    for problem in misplaced:
+        print(f"ANCHOR {problem}", flush=True)
+    if misplaced:
+        return 1
+    begun = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="mutants-") as place:
+        lanes: Queue[Path] = Queue()
+        for number in range(max(1, asked.jobs)):
+            lanes.put(_copy(Path(place) / str(number)))
+        if not _clean(chosen, lanes):
+            return 1
+        with ThreadPoolExecutor(max(1, asked.jobs)) as pool:
+            results = []
+            for caught in pool.map(lambda each: _judge(each, lanes), chosen):
+                print(f"{caught.by or 'SURVIVED':<100}  {caught.seconds:5.1f} s  {caught.mutant.name}", flush=True)
+                results.append(caught)
+    survived = [caught.mutant.name for caught in results if not caught.by]
+    took = time.monotonic() - begun
+    print(f"mutants: {len(results)} seeded, {len(results) - len(survived)} caught, {took:.0f} s", flush=True)
+    if survived:
+        print("SURVIVED " + ", ".join(survived))
+        return 1
+    if not asked.only:
+        TABLE.write_text(table(results), encoding="utf-8")
+    return 0
+
+
+def misplaced_anchors(mutants: Iterable[Mutant]) -> Iterable[str]:
+    """Every mutant whose anchor does not occur exactly once in the tree as it stands."""
+    for mutant in mutants:
+        path = ROOT / mutant.file
+        try:
+            mutant.applied(path.read_text(encoding="utf-8") if path.is_file() else "")
+        except ValueError as problem:
+            yield str(problem)
+
+
+def table(results: Iterable[Caught]) -> str:
+    """The board as a document."""
+    lines = [
+        "# The mutant board",
+        "",
+        "Written by `make mutants`: each bug is seeded alone in a copy of the tree; the test named here failed first.",
+        "",
+        "| Mutant | The bug | File | Caught by |",
+        "| --- | --- | --- | --- |",
+    ]
+    for caught in results:
+        mutant = caught.mutant
+        lines.append(f"| {mutant.name} | {mutant.what} | `{mutant.file}` | `{caught.by}` |")
+    return "\n".join(lines) + "\n"
+
+
+def _copy(target: Path) -> Path:
+    """The working copy's tracked files, as they stand."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "pipeline", "tests", "schemas", "specs",
+         "pyproject.toml", "README.md"],
+        cwd=ROOT, capture_output=True, check=True, text=True,
+    ).stdout  # fmt: skip
+    for name in listed.split("\0"):
+        source = ROOT / name
+        if name and source.is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target / name)
+    said = _python(target, "-c", "import pipeline; print(pipeline.__file__)")
+    if not said.stdout.startswith(str(target)):
+        raise RuntimeError(f"the copy is not what is tested: {said.stdout}{said.stderr}")
+    return target
+
+
+def _python(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(place), "PIPELINE_SEED": "1", "PYTHONHASHSEED": "0"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=place,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+
+
+def _pytest(place: Path, tests: Iterable[str]) -> tuple[int, str]:
+    arguments = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=line", "-rfE", *tests)
+    try:
+        done = _python(place, *arguments)
+    except subprocess.TimeoutExpired:
+        return 1, "FAILED (it does not end)"
+    return done.returncode, done.stdout + done.stderr
+
+
+def _clean(chosen: list[Mutant], lanes: Queue[Path]) -> bool:
+    """Without a bug everything passes, or what the mutants show would mean nothing."""
+    files = sorted({test for mutant in chosen for test in mutant.tests})
+    halves = [files[number :: lanes.qsize()] for number in range(lanes.qsize())]
+
+    def run(half: list[str]) -> tuple[int, str]:
+        place = lanes.get()
+        try:
+            return _pytest_each(place, half)
+        finally:
+            lanes.put(place)
+
+    with ThreadPoolExecutor(len(halves)) as pool:
+        for code, said in pool.map(run, halves):
+            if code:
+                print(f"BROKEN WITHOUT A MUTANT\n{said}", flush=True)
+                return False
+    return True
+
+
+def _pytest_each(place: Path, files: list[str]) -> tuple[int, str]:
+    for file in files:
+        code, said = _pytest(place, [file])
+        if code:
+            return code, said
+    return 0, ""
+
+
+def _judge(mutant: Mutant, lanes: Queue[Path]) -> Caught:
+    place = lanes.get()
+    begun = time.monotonic()
+    path = place / mutant.file
+    text = path.read_text(encoding="utf-8")
+    try:
+        _write(path, mutant.applied(text))
+        for test in mutant.tests:
+            code, said = _pytest(place, [test])
+            if code:
+                found = _FAILED.search(said)
+                by = found[1] if found else f"{test} (exit {code}: {said.strip().splitlines()[-1][:60]})"
+                return Caught(mutant, by.replace("|", "/"), time.monotonic() - begun)
+        return Caught(mutant, "", time.monotonic() - begun)
+    finally:
+        _write(path, text)
+        lanes.put(place)
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    # Compiled code is found by time and length, which a substitution may leave as they are.
+    for compiled in (path.parent / "__pycache__").glob(f"{path.stem}.*"):
+        compiled.unlink()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,700 @@
+"""The mutant board: seeded bugs as anchored substitutions, and the few tests that must catch each within seconds.
+
+An anchor occurs exactly once in its file; when the code around it is rewritten the board fails, and the bug is seeded
+anew. A mutant that survives is a missing test.
+"""
+
+# ruff: noqa: E501, ISC004 - a table of other files' text, which keeps its own lines
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """One bug. `tests` is what pytest is given, `also` words for other tests known to catch it."""
+
+    name: str
+    file: str
+    anchor: str
+    replacement: str
+    what: str
+    tests: tuple[str, ...]
+
+    def applied(self, text: str) -> str:
+        """The file's text with the bug in it. *Raises* ValueError unless the anchor occurs exactly once."""
+        times = text.count(self.anchor)
+        if times != 1:
+            raise ValueError(f"{self.name}: its anchor occurs {times} times in {self.file}")
+        return text.replace(self.anchor, self.replacement)
+
+
+def _of(file: str, *rows: tuple[str, str, str, str, str]) -> Iterable[Mutant]:
+    for name, what, anchor, replacement, tests in rows:
+        yield Mutant(name, file, anchor, replacement, what, tuple(tests.split()))
+
+
+_WALK: Final = "tests/engine/test_model_check.py"
+_LAWS: Final = "tests/engine/test_money_laws.py"
+_CASES: Final = "tests/engine/test_transitions.py tests/engine/test_recovery.py tests/engine/test_lanes.py"
+_JOURNAL: Final = "tests/store/test_journal.py"
+_BESIDE: Final = "tests/store/test_beside.py"
+_ORDER: Final = "tests/store/test_write_order.py"
+_STORIES: Final = "tests/stories/test_rehearsals.py"
+_ENDS: Final = "tests/stories/test_ends.py"
+_EXCHANGE: Final = "tests/transport/test_http_exchange.py"
+_DOWNLOAD: Final = "tests/transport/test_http_download.py"
+_PACER: Final = "tests/runtime/test_pacer.py"
+_DRIVER: Final = "tests/stories/test_order.py"
+
+MUTANTS: Final[tuple[Mutant, ...]] = (
+    # --- the protocol: what may leave when -------------------------------------------------------------------------
+    *_of(
+        "pipeline/runtime/driver.py",
+        (
+            "send before the commit returns",
+            "commands are performed in the tick that decided them",
+            "            future.add_done_callback(partial(self._durable, facts))",
+            "            future.add_done_callback(lambda _: self._touch())\n"
+            "            self._committing -= 1\n"
+            "            self._told(facts)\n"
+            "            for command in [each for fact in facts for each in self.machine.react(fact, 0.0)]:\n"
+            "                self._perform(command)",
+            _DRIVER,
+        ),
+        (
+            "go on after a failed commit",
+            "a commit that failed is taken for one that was done",
+            "        if error is not None:\n            self._stop(error)\n            return\n        if self._over is not None:",
+            "        if self._over is not None:",
+            f"{_DRIVER} {_ENDS}",
+        ),
+        (
+            "POST after Ctrl-C",
+            "what waits for its slot still leaves after the first Ctrl-C",
+            "        return self._over is None and not self.draining",
+            "        return self._over is None",
+            f"{_DRIVER} tests/chaos/test_person.py tests/cli/test_over_http.py",
+        ),
+    ),
+    *_of(
+        "pipeline/engine/decide.py",
+        (
+            "hold after submit",
+            "a permit needs no hold: the money is put aside when the answer comes",
+            "    amount = task.price.hold(task.n)\n",
+            "    amount = 0\n",
+            f"{_CASES} {_WALK}",
+        ),
+        (
+            "budget off by one image",
+            "the cap check leaves one picture out",
+            "    wanted = task.price.hold(task.n)\n",
+            "    wanted = task.price.hold(max(1, task.n - 1))\n",
+            f"{_CASES} {_LAWS}",
+        ),
+        (
+            "cap checked at the wrong time",
+            "the cap is checked when a task is offered, and not when it is held again",
+            "            refusal = _unaffordable(state, live.task)\n",
+            "            refusal = None\n",
+            f"{_CASES} {_LAWS} {_WALK}",
+        ),
+        (
+            "resume voids SUBMITTING",
+            "a restart takes what was on the wire for not sent",
+            "                case AttemptState.RESERVED:\n                    yield Released(",
+            "                case AttemptState.RESERVED | AttemptState.SUBMITTING:\n                    yield Released(",
+            f"{_CASES} {_WALK}",
+        ),
+        (
+            "doubt released by evidence of nothing",
+            "the verdict `billed` frees the money",
+            "        yield WrittenOff(attempt.number, attempt.open, verdict.why)\n",
+            "        yield DoubtReleased(attempt.number, attempt.open, verdict.why)\n",
+            f"{_CASES} {_LAWS}",
+        ),
+    ),
+    *_of(
+        "pipeline/engine/react.py",
+        (
+            "resume sends again",
+            "a restart sends what was on the wire once more",
+            "        if attempt.state is AttemptState.ACCEPTED:\n            yield from poll(attempt, now)\n    yield from _fetch_oldest",
+            "        if attempt.state is AttemptState.DOUBT:\n            yield Submit(attempt.number, attempt.task)\n"
+            "        elif attempt.state is AttemptState.ACCEPTED:\n            yield from poll(attempt, now)\n    yield from _fetch_oldest",
+            f"{_CASES} {_WALK}",
+        ),
+    ),
+    *_of(
+        "pipeline/engine/outcome.py",
+        (
+            "hold released on timeout",
+            "no answer is taken for no bill",
+            "    yield Doubted(attempt.number, attempt.open, fault, vanished)\n",
+            "    yield Released(attempt.number, attempt.open, fault, counts=True)\n    yield from close(live, fault)\n    return\n",
+            f"{_CASES} {_WALK}",
+        ),
+        (
+            "hold released at settle",
+            "the rest of a hold is free at once, whatever the gateway's lag",
+            "    if attempt.open and not lane.terms.release_lag_s:\n",
+            "    if attempt.open:\n",
+            "tests/engine/test_recovery.py tests/engine/test_lanes.py",
+        ),
+        (
+            "overage not booked",
+            "a bill above the hold is cut to the hold",
+            "        cost - amount,\n",
+            "        0,\n",
+            f"{_CASES} {_LAWS}",
+        ),
+        (
+            "overage does not park",
+            "a price above the card's goes on buying",
+            "    if attempt.settled > attempt.hold:\n",
+            "    if attempt.settled > 2**62:\n",
+            f"{_CASES} {_LAWS}",
+        ),
+        (
+            "settled by links alone",
+            "the gateway's own count is not looked at",
+            "    billed = max(reply.billed_images, len(reply.links))\n",
+            "    billed = len(reply.links)\n",
+            f"{_CASES} {_LAWS}",
+        ),
+    ),
+    *_of(
+        "pipeline/engine/outcome.py",
+        (
+            "resubmit without quiet period",
+            "a doubt is bought again before the old POST can have arrived",
+            "until=now + state.lane_of(attempt).terms.quiet_s if waits else None)",
+            "until=now if waits else None)",
+            f"{_CASES}",
+        ),
+    ),
+    *_of(
+        "pipeline/engine/hear.py",
+        (
+            "quiet period not begun anew",
+            "after a restart a doubt is bought again at once",
+            "            live.due = now + lane.terms.quiet_s\n",
+            "            live.due = now\n",
+            f"{_CASES}",
+        ),
+    ),
+    *_of(
+        "pipeline/engine/ledger.py",
+        (
+            "settle twice",
+            "a settlement is spent twice",
+            "held=-_amount(amount), spent=amount + _amount(overage), overage=overage)",
+            "held=-_amount(amount), spent=2 * amount + _amount(overage), overage=overage)",
+            f"{_LAWS} {_CASES}",
+        ),
+        (
+            "write-off frees the money",
+            "written off, and not spent",
+            "    return _account(account, doubt=-_amount(amount), spent=amount)",
+            "    return _account(account, doubt=-_amount(amount))",
+            f"{_LAWS} {_CASES}",
+        ),
+    ),
+    *_of(
+        "pipeline/engine/answers.py",
+        (
+            "poll 404 means failed",
+            "the first 404 of a poll ends an operation",
+            "            if attempt.gone < GONE_ANSWERS_MIN or _since(attempt.gone_since, now) < GONE_GRACE_S:\n",
+            "            if not attempt.gone:\n",
+            f"{_CASES} {_LAWS}",
+        ),
+        (
+            "429 counts as an attempt",
+            "a 429 uses up one of retry.attempts",
+            "            counts = AFTER[fault.kind] in {After.AGAIN, After.GIVE_UP}\n",
+            "            counts = True\n",
+            f"{_CASES}",
+        ),
+        (
+            "429 without cooling",
+            "a 429 is sent again at once",
+            "            if AFTER[fault.kind] is After.COOL:\n",
+            "            if AFTER[fault.kind] is After.PARK:\n",
+            f"{_CASES}",
+        ),
+        (
+            "operation id reused",
+            "an id that another attempt has is believed",
+            "            if (live.task.gateway, operation) in state.operations:\n                twice",
+            "            if not operation:\n                twice",
+            f"{_CASES}",
+        ),
+    ),
+    *_of(
+        "pipeline/engine/retry.py",
+        (
+            "Retry-After ignored",
+            "our own backoff instead of the gateway's word",
+            "    return backoff_s(seed, key, tries) if asked is None else asked",
+            "    return backoff_s(seed, key, tries)",
+            f"{_CASES}",
+        ),
+    ),
+    *_of(
+        "pipeline/engine/lanes.py",
+        (
+            "unanswered off by one",
+            "one more POST is out than the worst case says",
+            "            and len(self.unanswered) < (1 if self.breaker else self.terms.unanswered_max)\n",
+            "            and len(self.unanswered) <= (1 if self.breaker else self.terms.unanswered_max)\n",
+            "tests/engine/test_lanes.py",
+        ),
+    ),
+    # --- the store ------------------------------------------------------------------------------------------------
+    *_of(
+        "pipeline/store/schema.py",
+        (
+            "ledger entry updatable",
+            "entries may be changed",
+            "CREATE TRIGGER entry_unchanged BEFORE UPDATE ON entry BEGIN "
+            "SELECT RAISE(ABORT, 'entries are never changed'); END;",
+            "",
+            _JOURNAL,
+        ),
+        (
+            "CHECK dropped",
+            "the tables take more than the cap",
+            "  CHECK(spent + held + doubt <= high_cap + overage)) STRICT;",
+            "  CHECK(spent >= 0)) STRICT;",
+            _JOURNAL,
+        ),
+        (
+            "one live attempt a task",
+            "the tables take a second live attempt",
+            "  live_slot INTEGER UNIQUE REFERENCES task(key),",
+            "  live_slot INTEGER REFERENCES task(key),",
+            _JOURNAL,
+        ),
+    ),
+    *_of(
+        "pipeline/store/booking.py",
+        (
+            "doubt lost in the store",
+            "a doubt is booked and its attempt stays SUBMITTING",
+            "                state = _S.VANISHED if vanished else _S.DOUBT\n",
+            "                state = _S.VANISHED if vanished else _S.SUBMITTING\n",
+            f"tests/store/test_journal_laws.py {_JOURNAL} {_STORIES}",
+        ),
+        (
+            "link kept after its picture",
+            "a presigned link stays in the store",
+            "            \"UPDATE picture SET state='STORED', link=NULL, sha256=?,",
+            "            \"UPDATE picture SET state='STORED', link=link, sha256=?,",
+            _JOURNAL,
+        ),
+    ),
+    *_of(
+        "pipeline/store/reading.py",
+        (
+            "doubt does not survive a restart",
+            "an unfinished task in doubt is not loaded",
+            "'fetching', 'in_doubt')\n  UNION SELECT task FROM attempt\n    WHERE open > 0 OR state IN "
+            "('RESERVED', 'SUBMITTING', 'ACCEPTED', 'DOUBT', 'VANISHED')\n",
+            "'fetching')\n  UNION SELECT task FROM attempt\n    WHERE state IN ('RESERVED', 'SUBMITTING', 'ACCEPTED')\n",
+            f"{_JOURNAL} tests/store/test_journal_laws.py {_STORIES}",
+        ),
+    ),
+    *_of(
+        "pipeline/store/journal.py",
+        (
+            "synchronous NORMAL",
+            "acknowledged commits are lost when the power goes",
+            '        db.execute("PRAGMA synchronous=FULL")',
+            '        db.execute("PRAGMA synchronous=NORMAL")',
+            _ORDER,
+        ),
+        (
+            "sums not checked at open",
+            "accounts that differ from their entries are believed",
+            "        faults += self._sums_off() + self._attempts_off()\n        if faults:",
+            "        if faults:",
+            _JOURNAL,
+        ),
+        (
+            "carry on after a failed commit",
+            "a commit that failed does not end the journal",
+            "            self._poison = str(exc) or type(exc).__name__\n",
+            "",
+            _JOURNAL,
+        ),
+    ),
+    *_of(
+        "pipeline/store/blobs.py",
+        (
+            "no fsync of a picture",
+            "a name before its bytes are durable",
+            '        os.fsync(file.fileno())\n        return hashlib.file_digest(file, "sha256").hexdigest(), os',
+            '        return hashlib.file_digest(file, "sha256").hexdigest(), os',
+            _ORDER,
+        ),
+        (
+            "no fsync of a folder",
+            "a picture's name is not durable when its row is",
+            '                    reach("keep.named")\n                    os.fsync(folder)\n',
+            '                    reach("keep.named")\n',
+            _ORDER,
+        ),
+        (
+            "write under the final name",
+            "a taken name is written over",
+            "            os.link(part, name, dst_dir_fd=folder, follow_symlinks=False)\n",
+            "            os.rename(part, name, dst_dir_fd=folder)\n            return True\n",
+            "tests/store/test_blobs.py",
+        ),
+        (
+            "strangers deleted",
+            "adoption does not compare the hash",
+            " and _sha256(path) == note.sha256:",
+            ":",
+            "tests/store/test_blobs.py",
+        ),
+    ),
+    *_of(
+        "pipeline/store/durable.py",
+        (
+            "rename before fsync",
+            "a small file gets its name before its bytes are durable",
+            "        write_all(handle, data)\n        os.fsync(handle)\n    finally:\n        os.close(handle)\n"
+            "    fresh.replace(path)\n",
+            "        write_all(handle, data)\n        fresh.replace(path)\n        os.fsync(handle)\n    finally:\n"
+            "        os.close(handle)\n",
+            _ORDER,
+        ),
+    ),
+    *_of(
+        "pipeline/store/blackbox.py",
+        (
+            "torn answer believed",
+            "a damaged line of the black box is evidence",
+            '    return text if crc == b"%08x" % zlib.crc32(text) else None',
+            "    return text if crc else None",
+            _BESIDE,
+        ),
+        (
+            "black box cleared too early",
+            "one committed answer empties the whole box",
+            "        self._waiting.discard(attempt)\n        if not self._waiting and self._size:",
+            "        self._waiting.clear()\n        if not self._waiting and self._size:",
+            _BESIDE,
+        ),
+    ),
+    *_of(
+        "pipeline/store/lock.py",
+        (
+            "second runner allowed",
+            "two processes at work in one folder",
+            "            _lock(handle)\n        except BlockingIOError as exc:",
+            "            pass\n        except BlockingIOError as exc:",
+            _BESIDE,
+        ),
+    ),
+    *_of(
+        "pipeline/runtime/run.py",
+        (
+            "lock released early",
+            "the lock is let go once the folder is open",
+            "        self.stack.callback(RunLock.take(folder.lock).release)\n",
+            "        RunLock.take(folder.lock).release()\n",
+            f"{_ENDS} {_DRIVER}",
+        ),
+        (
+            "black box not read",
+            "answers that were written down before a kill are not believed",
+            "            if task is not None and wiring.awaits_answer(snapshot, attempt):\n",
+            "            if task is None and wiring.awaits_answer(snapshot, attempt):\n",
+            f"{_DRIVER} {_STORIES}",
+        ),
+        (
+            "limit counted in pictures",
+            "--limit counts pictures, not tasks",
+            "            if self.options.limit is not None and task.number >= self.options.limit:\n",
+            "            if self.options.limit is not None and task.number * task.n >= self.options.limit:\n",
+            _DRIVER,
+        ),
+        (
+            "run buys what it owns",
+            "tasks that the store has are offered again",
+            "            if key not in known:\n",
+            "            if key:\n",
+            _STORIES,
+        ),
+    ),
+    *_of(
+        "pipeline/runtime/perform.py",
+        (
+            "black box after parsing",
+            "an answer is understood before it is written down",
+            "        if isinstance(outcome, Answered):\n            self._blackbox.append(command.attempt, outcome.response)\n"
+            '            reach("submit.kept")\n'
+            "        reply = provider.submitted(task, outcome, self._cards[task.gateway].not_billed)\n",
+            "        reply = provider.submitted(task, outcome, self._cards[task.gateway].not_billed)\n"
+            "        if isinstance(outcome, Answered):\n            self._blackbox.append(command.attempt, outcome.response)\n"
+            '            reach("submit.kept")\n',
+            _DRIVER,
+        ),
+        (
+            "pictures not examined",
+            "what came is stored without a look at it",
+            "                seen = await asyncio.to_thread(examine, part.path)\n",
+            "                from pipeline.runtime.pictures import Examined\n"
+            '                seen = Examined("image/png", 1, 1)\n',
+            f"{_STORIES} tests/stories",
+        ),
+        (
+            "transport retry of the POST",
+            "a POST that broke is sent once more",
+            "            outcome = await self._door.exchange(request, timeout_s=self._model(task).submit_timeout_s)\n",
+            "            outcome = await self._door.exchange(request, timeout_s=self._model(task).submit_timeout_s)\n"
+            "            if isinstance(outcome, Broken):\n"
+            "                outcome = await self._door.exchange(request, timeout_s=self._model(task).submit_timeout_s)\n",
+            _STORIES,
+        ),
+        (
+            "called off means not sent",
+            "a POST that was called off while it was out is taken for not sent",
+            '            outcome = Broken("called off before it was answered")\n',
+            '            outcome = NotSent("called off before it was answered")\n',
+            f"{_DRIVER} tests/chaos/test_person.py",
+        ),
+    ),
+    *_of(
+        "pipeline/runtime/pacer.py",
+        (
+            "pacer burst after resume",
+            "a resume begins with an empty window",
+            "        self._full = True",
+            "        self._full = False",
+            _PACER,
+        ),
+        (
+            "pacer off by one",
+            "one request too many in a window",
+            "            if len(planned) >= self.count:\n                due = max(due, planned[-self.count] +",
+            "            if len(planned) > self.count:\n                due = max(due, planned[-self.count - 1] +",
+            f"{_PACER} tests/runtime/test_pacer_laws.py",
+        ),
+    ),
+    *_of(
+        "pipeline/runtime/commits.py",
+        (
+            "write after a failed commit",
+            "the writer tries again after a failure",
+            "    if doom.came:\n        return\n    facts =",
+            "    facts =",
+            "tests/runtime/test_commits.py",
+        ),
+    ),
+    *_of(
+        "pipeline/runtime/pictures.py",
+        (
+            "truncated picture accepted",
+            "only the head of a picture is decoded",
+            "        _ENDS[kind](data)\n        for number in range(frames):\n            _decode(image, number)\n",
+            "        pass\n",
+            "tests/runtime/test_pictures.py",
+        ),
+    ),
+    # --- the manifest ---------------------------------------------------------------------------------------------
+    *_of(
+        "pipeline/manifest/table.py",
+        (
+            "manifest appended",
+            "a manifest that is there is kept, whatever the store says",
+            "            if _digest(folder / name) == written.sha256s[name]:\n",
+            "            if (folder / name).exists():\n",
+            "tests/manifest/test_manifest.py tests/stories/test_rehearsals.py",
+        ),
+        (
+            "manifest not synced",
+            "the manifest's bytes are not durable before its name",
+            "            os.fsync(file.fileno())\n            digests",
+            "            digests",
+            _ORDER,
+        ),
+    ),
+    *_of(
+        "pipeline/manifest/verify.py",
+        (
+            "verify skips hashes",
+            "only sizes are compared",
+            "    if digest != row.sha256:\n",
+            "    if not digest:\n",
+            "tests/manifest/test_manifest.py",
+        ),
+        (
+            "verify skips money",
+            "sums of the manifest are not compared with the entries",
+            '            if has != should:\n                yield f"money: tasks',
+            '            if has is None:\n                yield f"money: tasks',
+            "tests/manifest/test_manifest.py",
+        ),
+    ),
+    *_of(
+        "pipeline/store/reading.py",
+        (
+            "manifest row for a lost picture",
+            "a picture that was lost gets a row",
+            '    if state != "STORED":\n        return None\n',
+            '    if state == "PENDING":\n        return None\n',
+            "tests/manifest/test_manifest.py",
+        ),
+    ),
+    # --- the wire -------------------------------------------------------------------------------------------------
+    *_of(
+        "pipeline/transport/http.py",
+        (
+            "redirect followed",
+            "a paid POST goes wherever the gateway points, with the key",
+            "            allow_redirects=False,\n            trace_request_ctx=mark,",
+            "            allow_redirects=True,\n            trace_request_ctx=mark,",
+            _EXCHANGE,
+        ),
+        (
+            "broken means not sent",
+            "what broke after the connection is taken for never sent",
+            "            return Broken(why) if mark.connected else NotSent(why)",
+            "            return NotSent(why)",
+            _EXCHANGE,
+        ),
+        (
+            "key in an error text",
+            "the text of an exception goes further",
+            '            why = f"{_named(error)} at {host}"\n',
+            '            why = f"{_named(error)} at {host}: {headers}"\n',
+            f"{_EXCHANGE} tests/security/test_canaries.py",
+        ),
+        (
+            "key sent along with a download",
+            "a result link gets the gateway's key",
+            '        headers = {"User-Agent": known.user_agent, "Accept"',
+            '        headers = {known.auth_header: known.key.reveal(), "User-Agent": known.user_agent, "Accept"',
+            _DOWNLOAD,
+        ),
+        (
+            "echoed key kept",
+            "a key that a gateway echoes goes into the black box",
+            "        return Answered(Response(response.status, hide(key, body), _plain(",
+            "        return Answered(Response(response.status, body, _plain(",
+            f"{_EXCHANGE} tests/transport/test_secrets.py tests/security/test_canaries.py",
+        ),
+        (
+            "size cap dropped",
+            "a download may fill the disk",
+            "        if self.size_bytes > self.size_max:\n",
+            "        if self.size_bytes < 0:\n",
+            _DOWNLOAD,
+        ),
+        (
+            "no guard on the socket",
+            "a name may lead to a private address",
+            "                resolver=GuardedResolver(aiohttp.ThreadedResolver(), guard),\n                socket_factory=guard.socket,\n",
+            "",
+            _DOWNLOAD,
+        ),
+    ),
+    *_of(
+        "pipeline/transport/addresses.py",
+        (
+            "private address allowed",
+            "result links may lead into the local network",
+            '            "192.168.0.0/16",\n',
+            "",
+            "tests/transport/test_addresses.py",
+        ),
+        (
+            "redirected download unchecked",
+            "loopback is allowed to every link",
+            "        return is_public(address) or (self._loopback and is_loopback(address))",
+            "        return is_public(address) or is_loopback(address)",
+            _DOWNLOAD,
+        ),
+    ),
+    *_of(
+        "pipeline/transport/secrets.py",
+        (
+            "secret shown",
+            "repr of a key shows it",
+            '        return "Secret([hidden])"',
+            "        return self.__value",
+            "tests/transport/test_secrets.py",
+        ),
+    ),
+    *_of(
+        "pipeline/providers/mulerouter.py",
+        (
+            "silence means refused",
+            "a POST without an answer is taken for a refusal",
+            '            return Unknown(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))',
+            '            return Refused(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))',
+            "tests/providers/test_mulerouter.py",
+        ),
+    ),
+    *_of(
+        "pipeline/providers/answers.py",
+        (
+            "not-billed table too wide",
+            "any error body of a known status releases money",
+            "(row.status, row.body) == (status, body) and row.code in {None, code})",
+            "row.status == status)",
+            "tests/providers/test_mulerouter.py",
+        ),
+    ),
+    # --- the plan and the words ------------------------------------------------------------------------------------
+    *_of(
+        "pipeline/plan/identity.py",
+        (
+            "identity ignores a parameter",
+            "tasks that differ in a parameter have one id",
+            '        f\'{{"gateway":{gateway},"inputs":{inputs},"model":{model},"n":{n},"negative_prompt":{negative_prompt},\'\n'
+            '        f\'"operation":{operation},"params":{params},',
+            '        f\'{{"gateway":{gateway},"inputs":{inputs},"model":{model},"n":{n},"negative_prompt":{negative_prompt},\'\n'
+            '        f\'"operation":{operation},"params":{{}},',
+            "tests/plan/test_identity.py",
+        ),
+    ),
+    *_of(
+        "pipeline/plan/price.py",
+        (
+            "price unknown = 0",
+            "a model without a price costs nothing",
+            '        raise Flawed(Flaw("model", f"the price of {lane} is unknown", remedy))',
+            '        native, per_image, per_call, source = model.price_unit, 0, 0, "unknown"',
+            "tests/plan/test_price.py",
+        ),
+    ),
+    *_of(
+        "pipeline/values/money.py",
+        (
+            "converted price rounded down",
+            "a price in another unit may be a millionth too low",
+            "    return -(-product.numerator // product.denominator)",
+            "    return product.numerator // product.denominator",
+            "tests/plan/test_price.py",
+        ),
+    ),
+    *_of(
+        "pipeline/cli/exits.py",
+        (
+            "exit code precedence",
+            "a run with doubts and failures says failed",
+            "    Exit.IN_DOUBT,\n    Exit.BUDGET_REACHED,\n    Exit.FAILED_TASKS,\n)",
+            "    Exit.FAILED_TASKS,\n    Exit.BUDGET_REACHED,\n    Exit.IN_DOUBT,\n)",
+            "tests/cli/test_exits_and_failures.py",
+        ),
+    ),
+)
