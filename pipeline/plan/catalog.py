@@ -10,7 +10,19 @@ from typing import Final, NoReturn, cast, get_args
 
 from pipeline.errors import CardError
 from pipeline.plan.flaw import nearest
-from pipeline.values.card import Certainty, Figure, GatewayCard, ModelCard, NotBilled, Parameter, PictureRule, SizeRule
+from pipeline.values.card import (
+    Base,
+    Certainty,
+    Figure,
+    GatewayCard,
+    ModelCard,
+    NotBilled,
+    Parameter,
+    PictureRule,
+    PriceRule,
+    Region,
+    SizeRule,
+)
 from pipeline.values.digest import JSON
 from pipeline.values.money import UNITS, micros_from_text
 from pipeline.values.reply import FaultKind
@@ -52,12 +64,17 @@ def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard
         notes=top.texts("notes"),
         bases=_bases(top),
         regions=tuple(map(_region, top.parts("regions"))) if top.has("regions") else (),
-        placement_scope=top.one_of("placement_scope", ("account", "model")) if top.has("placement_scope") else "account",  # type: ignore[arg-type]  # checked against the same two words
+        placement_scope=top.one_of("placement_scope", ("account", "model"))
+        if top.has("placement_scope")
+        else "account",  # type: ignore[arg-type]  # checked against the same two words
         upload_lives_s=top.seconds("upload_lives_s", above_zero=True) if top.has("upload_lives_s") else None,
     )
     models.done()
     top.done()
-    for key, url in (("base_url", made.base_url), *((f"bases.{key}.url", base.url) for key, base in made.bases.items())):
+    for key, url in (
+        ("base_url", made.base_url),
+        *((f"bases.{key}.url", base.url) for key, base in made.bases.items()),
+    ):
         if not url.startswith(_HTTPS):
             _fail(file, key, f"must begin with {_HTTPS}")
     if not made.models:

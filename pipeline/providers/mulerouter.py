@@ -17,7 +17,7 @@ from urllib.parse import quote
 from pipeline.providers.answers import NAME_MAX, code_text, find_row, is_page, read_object, retry_after_s, words
 from pipeline.values.card import NotBilled
 from pipeline.values.digest import JSON
-from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl
+from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, UploadFailed, UploadStep
 from pipeline.values.reply import (
     BalanceReply,
     EvidenceBroken,
@@ -66,8 +66,9 @@ _OF_THE_ACCOUNT: Final[Mapping[int, FaultKind]] = MappingProxyType(
 )
 
 
-def submit(task: Task, inputs: Sequence[Carried]) -> Request:
+def submit(task: Task, inputs: Sequence[Carried], tag: str = "") -> Request:
     """The POST that buys this task. Only what the task says is sent: nothing is added that could cost or alter."""
+    del tag  # No idempotency key is documented.
     body: dict[str, JSON] = dict(task.params)
     if inputs:
         body["images"] = [_carried(picture) for picture in inputs]
@@ -87,6 +88,12 @@ def submit(task: Task, inputs: Sequence[Carried]) -> Request:
         body=json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(),
         headers=(("Content-Type", "application/json"), ("Accept", "application/json")),
     )
+
+
+def upload(model: str, asset: CarriedBytes, name: str, told: Sequence[Outcome]) -> UploadStep:
+    """There are no uploads: pictures travel inside the body. *Source* - API page of qwen-image-edit-max, images."""
+    del model, asset, name, told
+    return UploadFailed(Fault(FaultKind.REJECTED, "MuleRouter takes no uploads"))
 
 
 def submitted(task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> Reply:

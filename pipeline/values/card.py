@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from pipeline.values.digest import JSON
@@ -51,11 +51,19 @@ class PictureRule:
     size_bytes_max: int
     urls: bool
     source: str
+    #: How a local picture travels: inside the body, by an upload before, or (`auto`) inside up to `inline_bytes_max`.
+    carry: Literal["inline", "upload", "auto"] = "inline"
+    inline_bytes_max: int | None = None
+    #: Media types that an upload takes; a picture of another type is sent as PNG. Empty: every one of `formats`.
+    upload_formats: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class SizeRule:
-    """Which sizes can be asked for: a closed list (`choices`) or bounds for each side, in pixels."""
+    """Which sizes can be asked for: a closed list (`choices`), or bounds for each side, the area and the ratio.
+
+    *Units* - sides: pixels; area: pixels; ratio: the longer side by the shorter one.
+    """
 
     choices: tuple[str, ...]
     side_min: int | None
@@ -63,6 +71,13 @@ class SizeRule:
     #: What the vendor makes when no size is sent: a size, or words.
     default: str
     source: str
+    area_min: int | None = None
+    area_max: int | None = None
+    ratio_max: float | None = None
+    #: A size may be sent only when one picture is asked for.
+    only_with_one: bool = False
+    #: What may stand in the place of a size and is sent as it is, such as `auto` or `16:9`.
+    words: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +85,7 @@ class Parameter:
     """One further parameter of a model. `always` marks a value that the adapter always sends."""
 
     name: str
-    kind: Literal["boolean", "integer", "number", "string"]
+    kind: Literal["boolean", "integer", "number", "string", "url"]
     minimum: int | float | None
     maximum: int | float | None
     choices: tuple[JSON, ...]
@@ -78,6 +93,40 @@ class Parameter:
     #: A parameter the adapter always sends even when the spec leaves it out, with this value; None: never.
     always: JSON
     description: str
+    source: str
+    #: Whether it is part of what is bought, and so of a task's id; a `callback_url` is not.
+    identity: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class PriceRule:
+    """Another price per image where a parameter has a value, or the picture asked for an area. *Units* - pixels."""
+
+    #: {parameter: value}, all of which must be sent; {} when the area alone decides.
+    when: Mapping[str, JSON]
+    #: The area above which it holds, when a size in pixels is asked for; None: the size does not matter.
+    area_above: int | None
+    #: Decimal text in the model's unit.
+    per_image: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """A further address of a gateway, such as its file service, and the environment's name for another one."""
+
+    url: str
+    env: str
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """A site of the same gateway with its own money: a base URL whose host ends so is billed in `unit`."""
+
+    host_suffix: str
+    unit: str
+    #: {model: decimal text per image}; a model that is not named has an unknown price there.
+    prices: Mapping[str, str]
     source: str
 
 
@@ -125,6 +174,14 @@ class ModelCard:
     release_lag_s: float
     #: How long result links live, in seconds.
     links_live_s: float
+    #: Other names of the same model.
+    aliases: tuple[str, ...] = ()
+    #: What each input picture costs once per call, decimal text in `price_unit`.
+    price_per_input: str = "0"
+    #: The dearest that applies is taken instead of `price_per_image`.
+    price_rules: tuple[PriceRule, ...] = ()
+    #: The answer to the POST holds the pictures: no operation, no poll, and a stop waits as long as the call may take.
+    synchronous: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,3 +210,10 @@ class GatewayCard:
     #: Vendor rates into USD, decimal text: {"evolink-credit": "0.0147..."}; empty where none is published.
     rates: Mapping[str, str]
     notes: tuple[str, ...]
+    #: {name: a further address}, such as `files` for uploads or `asset` for result links.
+    bases: Mapping[str, Base] = field(default_factory=dict)
+    regions: tuple[Region, ...] = ()
+    #: Whether what was uploaded for one model can be used for another.
+    placement_scope: Literal["account", "model"] = "account"
+    #: How long an upload is kept, in seconds; None: as far as anybody knows, for good.
+    upload_lives_s: float | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from pipeline.values.card import NotBilled
-from pipeline.values.reply import BalanceReply, ListReply, PollReply, Reply
+from pipeline.values.reply import BalanceReply, Fault, ListReply, PollReply, Reply
 from pipeline.values.task import Task
 from pipeline.values.wire import Outcome, Request
 
@@ -30,11 +30,43 @@ class CarriedUrl:
 Carried: TypeAlias = CarriedBytes | CarriedUrl
 
 
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """An input picture stands at the gateway. *Units* - lives_s: seconds; None: as long as the card says."""
+
+    #: What a submit names: a URL, `oss://...` or a key. As secret as a presigned link.
+    location: str
+    lives_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UploadFailed:
+    """An upload did not come to its end. REJECTED and UNAUTHORIZED are definite; anything else may be tried again."""
+
+    fault: Fault
+
+
+#: What an upload needs next, or how it ended.
+UploadStep: TypeAlias = Request | Placed | UploadFailed
+
+
 class Provider(Protocol):
     """One gateway's language. A module satisfies it: `pipeline.providers.mulerouter`."""
 
-    def submit(self, task: Task, inputs: Sequence[Carried]) -> Request:
-        """The POST that buys this task, inputs in the order of `task.inputs`."""
+    def submit(self, task: Task, inputs: Sequence[Carried], tag: str = "") -> Request:
+        """The POST that buys this task, inputs in the order of `task.inputs`.
+
+        `tag` names this purchase (hex text): the idempotency key where a gateway takes one. A second POST with the tag
+        of a doubtful one asks for the same purchase.
+        """
+        ...
+
+    def upload(self, model: str, asset: CarriedBytes, name: str, told: Sequence[Outcome]) -> UploadStep:
+        """The next request of an upload after these outcomes (none yet: the first), or how it ended.
+
+        `name` is a file name with an extension, made from the content and never from a path. UploadFailed where a
+        gateway has no uploads.
+        """
         ...
 
     def submitted(self, task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> Reply:

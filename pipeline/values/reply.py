@@ -68,6 +68,8 @@ class Pending:
     """The gateway has accepted: work goes on under this operation id."""
 
     operation: str
+    #: The gateway says that this repeats its answer to an earlier POST with the same tag, and that nothing was bought.
+    replayed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,12 @@ class Request:
     path: str
     body: bytes | None = None
     headers: tuple[tuple[str, str], ...] = ()
+    #: "" is the gateway's API; otherwise one of the further addresses on its card.
+    base: str = ""
+    #: A whole https address that the gateway itself named, for an upload elsewhere: asked without the key.
+    url: str = ""
+    #: It buys nothing and may be repeated.
+    free: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,7 +92,7 @@ MAX = "models/qwen-image-max"
         (f"{MAX}/rate/value", 0, "must be above zero"),
         (f"{MAX}/rate/certainty", "sure", "unknown value 'sure'"),
         (f"{MAX}/rate/source", "", "must be text"),
-        (f"{MAX}/size/choices", [], "side_min and side_max are needed"),
+        (f"{MAX}/size/choices", [], "side_min and side_max, or area_max, are needed"),
         (f"{MAX}/parameters/prompt_extend/kind", "bool", "unknown value 'bool'"),
         (f"{MAX}/submit_timeout_s", 0, "must be a number of seconds"),
         ("lists_operations", 1, "lists_operations: must be true or false"),
