@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import stat
-import struct
+import threading
 import warnings
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,17 @@ from typing import Final
 
 from PIL import Image, UnidentifiedImageError
 
+from pipeline.runtime.containers import FRAMES_MAX, gif_ends, jpeg_ends, png_ends, webp_ends, webp_size
 from pipeline.values.task import Picture
 
-#: Pixels over all frames of an output, and over the one frame of an input's head.
-PIXELS_MAX: Final = 64 * 1024 * 1024
+#: Pixels of an input, of which only the head is read.
+INPUT_PIXELS_MAX: Final = 64 * 1024 * 1024
+#: Pixels over all frames of an output. It bounds what decoding takes, however well the file is compressed: 4 bytes a
+#: pixel. A limit on the ratio would refuse plain white pictures, which are paid for as well.
+PIXELS_MAX: Final = 32 * 1024 * 1024
 SIZE_BYTES_MAX: Final = 64 * 1024 * 1024
-FRAMES_MAX: Final = 64
+#: Pictures that are decoded at once, whatever the number of downloads.
+_DECODERS: Final = threading.BoundedSemaphore(2)
 
 #: {Pillow's format: media type}. MPO is a JPEG with further pictures behind it, as telephones make.
 _MEDIA_TYPES: Final[Mapping[str, str]] = {
@@ -38,18 +42,6 @@ _OUTPUTS: Final = ("PNG", "JPEG", "WEBP", "GIF")
 # Pillow only warns of pictures that are somewhat too large; here that is an error like the rest.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
-#: What Pillow's decoders raise on damaged data. struct.error, EOFError and SyntaxError are theirs as well.
-_DAMAGED: Final = (
-    OSError,
-    ValueError,
-    SyntaxError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    KeyError,
-    IndexError,
-    TypeError,
-)
 _TOO_LARGE: Final = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
@@ -67,7 +59,7 @@ def identify(source: bytes | Path) -> Picture:
     data = _read(source, SIZE_BYTES_MAX)
     with _opened(data, _INPUTS) as image:
         width, height = image.size
-        _check_pixels(width, height, 1)
+        _check_pixels(width, height, 1, INPUT_PIXELS_MAX)
         media_type = _MEDIA_TYPES[image.format or ""]
     return Picture(hashlib.sha256(data).hexdigest(), media_type, len(data), width, height)
 
@@ -75,18 +67,26 @@ def identify(source: bytes | Path) -> Picture:
 def examine(path: Path, *, pixels_max: int = PIXELS_MAX, size_bytes_max: int = SIZE_BYTES_MAX) -> Examined:
     """Decode a picture that came from a gateway, to its last pixel, and see that it is whole and nothing else.
 
+    It is decoded in this process: what a decoder may use is bounded beforehand, by bytes, pixels, frames and scans.
     *Raises* ValueError with a plain sentence: too large, cut short, damaged, something behind its end, no picture.
     """
-    data = _read(path, size_bytes_max)
-    with _opened(data, _OUTPUTS) as image:
-        kind = image.format or ""
-        width, height = image.size
-        frames = 1 if kind == "MPO" else _frames(image)
-        _check_pixels(width, height, frames, pixels_max)
-        _ENDS[kind](data)
-        for number in range(frames):
-            _decode(image, number)
-    return Examined(_MEDIA_TYPES[kind], width, height)
+    with _DECODERS:
+        data = _read(path, size_bytes_max)
+        # Before Pillow sees it: opening alone makes room for a WebP's canvas, and reads a million chunks of a PNG.
+        if (canvas := webp_size(data)) is not None:
+            _check_pixels(*canvas, 1, pixels_max)
+        for start, ends in _ENDS.items():
+            if data.startswith(start):
+                ends(data)
+        with _opened(data, _OUTPUTS) as image:
+            kind = image.format or ""
+            width, height = image.size
+            _check_pixels(width, height, 1, pixels_max)
+            frames = 1 if kind == "MPO" else _frames(image)
+            _check_pixels(width, height, frames, pixels_max)
+            for number in range(frames):
+                _decode(image, number, pixels_max // frames)
+        return Examined(_MEDIA_TYPES[kind], width, height)
 
 
 def _read(source: bytes | Path, size_bytes_max: int) -> bytes:
@@ -115,7 +115,7 @@ def _opened(data: bytes, formats: tuple[str, ...]) -> Image.Image:
         raise ValueError("it has too many pixels") from error
     except UnidentifiedImageError as error:
         raise ValueError(_no_picture(data, formats)) from error
-    except _DAMAGED as error:
+    except Exception as error:
         raise ValueError("it is damaged: its head cannot be read") from error
 
 
@@ -128,7 +128,7 @@ def _no_picture(data: bytes, formats: tuple[str, ...]) -> str:
     return f"it is no picture of a known kind ({', '.join(formats)}), or its head is damaged"
 
 
-def _check_pixels(width: int, height: int, frames: int, pixels_max: int = PIXELS_MAX) -> None:
+def _check_pixels(width: int, height: int, frames: int, pixels_max: int) -> None:
     if width < 1 or height < 1:
         raise ValueError(f"it has no pixels: {width}x{height}")
     if width * height * frames > pixels_max:
@@ -141,70 +141,34 @@ def _frames(image: Image.Image) -> int:
         frames = int(getattr(image, "n_frames", 1))
     except _TOO_LARGE as error:
         raise ValueError("it has too many pixels") from error
-    except _DAMAGED as error:
+    except Exception as error:
         raise ValueError("it is cut short or damaged") from error
     if frames > FRAMES_MAX:
         raise ValueError(f"it has more than {FRAMES_MAX} frames: {frames}")
     return frames
 
 
-def _decode(image: Image.Image, frame: int) -> None:
+def _decode(image: Image.Image, frame: int, pixels_max: int) -> None:
     try:
         if frame:
             image.seek(frame)
-        # `verify` accepts nearly every truncated JPEG; only decoding finds out.
-        image.load()
+        # A frame of a GIF may be larger than the picture said to be.
+        too_large = image.width * image.height > pixels_max
+        if not too_large:
+            # `verify` accepts nearly every truncated JPEG; only decoding finds out.
+            image.load()
     except _TOO_LARGE as error:
         raise ValueError("it has too many pixels") from error
-    except _DAMAGED as error:
+    except Exception as error:
         raise ValueError("it is cut short or damaged") from error
+    if too_large:
+        raise ValueError("it has too many pixels")
 
 
-def _png_ends(data: bytes) -> None:
-    """Walk the chunks: Pillow does not check the sums of those that hold the pixels, nor what comes after the end."""
-    place = 8
-    while place + 12 <= len(data):
-        length = int.from_bytes(data[place : place + 4])
-        end = place + 12 + length
-        if end > len(data):
-            break
-        kind = data[place + 4 : place + 8]
-        if zlib.crc32(memoryview(data)[place + 4 : end - 4]) != int.from_bytes(data[end - 4 : end]):
-            raise ValueError("it is damaged: a chunk does not match its sum")
-        if kind == b"IEND":
-            _check_end(len(data), end)
-            return
-        place = end
-    raise ValueError("it is cut short")
-
-
-def _jpeg_ends(data: bytes) -> None:
-    # Some encoders fill up with zeros; anything else after the end marker is not a picture's.
-    if not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise ValueError("it is cut short, or something stands behind its end")
-
-
-def _webp_ends(data: bytes) -> None:
-    size = 8 + int.from_bytes(data[4:8], "little")
-    _check_end(len(data), size + size % 2 if len(data) != size else size)
-
-
-def _gif_ends(data: bytes) -> None:
-    if not data.endswith(b";"):
-        raise ValueError("it is cut short, or something stands behind its end")
-
-
-def _check_end(length: int, end: int) -> None:
-    if length < end:
-        raise ValueError("it is cut short")
-    if length > end:
-        raise ValueError(f"something stands behind its end: {length - end} bytes")
-
-
-_ENDS: Final[Mapping[str, Callable[[bytes], None]]] = {
-    "PNG": _png_ends,
-    "JPEG": _jpeg_ends,
-    "MPO": _jpeg_ends,
-    "WEBP": _webp_ends,
-    "GIF": _gif_ends,
+#: {how a file begins: what walks to its end}.
+_ENDS: Final[Mapping[bytes, Callable[[bytes], None]]] = {
+    b"\x89PNG\r\n\x1a\n": png_ends,
+    b"\xff\xd8": jpeg_ends,
+    b"RIFF": webp_ends,
+    b"GIF8": gif_ends,
 }

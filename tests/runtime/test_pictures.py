@@ -106,7 +106,7 @@ def test_something_behind_the_end_is_refused(kind: str, tail: bytes, tmp_path: P
         (b"<svg xmlns='x'/>", "markup"),
         (b'{"error": 1}', "JSON"),
         (b"\x00" * 100, "no picture"),
-        (b"\x89PNG\r\n\x1a\n", "damaged"),
+        (b"\x89PNG\r\n\x1a\n", "cut short"),
         (claims(30_000, 30_000), "pixels"),
         (claims(9_000, 9_000), "pixels"),
         (claims(2**31 - 1, 2**31 - 1), "pixels"),

@@ -141,9 +141,10 @@ def certificate(folder: Path) -> Iterator[ssl.SSLContext]:
     if shutil.which("openssl") is None:
         pytest.skip("openssl makes the certificate")
     key, cert = folder / "key.pem", folder / "cert.pem"
-    how = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost".split()
+    how = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"]
+    how += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
     subprocess.run(
-        ["openssl", *how, "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)],
+        ["openssl", *how],
         check=True,
         capture_output=True,
     )
