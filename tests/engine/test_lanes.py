@@ -193,6 +193,63 @@ def test_a_doubt_that_was_out_when_the_breaker_opened_does_not_double_it() -> No
     assert [each.until < 45.0 for each in cooled(state)] == [True]
 
 
+def test_doubts_that_come_slowly_and_often_open_the_breaker() -> None:
+    """More than 3 % of the last 200 submits: six in 200 pass, the seventh does not."""
+    lane = ring().machine.state.lane(LANE)
+    at = 0.0
+    for attempt in range(1, 201):
+        at += 100.0
+        doubt = attempt % 33 == 0
+        lane.hear(attempt, Unknown(UNKNOWN) if doubt else Pending("op"), at)
+        assert not (doubt and lane.breaker_trips(attempt))
+    lane.hear(201, Unknown(UNKNOWN), at + 100.0)
+    assert lane.breaker_trips(201)
+
+
+def test_nothing_but_429_for_ten_minutes_parks_the_lane() -> None:
+    """The task waits for the next run, no attempt is used up, and the reason says what to do."""
+    state = ring(policy(attempts_max=1), tasks=[task(0)])
+    now, attempt = 0.0, 1
+    while state.machine.lane_views()[LANE].parked is None:
+        assert permitted(state, now) == attempt
+        state.tell(SubmitAnswered(attempt, Refused(BUSY)), now)
+        now, attempt = cooled(state)[-1].until, attempt + 1
+    parked = state.machine.lane_views()[LANE].parked
+    assert parked is not None
+    assert parked.kind is K.RATE_LIMITED
+    assert "`limits.rate`" in parked.message
+    assert 600 <= now <= 720
+    assert state.machine.counts() == {Phase.WAITING: 1}
+    assert state.machine.idle()
+
+
+def test_429_beside_work_in_progress_is_patience() -> None:
+    """An operation of the lane that runs, or ends, shows that the gateway works for us."""
+    state = ring(tasks=[task(0), task(1)])
+    permitted(state, 0.0)
+    state.tell(SubmitAnswered(1, Pending("op")), 0.0)
+    now, attempt = 0.0, 2
+    for _ in range(30):
+        assert permitted(state, now) == attempt
+        state.tell(SubmitAnswered(attempt, Refused(BUSY)), now)
+        now, attempt = cooled(state)[-1].until, attempt + 1
+    assert now > 600
+    state.tell(PollAnswered(1, Ready(("a",), 1)), now)
+    assert permitted(state, now) == attempt
+    state.tell(SubmitAnswered(attempt, Refused(BUSY)), now)
+    assert state.machine.lane_views()[LANE].parked is None
+
+
+def test_a_wrong_price_stops_its_own_lane_alone() -> None:
+    """Each model has a price of its own; that one of them is wrong says nothing about the others."""
+    other = "mule/max"
+    state = ring(policy(lanes=(LANE, other)), tasks=[task(0), task(1, lane=other)])
+    permitted(state)
+    state.tell(SubmitAnswered(1, Ready(("a", "b"), 2)))
+    assert state.machine.lane_views()[LANE].parked is not None
+    assert state.machine.lane_ready(other, 0.0)
+
+
 def test_lookahead_is_bounded_per_lane_and_in_all() -> None:
     """In-flight and four more per lane, 256 in all; nothing is wanted while draining or blocked by the budget."""
     state = ring()
