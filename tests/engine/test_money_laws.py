@@ -17,8 +17,10 @@ from hypothesis.stateful import (
 )
 
 from pipeline.engine import answers, ledger
+from pipeline.engine.late import open_to_evidence
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
+    AttemptState,
     CapAsked,
     Command,
     DrainAsked,
@@ -94,12 +96,19 @@ class Books:
         self.on_doubt = on_doubt
         self.open: dict[int, int] = {}
         self.doubt: dict[int, int] = {}
+        #: {attempt found after its end: (its hold, what is booked of it already)}.
+        self.late: dict[int, tuple[int, int]] = {}
         self.spent = 0
 
     def paid(self, attempt: int, amount: int) -> None:
         """It ended with this bill."""
         self.open.pop(attempt)
         self.spent += amount
+
+    def paid_late(self, attempt: int, amount: int) -> None:
+        """It ended with this bill, of which some was booked before."""
+        _, booked = self.late.pop(attempt)
+        self.spent += max(0, amount - booked)
 
     def unknown(self, attempt: int) -> None:
         """Nobody knows what it costs."""
@@ -172,7 +181,7 @@ class World(RuleBasedStateMachine):
             data.draw(st.sampled_from(able))(data)
             self.books_agree()
 
-    @rule(data=st.data(), what=st.sampled_from(["wait", "wait", "cap", "verdict", "crash", "drain"]))
+    @rule(data=st.data(), what=st.sampled_from(["wait", "wait", "cap", "verdict", "late", "crash", "drain"]))
     def disturb(self, data: st.DataObject, what: str) -> None:
         """Something comes from outside: time, a person, or a crash."""
         match what:
@@ -183,6 +192,8 @@ class World(RuleBasedStateMachine):
                 self.tell(CapAsked("USD", data.draw(st.sampled_from([0, 250, 1000, 20_000])), "--budget"))
             case "verdict" if self.books.doubt:
                 self.verdict(data)
+            case "late":
+                self.late(data)
             case "crash":
                 self.restart(data.draw(st.integers(1, 2)))
             case "drain":
@@ -252,6 +263,8 @@ class World(RuleBasedStateMachine):
         attempt = command.attempt
         before = self.machine.accounts()["USD"]
         self.tell(PollAnswered(attempt, reply))
+        if attempt in self.books.late:
+            self.ends_late(attempt, reply)
         if attempt not in self.books.open:
             return
         match reply:
@@ -300,6 +313,44 @@ class World(RuleBasedStateMachine):
         else:
             self.books.spent += amount if verdict == "billed" else 0
             self.tell(VerdictGiven(attempt, verdict, "the bill says so"))
+
+    def late(self, data: st.DataObject) -> None:
+        """Evidence about an attempt that had ended as not billed, or was written off; its task may be forgotten."""
+        folded = fold(self.facts)
+        ended = {AttemptState.VOID, AttemptState.WRITTEN_OFF, AttemptState.SETTLED}
+        fitting = [each for each in folded.attempts.values() if each.state in ended and not each.open]
+        if not fitting:
+            return
+        row = data.draw(st.sampled_from(fitting))
+        kept = next(each for each in folded.snapshot(asked=[row.task]).tasks if each.task.number == row.task)
+        forgotten = not self.machine.knows(row.task)
+        self.machine.remember(kept)
+        if not open_to_evidence(self.machine.state.attempts[row.number]):
+            if forgotten:
+                self.restart(1)  # Only a person's command remembers; it would have ended here.
+            return
+        self.names += 1
+        if row.state is AttemptState.WRITTEN_OFF or data.draw(st.booleans()):
+            self.books.late[row.number] = (row.hold, row.settled)
+            self.tell(VerdictGiven(row.number, "", "listed late", row.operation or f"op-{self.names}"))
+        else:
+            self.books.spent += row.hold
+            self.tell(VerdictGiven(row.number, "billed", "the bill says so after all"))
+
+    def ends_late(self, attempt: int, reply: PollReply) -> None:
+        """An operation that nobody had counted on ends: without a hold there is nothing to put in doubt."""
+        hold, booked = self.books.late[attempt]
+        match reply:
+            case Ready(links, billed):
+                self.books.paid_late(attempt, max(billed, len(links)) * EACH)
+            case OperationFailed(_, billed):
+                self.books.paid_late(attempt, booked if billed is False else max(hold, booked))
+            case Gone() if attempt not in {
+                number for lane in self.machine.state.lanes.values() for number in lane.running
+            }:
+                self.books.paid_late(attempt, booked)
+            case _:
+                pass
 
     def restart(self, times: int) -> None:
         """The process dies: what was durable is all that is left."""

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +24,11 @@ from tests.mutants.board import MUTANTS, Mutant
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TABLE: Final = ROOT / "tests" / "mutants" / "TABLE.md"
-#: A test that does not end has noticed something too (seconds).
-PATIENCE_S: Final = 120.0
+#: A test that does not end has noticed something too: seconds, as many times longer than without a bug.
+PATIENCE_S: Final = 60.0
+PATIENCE: Final = 6.0
+#: Without a bug (seconds).
+CLEAN_S: Final = 900.0
 _FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
 
 
@@ -57,16 +60,18 @@ def main() -> int:
         lanes: Queue[Path] = Queue()
         for number in range(max(1, asked.jobs)):
             lanes.put(_copy(Path(place) / str(number)))
-        if not _clean(chosen, lanes):
+        took = _clean(chosen, lanes)
+        if took is None:
             return 1
+        print(f"without a bug: {len(took)} selections pass, {time.monotonic() - begun:.0f} s", flush=True)
         with ThreadPoolExecutor(max(1, asked.jobs)) as pool:
             results = []
-            for caught in pool.map(lambda each: _judge(each, lanes), chosen):
+            for caught in pool.map(lambda each: _judge(each, lanes, took), chosen):
                 print(f"{caught.by or 'SURVIVED':<100}  {caught.seconds:5.1f} s  {caught.mutant.name}", flush=True)
                 results.append(caught)
     survived = [caught.mutant.name for caught in results if not caught.by]
-    took = time.monotonic() - begun
-    print(f"mutants: {len(results)} seeded, {len(results) - len(survived)} caught, {took:.0f} s", flush=True)
+    whole = time.monotonic() - begun
+    print(f"mutants: {len(results)} seeded, {len(results) - len(survived)} caught, {whole:.0f} s", flush=True)
     if survived:
         print("SURVIVED " + ", ".join(survived))
         return 1
@@ -119,7 +124,7 @@ def _copy(target: Path) -> Path:
     return target
 
 
-def _python(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def _python(place: Path, *arguments: str, timeout_s: float = CLEAN_S) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(place), "PIPELINE_SEED": "1", "PYTHONHASHSEED": "0"}
     return subprocess.run(
         [sys.executable, *arguments],
@@ -127,49 +132,43 @@ def _python(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=PATIENCE_S,
+        timeout=timeout_s,
         check=False,
     )
 
 
-def _pytest(place: Path, tests: Iterable[str]) -> tuple[int, str]:
-    arguments = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--tb=line", "-rfE", *tests)
+def _pytest(place: Path, test: str, timeout_s: float) -> tuple[int, str]:
+    arguments = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=line", "-rfE", test)
     try:
-        done = _python(place, *arguments)
+        done = _python(place, *arguments, timeout_s=timeout_s)
     except subprocess.TimeoutExpired:
-        return 1, "FAILED (it does not end)"
+        return 1, f"FAILED {test} (it does not end)"
     return done.returncode, done.stdout + done.stderr
 
 
-def _clean(chosen: list[Mutant], lanes: Queue[Path]) -> bool:
-    """Without a bug everything passes, or what the mutants show would mean nothing."""
-    files = sorted({test for mutant in chosen for test in mutant.tests})
-    halves = [files[number :: lanes.qsize()] for number in range(lanes.qsize())]
+def _clean(chosen: list[Mutant], lanes: Queue[Path]) -> dict[str, float] | None:
+    """{test: its seconds without a bug}; None when one fails, for then the mutants would show nothing."""
 
-    def run(half: list[str]) -> tuple[int, str]:
+    def run(test: str) -> tuple[str, float, int, str]:
         place = lanes.get()
+        begun = time.monotonic()
         try:
-            return _pytest_each(place, half)
+            code, said = _pytest(place, test, CLEAN_S)
         finally:
             lanes.put(place)
+        return test, time.monotonic() - begun, code, said
 
-    with ThreadPoolExecutor(len(halves)) as pool:
-        for code, said in pool.map(run, halves):
+    took = {}
+    with ThreadPoolExecutor(lanes.qsize()) as pool:
+        for test, seconds, code, said in pool.map(run, sorted({test for mutant in chosen for test in mutant.tests})):
             if code:
-                print(f"BROKEN WITHOUT A MUTANT\n{said}", flush=True)
-                return False
-    return True
+                print(f"BROKEN WITHOUT A MUTANT: {test}\n{said}", flush=True)
+                return None
+            took[test] = seconds
+    return took
 
 
-def _pytest_each(place: Path, files: list[str]) -> tuple[int, str]:
-    for file in files:
-        code, said = _pytest(place, [file])
-        if code:
-            return code, said
-    return 0, ""
-
-
-def _judge(mutant: Mutant, lanes: Queue[Path]) -> Caught:
+def _judge(mutant: Mutant, lanes: Queue[Path], took: Mapping[str, float]) -> Caught:
     place = lanes.get()
     begun = time.monotonic()
     path = place / mutant.file
@@ -177,7 +176,7 @@ def _judge(mutant: Mutant, lanes: Queue[Path]) -> Caught:
     try:
         _write(path, mutant.applied(text))
         for test in mutant.tests:
-            code, said = _pytest(place, [test])
+            code, said = _pytest(place, test, max(PATIENCE_S, PATIENCE * took[test]))
             if code:
                 found = _FAILED.search(said)
                 by = found[1] if found else f"{test} (exit {code}: {said.strip().splitlines()[-1][:60]})"
