@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import logging
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
@@ -23,7 +24,7 @@ from pipeline.errors import Bug, CardError
 from pipeline.transport.addresses import AddressGuard, BlockedAddress, GuardedResolver, checked_link, names_loopback
 from pipeline.transport.deadline import in_time
 from pipeline.transport.door import ANSWER_MAX
-from pipeline.transport.secrets import Header, Secret, hide, need_key
+from pipeline.transport.secrets import Header, RedactingFilter, Secret, hide, need_key
 from pipeline.values.card import GatewayCard
 from pipeline.values.wire import (
     Answered,
@@ -58,6 +59,9 @@ _OK: Final = 200
 
 #: Everything that an exchange can end with besides an answer; TimeoutError and ssl errors are OSErrors.
 _FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError, EOFError)
+
+#: Who else may speak of a request while a door is open. Nobody in this project logs.
+_LOGGERS: Final = ("asyncio", "aiohttp.client", "aiohttp.internal")
 
 _Class: TypeAlias = Literal["submit", "submit anew", "ask", "download", "download here"]
 
@@ -110,6 +114,9 @@ class HttpDoor:
         """Find every key and base URL. *Raises* SecretMissing, and CardError for a base URL that may not be used."""
         self._gateways = {name: _gateway(card, environ, dotenv) for name, card in cards.items()}
         self._sessions: dict[_Class, aiohttp.ClientSession] = {}
+        self._filter = RedactingFilter(gateway.key for gateway in self._gateways.values())
+        for logger in map(logging.getLogger, _LOGGERS):
+            logger.addFilter(self._filter)
 
     async def exchange(self, request: Request, *, timeout_s: float, body_max: int = ANSWER_MAX) -> Outcome:
         """One request, one outcome; never raises for what the world does. NotSent only if no connection was made."""
@@ -185,6 +192,8 @@ class HttpDoor:
         sessions, self._sessions = list(self._sessions.values()), {}
         for session in sessions:
             await session.close()
+        for logger in map(logging.getLogger, _LOGGERS):
+            logger.removeFilter(self._filter)
 
     def _known(self, gateway: str) -> _Gateway:
         known = self._gateways.get(gateway)

@@ -140,7 +140,10 @@ def _read_file(key_env: str, file: str) -> Secret:
 
 
 class RedactingFilter(logging.Filter):
-    """Takes keys, tokens and the queries of links out of log records. A second line: nothing should log them."""
+    """Takes keys, tokens and the queries of links out of log records. A second line: nothing should log them.
+
+    A door puts it on the loggers of what it is made of, for as long as it is open.
+    """
 
     _TOKENS: Final = re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}")
     _HEADERS: Final = re.compile(r"(?i)((?:authorization|api-key|x-api-key)['\"]?\s*[:=,]\s*['\"]?)[^'\"\s,)}]+")
@@ -148,7 +151,7 @@ class RedactingFilter(logging.Filter):
 
     def __init__(self, keys: Iterable[Secret] = ()) -> None:
         super().__init__()
-        forms = {form for key in keys for form in _forms(key.reveal())}
+        forms = {form for key in keys if len(key.reveal()) >= _HIDEABLE for form in _forms(key.reveal())}
         self._forms = sorted(forms, key=len, reverse=True)
 
     def filter(self, record: logging.LogRecord) -> bool:

@@ -116,10 +116,14 @@ def http(status: str, body: bytes = b"", *headers: str, length: int | None = Non
 
 
 def card(
-    name: str = "acme", base_url: str = "https://api.acme.example", *, reuse: bool = True, **changes: str
+    name: str = "acme",
+    base_url: str = "https://api.acme.example",
+    *,
+    reuse: bool = True,
+    auth_header: str = "Authorization",
+    auth_prefix: str = "Bearer ",
 ) -> GatewayCard:
     """A gateway that sells nothing."""
-    settings = {"auth_header": "Authorization", "auth_prefix": "Bearer ", **changes}
     return GatewayCard(
         name=name,
         title=name.title(),
@@ -135,15 +139,19 @@ def card(
         models={},
         rates={},
         notes=(),
-        **settings,
+        auth_header=auth_header,
+        auth_prefix=auth_prefix,
     )
 
 
 @asynccontextmanager
-async def door_to(port: int, *, reuse: bool = True, **changes: str) -> AsyncIterator[HttpDoor]:
+async def door_to(
+    port: int, *, reuse: bool = True, auth_header: str = "Authorization", auth_prefix: str = "Bearer "
+) -> AsyncIterator[HttpDoor]:
     """A door whose one gateway lives on this port of this machine, below /v1."""
     environ = {"ACME_API_KEY": CANARY, "ACME_BASE_URL": f"http://127.0.0.1:{port}/v1/"}
-    door = HttpDoor({"acme": card(reuse=reuse, **changes)}, environ, {})
+    made = card(reuse=reuse, auth_header=auth_header, auth_prefix=auth_prefix)
+    door = HttpDoor({"acme": made}, environ, {})
     try:
         yield door
     finally:

@@ -100,7 +100,7 @@ def test_no_race_loses_an_answer_that_was_here() -> None:
 
     async def work(_: VirtualClock) -> tuple[int, int]:
         lost = taken = 0
-        for _ in range(RACES):
+        for _number in range(RACES):
             was_here, was_taken = await race()
             lost += was_here and not was_taken
             taken += was_taken

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import copy
 import json
@@ -15,8 +16,9 @@ from urllib.parse import quote
 import pytest
 
 from pipeline.errors import SecretMissing
+from pipeline.transport.http import HttpDoor
 from pipeline.transport.secrets import RedactingFilter, Secret, find_key, hide, need_key, read_dotenv
-from tests.transport.servers import CANARY
+from tests.transport.servers import CANARY, card
 
 NAME = "ACME_API_KEY"
 
@@ -141,3 +143,17 @@ def test_a_key_that_a_gateway_echoes_is_hidden_from_its_answer(form: str) -> Non
 def test_a_short_key_hides_nothing() -> None:
     """A text that short might be a word of an honest answer, and the emulators take any key."""
     assert hide(Secret("any"), b"any answer") == b"any answer"
+
+
+async def test_while_a_door_is_open_nobody_logs_its_key(caplog: pytest.LogCaptureFixture) -> None:
+    """What the loop and the client say of a lost exception goes through the filter; a closed door takes it away."""
+    loop, key = asyncio.get_running_loop(), "sk-canary/12345678"
+    door = HttpDoor({"acme": card()}, {"ACME_API_KEY": key}, {})
+    loop.call_exception_handler({"message": "lost", "exception": RuntimeError(f"headers: Bearer {key}")})
+    logging.getLogger("aiohttp.client").warning("odd request %s", {"Authorization": key})
+    assert len(caplog.records) == 2
+    assert key not in caplog.text
+    assert "[hidden]" in caplog.text
+    await door.close()
+    logging.getLogger("aiohttp.client").warning("the canary %s itself", key)
+    assert key in caplog.text
