@@ -64,7 +64,8 @@ def constant_flaws(job: JobSpec, cards: Mapping[str, GatewayCard]) -> list[Flaw]
     if "model" in laid:
         return []
     flaws: list[Flaw] = []
-    if "images" not in laid and ("image.edit" if job.images else "image.generate") not in card.operations:
+    fixed = "images" not in laid and not isinstance(job.images, str)
+    if fixed and ("image.edit" if job.images else "image.generate") not in card.operations:
         flaws.append(_operation(card.name, given=bool(job.images)))
     written: dict[str, object] = {"prompt": job.prompt, "n": job.n, "params": job.params}
     written |= {"size": job.size, "negative_prompt": job.negative_prompt}

@@ -63,7 +63,7 @@ class FlawBook:
             self.add(flaw)
 
     def mistakes(self, job: JobSpec) -> tuple[Mistake, ...]:
-        """Everything noted, in the order first seen, with its place in the file."""
+        """Everything noted, in the order of the file."""
         found = []
         for (path, what, remedy), count in self._counts.items():
             shown = self._examples[path, what, remedy]
@@ -72,6 +72,7 @@ class FlawBook:
                 more = f" and {count - len(shown)} more" if count > len(shown) else ""
                 tail = f" ({'; '.join(shown)}{more})"
             found.append(Mistake(job.place(path), what + tail, remedy))
+        found.sort(key=lambda mistake: (mistake.place.line, mistake.place.column))
         if self._unlisted:
             found.append(Mistake(job.place(""), f"{self._unlisted} further faults are not listed"))
         return tuple(found)

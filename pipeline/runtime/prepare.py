@@ -9,13 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.errors import Mistake, Place, PlanError, SpecError
+from pipeline.plan.bounds import constant_flaws
 from pipeline.plan.catalog import read_card
 from pipeline.plan.check import Summary, check
 from pipeline.plan.expand import Plan, make_plan
+from pipeline.plan.flaw import FlawBook
 from pipeline.runtime import bundled
 from pipeline.runtime.resources import DigestCache, Files, read_plain
 from pipeline.spec.job import JobSpec
-from pipeline.spec.load import decode_spec, load_job
+from pipeline.spec.load import decode_spec, load_job, salvage
 from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
 from pipeline.transport.secrets import Environment, read_dotenv
@@ -64,7 +66,24 @@ def load(path: Path, settings: Sequence[tuple[str, str]] = ()) -> JobSpec:
     except ValueError as error:
         raise SpecError((Mistake(Place(str(path), 1, 1), f"the spec cannot be read: {error}"),)) from error
     text = decode_spec(data, str(path))
-    return load_job(text, str(path), schema(), settings=tuple(settings))
+    try:
+        return load_job(text, str(path), schema(), settings=tuple(settings))
+    except SpecError as error:
+        found = [*error.mistakes, *_more_mistakes(text, path, settings, error)]
+        found.sort(key=lambda mistake: (mistake.place.file != str(path), mistake.place.line, mistake.place.column))
+        raise SpecError(tuple(found)) from None
+
+
+def _more_mistakes(text: str, path: Path, settings: Sequence[tuple[str, str]], error: SpecError) -> tuple[Mistake, ...]:
+    """Faults of meaning that are certain beside those of form, so that one reading tells as many as it can."""
+    job = salvage(text, str(path), schema(), settings)
+    if job is None:
+        return ()
+    book = FlawBook()
+    for flaw in constant_flaws(job, cards()):
+        book.add_constant(flaw)
+    told = {mistake.place for mistake in error.mistakes}
+    return tuple(mistake for mistake in book.mistakes(job) if mistake.place not in told)
 
 
 def schema() -> Mapping[str, object]:

@@ -13,6 +13,7 @@ from jsonschema import Draft7Validator
 
 from pipeline.errors import Mistake
 from pipeline.spec.nodes import Path, Tree, dotted
+from pipeline.spec.settings import FILE
 from pipeline.spec.source import holds_secret, printable
 from pipeline.values.money import UNITS, parse_money
 
@@ -20,6 +21,8 @@ from pipeline.values.money import UNITS, parse_money
 FAULTS_MAX: Final = 300
 _NEAR: Final = 0.6
 _NEAR_RESERVED: Final = 0.8
+#: By how much a key that is there must be nearer than one that is not, to be taken for the one that was meant.
+_CLEARLY: Final = 0.15
 _FROM_ENVIRONMENT: Final = "keys and base URLs come from the environment only"
 _ENVIRONMENT_KEYS: Final = (
     "apikey",
@@ -55,6 +58,13 @@ def nearest(word: str, known: Sequence[str], taken: Collection[str] = (), cutoff
         if scored and max(scored)[0] >= cutoff:
             return max(scored, key=lambda pair: pair[0])[1]
     return None
+
+
+def given_already(word: str, known: Sequence[str], present: Collection[str]) -> str | None:
+    """The known key that is there besides a misspelling of it: nearer by far than any key that is not there."""
+    there = max(((_likeness(word, name), name) for name in known if name in present), default=(0.0, ""))
+    free = max((_likeness(word, name) for name in known if name not in present), default=0.0)
+    return there[1] if there[0] >= max(_NEAR_RESERVED, free + _CLEARLY) else None
 
 
 def _likeness(word: str, name: str) -> float:
@@ -122,6 +132,8 @@ class _Form:
         self.errors = _faults(tree.data, schema)
         #: {path of a map: {unknown key: what was meant}}
         self.unknown: dict[Path, dict[str, str | None]] = {}
+        #: {path of an unknown key: the key beside it that it repeats}
+        self.twins: dict[Path, str] = {}
         self.misnamed_axes = self._misnamed_axes()
 
     # -- what the schema says ----------------------------------------------------------------------------------
@@ -152,10 +164,17 @@ class _Form:
     def _unknown_keys(self, error: _Fault) -> dict[str, str | None]:
         known = list(error.schema.get("properties", {}))
         fresh = list(islice((key for key in error.instance if key not in known), FAULTS_MAX))
-        taken = {name for name in known if name in error.instance}
+        present = {name for name in known if name in error.instance}
+        taken = set(present)
         meant: dict[str, str | None] = {}
         for key in fresh:
-            meant[key] = None if _environment(key, closed=True) or key in _LATER else nearest(key, known, taken)
+            if _environment(key, closed=True) or key in _LATER:
+                meant[key] = None
+            elif twin := given_already(key, known, present):
+                meant[key] = None
+                self.twins[*error.path, key] = twin
+            else:
+                meant[key] = nearest(key, known, taken)
             taken.update({meant[key]} - {None})
         return meant
 
@@ -167,8 +186,11 @@ class _Form:
         what = f"unknown key {show(key)}{inside}"
         if _environment(key, closed=True):
             return Mistake(place, what, _FROM_ENVIRONMENT)
-        if meant:
-            return Mistake(place, what, f"did you mean '{meant}'?")
+        # A setting lies over what the spec gives, so a misspelt one means the key that is there.
+        if path in self.twins and place.file != FILE:
+            return Mistake(place, what, f"'{self.twins[path]}' is given already; remove this one")
+        if meant or path in self.twins:
+            return Mistake(place, what, f"did you mean '{meant or self.twins[path]}'?")
         known = list(self._schema_at(path[:-1]).get("properties", {}))
         return Mistake(place, what, f"known keys: {', '.join(known)}")
 

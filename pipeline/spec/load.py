@@ -11,12 +11,12 @@ from pipeline.spec.build import build_job, check_ranges
 from pipeline.spec.check import check_form
 from pipeline.spec.job import JobSpec
 from pipeline.spec.long_form import long_form
-from pipeline.spec.nodes import Tree
+from pipeline.spec.nodes import MapNode, ScalarNode, Tree
 from pipeline.spec.settings import apply_settings
 from pipeline.spec.source import Source, decode_spec, without_secret
 from pipeline.spec.yaml_core import read_tree
 
-__all__ = ["decode_spec", "load_job", "long_form"]
+__all__ = ["decode_spec", "load_job", "long_form", "salvage"]
 
 #: Mistakes that are reported; nobody reads more at once.
 MISTAKES_MAX: Final = 100
@@ -41,6 +41,48 @@ def load_job(text: str, file: str, schema: Mapping[str, Any], settings: Sequence
     if root is None or mistakes:
         raise SpecError(_in_order(mistakes, source, text))
     return build_job(tree, file, text)
+
+
+def salvage(
+    text: str, file: str, schema: Mapping[str, Any], settings: Sequence[tuple[str, str]] = ()
+) -> JobSpec | None:
+    """What can be made out of a spec with faults of form, to look for faults of meaning in: None when too little.
+
+    Keys with a fault are left out. The job is never to be run.
+    """
+    source = Source(file, text)
+    if source.unreadable() is not None:
+        return None
+    root, _ = read_tree(source)
+    if root is None:
+        return None
+    root, _ = apply_settings(root, tuple(settings))
+    if not isinstance(root, MapNode):
+        return None
+    tree = Tree(root)
+    wrong = {mistake.place for mistake in (*check_form(tree, schema), *check_ranges(tree))}
+    broken = {
+        path.partition(".")[0].partition("[")[0]
+        for path, place in (*tree.values.items(), *tree.keys.items())
+        if path and place in wrong
+    }
+    if "overrides" in broken:
+        return None
+    pairs = [pair for pair in root.pairs if pair[0].text not in broken]
+    kept = {key.text for key, _ in pairs}
+    # What every job has. A model without a name is not judged; pictures that were left out may be any.
+    needed: dict[str, int | str] = {"version": 1, "name": "job", "model": "-", "prompt": "-"}
+    if "images" in broken:
+        needed["images"] = "{{ images }}"
+    for name, value in needed.items():
+        if name not in kept:
+            made = ScalarNode(root.place, str(value), value, plain=True)
+            pairs.append((ScalarNode(root.place, name, name, plain=True), made))
+    tree = Tree(MapNode(root.place, tuple(pairs)))
+    if any(True for _ in (*check_form(tree, schema), *check_ranges(tree))):
+        return None
+    job = build_job(tree, file, text)
+    return job if "model" in kept else replace(job, model="")
 
 
 def _in_order(mistakes: list[Mistake], source: Source, text: str) -> tuple[Mistake, ...]:
