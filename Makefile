@@ -29,6 +29,10 @@ chaos: venv ## every campaign at its merge size, about an hour on 2 cores; CHAOS
 chaos-small: venv ## every campaign at its small size, within 3 minutes on 2 cores
 	$(BIN)/python -m tests.chaos --size small $(CHAOS)
 
+.PHONY: mutants
+mutants: venv ## seed one bug at a time in a copy, see which test catches it; MUTANTS="--only 'settle twice'" for one
+	$(BIN)/python -m tests.mutants --jobs 2 $(MUTANTS)
+
 lint: venv ## style, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

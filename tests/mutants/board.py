@@ -505,8 +505,15 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "truncated picture accepted",
             "only the head of a picture is decoded",
-            "        _ENDS[kind](data)\n        for number in range(frames):\n            _decode(image, number)\n",
-            "        pass\n",
+            "        for start, ends in _ENDS.items():\n            if data.startswith(start):\n                ends(data)\n"
+            "        with _opened(data, _OUTPUTS) as image:\n"
+            '            kind = image.format or ""\n            width, height = image.size\n'
+            "            _check_pixels(width, height, 1, pixels_max)\n"
+            '            frames = 1 if kind == "MPO" else _frames(image)\n'
+            "            _check_pixels(width, height, frames, pixels_max)\n"
+            "            for number in range(frames):\n                _decode(image, number, pixels_max // frames)\n",
+            "        with _opened(data, _OUTPUTS) as image:\n"
+            '            kind = image.format or ""\n            width, height = image.size\n',
             "tests/runtime/test_pictures.py",
         ),
     ),

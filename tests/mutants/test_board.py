@@ -1,0 +1,39 @@
+"""The board itself: every anchor stands, every mutant is in the table, no name twice. The run is `make mutants`."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+
+import pytest
+
+from tests.mutants.__main__ import ROOT, TABLE, misplaced_anchors
+from tests.mutants.board import MUTANTS
+
+
+def test_every_anchor_occurs_exactly_once() -> None:
+    """Code that was rewritten takes its seeded bug with it, and the board says so at once."""
+    assert list(misplaced_anchors(MUTANTS)) == []
+
+
+def test_there_are_at_least_40_mutants_and_no_name_twice() -> None:
+    """reliability.md 5.1 asks for 40."""
+    assert len(MUTANTS) >= 40
+    assert [name for name, times in Counter(each.name for each in MUTANTS).items() if times > 1] == []
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda each: each.name)
+def test_a_mutant_is_another_program_and_its_tests_exist(mutant: object) -> None:
+    """It parses, it differs from what it replaces, and what must catch it is there."""
+    each = next(one for one in MUTANTS if one is mutant)
+    text = (ROOT / each.file).read_text(encoding="utf-8")
+    assert ast.dump(ast.parse(each.applied(text))) != ast.dump(ast.parse(text))
+    for test in each.tests:
+        assert (ROOT / test.split("::")[0]).is_file()
+
+
+def test_the_table_names_every_mutant() -> None:
+    """tests/mutants/TABLE.md is of this board: each mutant with the test that caught it."""
+    rows = [line.split("|") for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][2:]
+    assert [row[1].strip() for row in rows] == [each.name for each in MUTANTS]
+    assert all("tests/" in row[4] for row in rows)
