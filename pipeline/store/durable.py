@@ -69,9 +69,12 @@ def _strange(path: Path) -> StorageFailed:
     return StorageFailed(f"not a plain file with one name (a link, a pipe or a folder?); move it away: {path}")
 
 
-def replace(path: Path, data: bytes) -> bool:
-    """Write a small file whole, durably and at once; one that has these bytes already is left alone (False)."""
-    if path.is_file() and not path.is_symlink() and path.read_bytes() == data:
+def replace(path: Path, data: bytes, *, anew: bool = False) -> bool:
+    """Write a small file whole, durably and at once; one that has these bytes already is left alone (False).
+
+    `anew` replaces it in any case: whoever has it open sees that his is no longer the one.
+    """
+    if not anew and path.is_file() and not path.is_symlink() and path.read_bytes() == data:
         return False
     fresh = path.with_name(f".{path.name}.new")
     handle = open_private(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

@@ -134,7 +134,7 @@ class Seal:
         self._commits = commits
         self._sum = _sum(body)
         self._path = path_of(store)
-        replace(self._path, self._line())
+        replace(self._path, self._line(), anew=True)
         self._handle = open_private(self._path, os.O_WRONLY)
 
     def note(self, commits: int) -> None:

@@ -1,7 +1,8 @@
 """T10: one flipped bit, or one cut, in any file of a run folder that was finished, or killed, or killed in its old age.
 
 Each harmed copy is opened as a run would open it and looked at by `pipeline verify`. Noticed means: refused, or told.
-What is neither must be harmless: store, pictures and manifest read exactly as before.
+What is neither must be harmless, that is a manifest behind its store, which verify writes anew: then store, pictures
+and manifest must read exactly as before.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ matrix: {word: [a, b, c, d, e, f, g, h]}
 prompt: "A picture of {{ word }}"
 budget: 10.00 USD
 """
-#: Names that are no evidence: words for people, the emulators' own memory, the lock.
-_OUT: Final = frozenset({"log.jsonl", "world.jsonl", "lock", "control"})
+#: Names that are no evidence: words for people, the emulators' own memory, the lock, notes that a hash decides on.
+_OUT: Final = frozenset({"log.jsonl", "world.jsonl", "lock", "control", "kept.jsonl", "kept.old.jsonl"})
 
 
 @dataclass(frozen=True, slots=True)
