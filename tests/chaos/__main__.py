@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import os
 import sys
 import time
@@ -59,7 +58,7 @@ def main() -> int:
         parser.error(f"no campaign {', '.join(unknown)}; there are {', '.join(CAMPAIGNS)}")
     # Campaigns take (size, seed) alone; those with lanes read the number of them here.
     os.environ["CHAOS_JOBS"] = str(max(1, asked.jobs))
-    names = asked.names or [name for name in CAMPAIGNS if importlib.util.find_spec(f"tests.chaos.{name}")]
+    names = asked.names or list(CAMPAIGNS)
     table, violated = [], 0
     for name in names:
         report, seconds = run_one(name, asked.size, asked.seed)

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import random
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -172,7 +171,7 @@ class _Stage:
 
 def tell(story: Story) -> Told:
     """Play a story in a folder of its own, which stays when something was violated."""
-    place = Path(tempfile.mkdtemp(prefix="chaos-failpoint-"))
+    place = forks.scratch("failpoint")
     stage = _Stage(story, place)
     try:
         stage.prepare()
@@ -180,7 +179,7 @@ def tell(story: Story) -> Told:
         if story.again is not None:
             stage.play("run", story.again)
         stage.heal()
-    except forks.Stuck as stuck:
+    except (forks.Stuck, OSError) as stuck:
         stage.blame(str(stuck))
     if stage.told.violations:
         stage.blame(f"the folder is kept: {place}")
@@ -191,7 +190,7 @@ def tell(story: Story) -> Told:
 
 def count(story: Story) -> Told:
     """How often each failpoint is reached in the life that is to die, were it left alone."""
-    place = Path(tempfile.mkdtemp(prefix="chaos-failpoint-"))
+    place = forks.scratch("failpoint")
     stage = _Stage(story, place)
     try:
         stage.prepare()

@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import pickle
 import select
+import shutil
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Mapping
@@ -23,10 +25,20 @@ _T = TypeVar("_T")
 
 #: Nothing that a campaign starts may take longer (seconds).
 PATIENCE_S: Final = 120.0
+_MEMORY: Final = Path("/dev/shm")
+#: Several lanes with their ballast and pictures, and folders that are kept. *Units* - bytes.
+_ROOM: Final = 2 * 1024**3
 
 
 class Stuck(Exception):  # noqa: N818 - a finding, not a fault of the caller
     """Something did not end in time, or broke; its words say what."""
+
+
+def scratch(prefix: str) -> Path:
+    """A new folder: in memory where there is room, since a kill tests no disk (`powerloss` does that); else in TMPDIR."""
+    roomy = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM
+    kept = None if "TMPDIR" in os.environ or not roomy else _MEMORY
+    return Path(tempfile.mkdtemp(prefix=f"chaos-{prefix}-", dir=kept))
 
 
 def preload() -> None:

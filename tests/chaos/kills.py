@@ -16,7 +16,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.request
 from collections import Counter
@@ -310,7 +309,7 @@ class _Scenario:
 
 def scenario(item: Item) -> Told:
     """Play one scenario in a folder of its own, which stays when something was violated."""
-    place = Path(tempfile.mkdtemp(prefix="chaos-kills-"))
+    place = forks.scratch("kills")
     played = _Scenario(item, place)
     try:
         played.play()
