@@ -254,10 +254,12 @@ def campaign(size: str, seed: int) -> Report:
         counting = pool.map(count, asked.values(), chunksize=1)
         counted = {key: told.counts for key, told in zip(asked, counting, strict=True)}
         chosen = [*singles(size, seed, tasks, counted)]
-        chosen += pairs(PAIRS[size], seed, tasks, counted)
+        chosen += pairs(int(os.environ.get("CHAOS_PAIRS") or PAIRS[size]), seed, tasks, counted)
         stories = []
         for told in pool.imap_unordered(tell, chosen, chunksize=1):
             stories.append(told)
+            if size != "small" and len(stories) % 25 == 0:
+                print(f"  failpoints: {len(stories)} of {len(chosen)} stories", flush=True)
             for violation in told.violations:
                 print(f"  failpoints: {violation}", flush=True)
     fired = Counter(name for told in stories for name in told.fired)

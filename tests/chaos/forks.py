@@ -35,7 +35,7 @@ class Stuck(Exception):  # noqa: N818 - a finding, not a fault of the caller
 
 
 def scratch(prefix: str) -> Path:
-    """A new folder: in memory where there is room, since a kill tests no disk (`powerloss` does that); else in TMPDIR."""
+    """A new folder: in memory where there is room, since kills test no disk (`powerloss` does); else in TMPDIR."""
     roomy = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free > _ROOM
     kept = None if "TMPDIR" in os.environ or not roomy else _MEMORY
     return Path(tempfile.mkdtemp(prefix=f"chaos-{prefix}-", dir=kept))
