@@ -16,6 +16,8 @@ from pipeline.engine.messages import (
     DoubtReleased,
     Fact,
     Held,
+    LateBilled,
+    LateFound,
     LinksRenewed,
     Permitted,
     Phase,
@@ -177,11 +179,19 @@ class Storyteller:
             case AttemptState.SETTLED:
                 if left:
                     yield RestReleased(number, left)
+                elif not each.images and not each.settled and not each.pictures:
+                    yield from self._late(number)
                 if each.pictures:
                     yield LinksRenewed(number, tuple(f"{LINK}&new{index}" for index in each.pictures))
                 yield from self._pictures(each)
-            case AttemptState.VOID | AttemptState.WRITTEN_OFF:
-                pass
+            case AttemptState.VOID:
+                yield from self._late(number)
+            case AttemptState.WRITTEN_OFF:
+                yield LateFound(number, each.operation or f"op-{number}", "the vendor's book")
+
+    def _late(self, number: int) -> Iterator[Fact]:
+        yield LateFound(number, f"op-{number}", "the vendor's book")
+        yield LateBilled(number, self.random.randrange(5) * EACH, "the vendor's book")
 
     def _pictures(self, each: FoldedAttempt) -> Iterator[Fact]:
         if not each.pictures:
