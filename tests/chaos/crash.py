@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from tests.chaos.recorder import Event
+from tests.chaos.tape import Event
 
 #: Writes are torn at this size. *Units* - bytes.
 SECTOR: Final = 512

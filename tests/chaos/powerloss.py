@@ -29,8 +29,8 @@ from pipeline.store.journal import Journal
 from tests.chaos import crash, disk_child
 from tests.chaos.disk_child import RUN, Order, Spoil
 from tests.chaos.nthio import judge_finish
-from tests.chaos.recorder import Event
 from tests.chaos.report import Report
+from tests.chaos.tape import Event
 
 #: {size: (recorded runs, states of the product in all, states of each variant, runs finished from a state)}.
 _SIZES: Final = {"small": (2, 300, 24, 4), "merge": (10, 20_000, 200, 200)}

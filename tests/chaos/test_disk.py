@@ -12,7 +12,7 @@ import pytest
 
 from tests.chaos import crash, disk_child, nthio, powerloss
 from tests.chaos.disk_child import Spoil
-from tests.chaos.recorder import Event
+from tests.chaos.tape import Event
 
 pytestmark = pytest.mark.slow
 SEED = int(os.environ.get("PIPELINE_SEED") or random.randint(1, 10**6))
