@@ -30,7 +30,7 @@ from pipeline.engine.messages import (
     TimeCame,
     Wake,
 )
-from pipeline.engine.retry import FETCH_TRIES_MAX, wait_s
+from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWAL_FIRST_S, backoff_s, wait_s
 from pipeline.engine.state import PENDING, LiveAttempt, LivePicture, State
 from pipeline.values.reply import FaultKind
 
@@ -82,7 +82,11 @@ def follow(state: State, observation: Observation, now: float) -> Iterator[Comma
                 return
             if fault.kind is FaultKind.EXPIRED or picture.tries >= FETCH_TRIES_MAX:
                 attempt.renewing = True
-                yield from poll(attempt, now)
+                # A fresh link that is refused as well may only not have got around yet: what is paid is not given up
+                # within seconds.
+                again = picture.renewals - 2
+                wait = 0.0 if again < 0 else backoff_s(state.seed, number * 64 + index, again, first_s=RENEWAL_FIRST_S)
+                yield from poll(attempt, now + wait)
             else:
                 yield _fetch(
                     state, attempt, picture, now + wait_s(fault, state.seed, number * 64 + index, picture.tries - 1)

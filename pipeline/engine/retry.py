@@ -15,6 +15,8 @@ DOUBT_RESUBMITS_MAX: Final = 1
 #: Downloads of one link before a fresh link is asked for, and fresh links of one picture.
 FETCH_TRIES_MAX: Final = 6
 RENEWALS_MAX: Final = 3
+#: Before the second fresh link, doubling (seconds); the first is asked for at once.
+RENEWAL_FIRST_S: Final = 20.0
 #: An unknown operation is evidence only after this many answers over this long, in seconds.
 GONE_ANSWERS_MIN: Final = 5
 GONE_GRACE_S: Final = 600.0

@@ -71,10 +71,13 @@ def test_without_an_operation_six_broken_downloads_lose_the_picture() -> None:
 
 
 def test_links_that_expire_at_once_are_renewed_three_times() -> None:
-    """Then the picture is lost: every loop has a bound."""
+    """At once, then more and more slowly, then the picture is lost: every loop has a bound."""
     state = fetching()
-    for _ in range(3):
-        assert state.tell(FetchFailed(1, 0, EXPIRED)) == ([], [Poll(1, 0, "op-1", 0.0)])
+    for least, most in ((0.0, 0.0), (10.0, 20.0), (20.0, 40.0)):
+        facts, (renewal,) = state.tell(FetchFailed(1, 0, EXPIRED))
+        assert facts == []
+        assert renewal == Poll(1, 0, "op-1", renewal.at)
+        assert least <= renewal.at <= most
         state.tell(PollAnswered(1, Ready(("m0",), 1)))
     words = f"a paid picture cannot be had after 1 downloads and 3 fresh links: {EXPIRED.message}"
     assert state.tell(FetchFailed(1, 0, EXPIRED))[0][0] == PictureLost(1, 0, fault(K.EXPIRED, words))
