@@ -76,6 +76,7 @@ def test_links_that_expire_at_once_are_renewed_three_times() -> None:
     for least, most in ((0.0, 0.0), (10.0, 20.0), (20.0, 40.0)):
         facts, (renewal,) = state.tell(FetchFailed(1, 0, EXPIRED))
         assert facts == []
+        assert isinstance(renewal, Poll)
         assert renewal == Poll(1, 0, "op-1", renewal.at)
         assert least <= renewal.at <= most
         state.tell(PollAnswered(1, Ready(("m0",), 1)))
