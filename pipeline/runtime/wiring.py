@@ -79,7 +79,7 @@ def _terms(gateway: GatewayCard, card: ModelCard, in_flight: int, unanswered: in
         poll_patience_s=card.poll_patience_s,
         release_lag_s=card.release_lag_s,
         links_live_s=card.links_live_s,
-        lists=gateway.lists_operations,
+        lists=gateway.lists_operations or gateway.tells_balance,
         quiet_s=max(QUIET_S, card.submit_timeout_s),
     )
 

@@ -46,6 +46,7 @@ _ENDED: Final = (Phase.DONE, Phase.SHORT, Phase.FAILED, Phase.SKIPPED)
 _UNBILLED: Final = (
     " WHERE id=? AND (state IN ('VOID', 'WRITTEN_OFF') OR (state = 'SETTLED' AND images = 0 AND settled = 0))"
 )
+_UNSPENT: Final = " AND open=0 AND state <> 'WRITTEN_OFF'"
 _ALLOWANCE: Final = (
     "UPDATE attempt SET counts=0"
     " WHERE task=(SELECT key FROM task WHERE number=? AND phase IN ('done', 'short', 'failed', 'skipped'))"
@@ -114,7 +115,7 @@ class Booking:
                 self._move(currency, attempt, "overage", 0, why)
             case LateBilled(attempt, amount, why):
                 sql = "UPDATE attempt SET state=?, settled=settled+?"
-                currency = self._state(fact, sql + _UNBILLED, (_S.WRITTEN_OFF, _whole(amount), attempt))
+                currency = self._state(fact, sql + _UNBILLED + _UNSPENT, (_S.WRITTEN_OFF, _whole(amount), attempt))
                 self._move(currency, attempt, "overage", amount, why, spent=amount, overage=amount)
             case RestReleased(attempt, amount):
                 sql = "UPDATE attempt SET open=open-? WHERE id=? AND open=? AND state=?"
