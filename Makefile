@@ -21,6 +21,7 @@ quick: venv ## the suite without the slow tests
 
 fuzz: venv ## 50,000 odd answers to each parser of a gateway; FUZZ="--seed 7" for others
 	$(BIN)/python -m tests.providers.fuzz --examples 50000 $(FUZZ)
+	WIRE_FUZZ=5000 $(BIN)/python -m pytest -q tests/transport/test_wire_fuzz.py
 
 .PHONY: chaos chaos-small
 chaos: venv ## every campaign at its merge size, about an hour on 2 cores; CHAOS="kills --seed 7" for one of them

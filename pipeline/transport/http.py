@@ -1,5 +1,8 @@
 """The real door: aiohttp, with the keys. It never repeats a POST, never follows a redirect of an API call, and says
 `NotSent` only when no connection was made.
+
+A connection counts once its TLS handshake is done: before that no byte of a request can leave. The client below may
+ask once more for what is free (a GET whose connection broke before its answer), never for what is paid.
 """
 
 from __future__ import annotations
