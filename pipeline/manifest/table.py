@@ -158,7 +158,9 @@ class _Raw(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+        # What an earlier life, or somebody else, left under this name is not written into: it may be a link.
+        path.unlink(missing_ok=True)
+        self._handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         os.fchmod(self._handle, 0o600)
 
     def writable(self) -> bool:

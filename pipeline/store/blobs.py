@@ -220,6 +220,7 @@ class Blobs:
             try:
                 with suppress(FileExistsError):
                     os.mkdir(name, mode=0o700, dir_fd=handle)
+                    os.chmod(name, 0o700, dir_fd=handle)  # the umask may have taken more
                     os.fsync(handle)
                 below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
             except OSError as exc:

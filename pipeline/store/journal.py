@@ -145,6 +145,7 @@ class Journal:
         if not path.is_file():
             raise RunNotFound(f"no run in this folder: {path.parent}")
         copy: TemporaryDirectory[str] | None = None
+        refuse_links(path, _wal(path))
         try:
             sealed = seal.read(path)
         except (OSError, ValueError):

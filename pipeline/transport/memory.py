@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import math
 import os
+import stat
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -69,6 +70,7 @@ class WorldFile:
 
     def lines(self) -> list[str]:
         """What is written; [] when there is no file yet. Of a line that a kill tore, nothing is left."""
+        self._refuse_links()
         try:
             data = self._path.read_bytes()
         except FileNotFoundError:
@@ -79,6 +81,15 @@ class WorldFile:
             os.truncate(self._path, whole)
         return data[:whole].decode().splitlines()
 
+    def _refuse_links(self) -> None:
+        """What stands here must be a plain file with one name: our lines would go where they do harm."""
+        try:
+            known = self._path.lstat()
+        except FileNotFoundError:
+            return
+        if not stat.S_ISREG(known.st_mode) or known.st_nlink > 1:
+            raise StorageFailed(f"the simulated world is not a plain file with one name; move it away: {self._path}")
+
     def append(self, lines: list[str]) -> None:
         """Hand lines to the system, which keeps them through a kill. *Raises* StorageFailed."""
         if not lines:
@@ -86,7 +97,10 @@ class WorldFile:
         data = memoryview("".join(f"{line}\n" for line in lines).encode())
         try:
             if self._descriptor is None:
-                self._descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+                self._refuse_links()
+                flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+                self._descriptor = os.open(self._path, flags, 0o600)
+                os.fchmod(self._descriptor, 0o600)
             while data:
                 data = data[os.write(self._descriptor, data) :]
         except OSError as error:
