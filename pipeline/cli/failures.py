@@ -42,8 +42,8 @@ def explain(error: BaseException) -> Failure:
         case MistakesError():
             return _mistakes(error)
         case SecretMissing():
-            remedy = "export it, or put it into .env in the working directory; --simulate needs no key"
-            return Failure(Exit.INVALID, kind, str(error), remedy)
+            # The message says already where a key may stand.
+            return Failure(Exit.INVALID, kind, str(error), "a rehearsal needs no key: --simulate")
         case RunLocked():
             return Failure(Exit.RUN_LOCKED, kind, str(error))
         case StorageFailed():

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import shlex
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli import place, words
 from pipeline.cli.exits import Exit
-from pipeline.cli.options import json_option
+from pipeline.cli.options import json_option, running_options
 from pipeline.cli.output import answer, answer_json, say
+
+if TYPE_CHECKING:
+    from pipeline.runtime.inspect import Origin
 
 # Written out, so that `retry --help` imports nothing; a test compares it with FaultKind.
 FAULT_KINDS = (
@@ -71,24 +75,50 @@ def ls(as_json: bool) -> Exit:
     type=click.Choice(FAULT_KINDS),
     help="Only tasks that failed like this; may be repeated.",
 )
+@running_options
 @json_option
-def retry(run: str, kinds: tuple[str, ...], as_json: bool) -> Exit:
-    """Send the failed tasks of RUN again, with the next `pipeline run`."""
+def retry(run: str, *, kinds: tuple[str, ...], yes: bool, display: str, quiet: bool, as_json: bool) -> Exit:
+    """Send the failed tasks of RUN again and go on with it, as it was run before, under the budget that it has."""
+    from pipeline.cli.run import command, perform
     from pipeline.runtime import inspect
     from pipeline.values.reply import FaultKind
 
     folder = place.folder_of(run)
     number = inspect.retry(folder, tuple(FaultKind(kind) for kind in kinds))
-    if as_json:
-        answer_json({"folder": str(folder), "retried": number})
-    elif number:
-        origin = inspect.origin(folder)
-        mode = " --simulate" if origin.simulate else ""
-        answer(f"{words.count(number, 'failed task')} will go again with the next run")
-        answer(f"next:  pipeline run {words.clean(shlex.quote(str(origin.spec)))}{mode}")
-    else:
-        answer("no failed task to send again" + (f" for {', '.join(kinds)}" if kinds else ""))
-    return Exit.COMPLETE
+    if not number:
+        if as_json:
+            answer_json({"folder": str(folder), "retried": 0})
+        else:
+            answer("no failed task to send again" + (f" for {', '.join(kinds)}" if kinds else ""))
+        return Exit.COMPLETE
+    origin = inspect.origin(folder)
+    words_of_it = f"{words.count(number, 'failed task')} will go again"
+    if why := _changed(origin):
+        if as_json:
+            answer_json({"folder": str(folder), "retried": number})
+        else:
+            answer(f"{words_of_it} with the next run; {why}")
+            answer(f"next:  {words.clean(command(origin.spec, origin.options))}")
+        return Exit.COMPLETE
+    if not quiet:
+        say(words_of_it)
+    options = replace(origin.options, yes=yes)
+    return perform(origin.spec, options, display=display, quiet=quiet, as_json=as_json, more={"retried": number})
+
+
+def _changed(origin: Origin) -> str:
+    """Why the spec that a folder belongs to is not simply run again; empty when nothing speaks against it."""
+    from pipeline.errors import SpecError
+    from pipeline.runtime import prepare
+
+    spec = words.clean(origin.spec)
+    if not origin.spec.is_file():
+        return f"its spec is gone: {spec}"
+    try:
+        job = prepare.load(origin.spec, origin.options.settings)
+    except SpecError:
+        return f"its spec has faults now; `pipeline validate {spec}` names them"
+    return "" if origin.is_of(job) else f"its spec changed since; `pipeline plan {spec}` says what that costs"
 
 
 @click.command()
@@ -129,10 +159,8 @@ def resolve(
         else:
             answer("\n".join(doubt_line(doubt) for doubt in found) or f"{words.clean(folder)}: nothing is in doubt")
         return Exit.IN_DOUBT if found else Exit.COMPLETE
-    if given != 1 or (attempt is None) == (not every) or not why.strip():
-        raise click.UsageError(
-            "a verdict needs --attempt A or --all, one of --billed, --not-billed, --operation ID, and --why"
-        )
+    if fault := _verdict_fault(given, attempt, every=every, why=why):
+        raise click.UsageError(fault)
     if operation and every:
         raise click.UsageError("--operation names one purchase: give it with --attempt")
     verdict = "billed" if billed else "not_billed"
@@ -142,6 +170,21 @@ def resolve(
     else:
         answer(f"{words.count(number, 'attempt')} resolved; the next `pipeline run` goes on from there")
     return Exit.COMPLETE
+
+
+def _verdict_fault(given: int, attempt: int | None, *, every: bool, why: str) -> str:
+    """What is missing from a verdict, or contradicts itself; empty for a whole one."""
+    if given > 1:
+        return "--billed, --not-billed and --operation contradict one another: give one of them"
+    if attempt is not None and every:
+        return "--attempt A and --all contradict each other: give one of them"
+    if not given:
+        return "say what the vendor's records show: --billed, --not-billed, or --operation ID"
+    if attempt is None and not every:
+        return "say which attempts: --attempt A, or --all; without a verdict, they are listed"
+    if not why.strip():
+        return 'say how you know, such as --why "not in the usage page of 21 Nov"; it is kept in the ledger'
+    return ""
 
 
 def doubt_line(doubt: dict[str, object]) -> str:

@@ -58,6 +58,18 @@ def run_dir_option(command: _Command) -> _Command:
     )(command)
 
 
+def running_options(command: _Command) -> _Command:
+    """--yes, --display and --quiet: how a run asks and what it shows."""
+    command = click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")(command)
+    command = click.option(
+        "--display",
+        type=click.Choice(["auto", "live", "plain", "none"]),
+        default="auto",
+        help="What is shown on stderr meanwhile.",
+    )(command)
+    return click.option("--yes", is_flag=True, help="Agree beforehand to what would be asked.")(command)
+
+
 def _settings(
     _context: click.Context, _parameter: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[tuple[str, str], ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,8 @@ class Outlook:
     #: Against the run folder; None when there is none yet.
     against: Comparison | None
     folder: str
+    #: The command that follows, with the options that were given.
+    next: str
 
 
 def render(outlook: Outlook) -> str:
@@ -35,8 +36,7 @@ def render(outlook: Outlook) -> str:
     parts.append(_against(outlook))
     if outlook.summary.first_prompt:
         parts.append(f'first prompt: "{words.short(outlook.summary.first_prompt, 120)}"')
-    step = words.clean(shlex.join(["pipeline", "run", outlook.spec, "--simulate"]))
-    parts.append(f"nothing was sent, nothing was charged.   next:  {step}")
+    parts.append(f"nothing was sent, nothing was charged.   next:  {words.clean(outlook.next)}")
     return "\n".join(part for part in parts if part)
 
 
@@ -112,7 +112,8 @@ def _against(outlook: Outlook) -> str:
     found = outlook.against
     if found is None:
         return "run folder: none yet, everything is new"
-    changes = f"{found.owned:,} owned, {found.new:,} new, {found.changed:,} changed, {found.dropped:,} dropped"
+    failed = f"{found.failed:,} failed, " if found.failed else ""
+    changes = f"{found.owned:,} owned, {failed}{found.new:,} new, {found.changed:,} changed, {found.dropped:,} dropped"
     more = f"{words.money(found.new_micros)} more at most" if any(found.new_micros.values()) else "nothing more to pay"
     return words.clean(f"run folder {outlook.folder}: {changes}; {more}")
 

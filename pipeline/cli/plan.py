@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.cli.outlook import Outlook
     from pipeline.plan.check import Summary
     from pipeline.plan.expand import Plan
+    from pipeline.runtime.prepare import Options
     from pipeline.spec.job import JobSpec
     from pipeline.values.task import Task
 
@@ -76,7 +78,8 @@ def plan(
     from pipeline.cli.outlook import as_json as outlook_object
     from pipeline.cli.outlook import render
 
-    found = survey(job, made, checked, spec, run_dir)
+    given = prepare.Options(run_dir=run_dir, settings=settings, allow_paths=allow_paths)
+    found = survey(job, made, checked, spec, given)
     if as_json:
         answer_json(outlook_object(found))
     else:
@@ -84,14 +87,19 @@ def plan(
     return Exit.COMPLETE
 
 
-def survey(job: JobSpec, made: Plan, checked: Summary, spec: Path, run_dir: Path | None) -> Outlook:
+def survey(job: JobSpec, made: Plan, checked: Summary, spec: Path, given: Options) -> Outlook:
     """Everything that `plan` says, with one look at the run folder; reads only."""
     from pipeline.cli.outlook import Outlook
-    from pipeline.runtime import prepare
+    from pipeline.cli.run import command
+    from pipeline.runtime import inspect, prepare
+    from pipeline.store.folder import has_store
 
-    folder = prepare.run_folder(job, prepare.Options(run_dir=run_dir))
+    folder = prepare.run_folder(job, given)
     against = prepare.compare(made, folder) if folder.is_dir() else None
-    return Outlook(made.name, str(spec), shape(job), checked, against, str(folder))
+    # A rehearsal comes first, in a folder of its own; a folder that is named and holds a run goes on as what it is.
+    fresh = given.run_dir is None or not has_store(folder)
+    step = command(spec, replace(given, simulate=fresh or inspect.origin(folder).simulate))
+    return Outlook(made.name, str(spec), shape(job), checked, against, str(folder), step)
 
 
 def task_object(task: Task) -> dict[str, object]:

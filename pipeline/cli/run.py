@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,15 +38,8 @@ if TYPE_CHECKING:
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N tasks.")
 @shared.spec_options
-@click.option("--yes", is_flag=True, help="Agree beforehand to what would be asked.")
 @click.option("--fresh", is_flag=True, help="Rename the old run folder and start anew.")
-@click.option(
-    "--display",
-    type=click.Choice(["auto", "live", "plain", "none"]),
-    default="auto",
-    help="What is shown on stderr meanwhile.",
-)
-@click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+@shared.running_options
 @shared.json_option
 def run(
     *,
@@ -86,8 +79,19 @@ def run(
     return perform(spec, chosen, display=display, quiet=quiet, as_json=as_json)
 
 
-def perform(spec: Path, options: Options, *, display: str, quiet: bool, as_json: bool) -> Exit:
-    """Plan, run with a display, say how it ended, and hand back the runtime's own exit code."""
+def perform(
+    spec: Path,
+    options: Options,
+    *,
+    display: str,
+    quiet: bool,
+    as_json: bool,
+    more: Mapping[str, object] | None = None,
+) -> Exit:
+    """Plan, run with a display, say how it ended, and hand back the runtime's own exit code.
+
+    `more` is what the JSON answer says besides.
+    """
     from pipeline.cli import display as displays
     from pipeline.cli.output import answer_json, say
     from pipeline.cli.statement import Ending, render_end
@@ -122,6 +126,7 @@ def perform(spec: Path, options: Options, *, display: str, quiet: bool, as_json:
                 "seconds": round(result.seconds, 3),
                 "simulated_s": result.simulated_s,
                 "notes": list(result.notes),
+                **(more or {}),
             }
         )
     if not quiet:

@@ -47,6 +47,11 @@ class Account:
     held: int
     doubt: int
 
+    @property
+    def free(self) -> int:
+        """What may still be put aside; below zero when the cap was lowered below what is gone."""
+        return 0 if self.limit is None else self.limit - self.settled - self.held - self.doubt
+
     def line(self) -> str:
         """`0.60 USD of 1.00 USD`, with what is held and in doubt when there is any."""
         parts = [format_money(self.settled, self.unit)]
@@ -145,9 +150,8 @@ def render_end(ending: Ending) -> str:
     lines += [f"  gave up   {_counts(found)}"] if _unfinished(found) else []
     lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
     lines += failure_lines(ending.status)
-    lines += [
-        f"  parked    {words.clean(lane.name)}: {words.short(lane.parked, 200)}" for lane in found.lanes if lane.parked
-    ]
+    lines += parked_lines(ending.status, found)
+    lines += [f"  budget    {_overspent(account)}" for account in found.accounts if account.free < 0]
     if found.images:
         lines.append(f"  images    {words.clean(ending.folder / 'images')}")
     lines.append(f"  table     {words.clean(ending.folder / 'images.arrow')}  (images.parquet, tasks.arrow beside it)")
@@ -165,9 +169,9 @@ def render_end(ending: Ending) -> str:
 def _headline(found: Standing, ending: Ending) -> str:
     money = ", ".join(account.line() for account in found.accounts) or "nothing to pay"
     done = found.tasks.get("done", 0)
-    tasks = (
-        words.count(found.total, "task") if done == found.total else f"{done:,} of {words.count(found.total, 'task')}"
-    )
+    # A folder may hold more than was asked for this time: an earlier run had no --limit, or another plan.
+    whole = done >= found.total
+    tasks = words.count(done, "task") if whole else f"{done:,} of {words.count(found.total, 'task')}"
     made = f"{words.count(found.images, 'image')}, {tasks} done"
     state = STATES.get(found.state, found.state)
     return words.clean(f"{state}: {made} in {words.duration(ending.seconds)}; {money}")
@@ -196,7 +200,13 @@ def _next(found: Standing, ending: Ending) -> list[str]:
         case "budget_reached":
             steps.append(f'raise budget in the spec and run again, or: {command} --budget "AMOUNT UNIT"')
         case "parked":
-            steps.append(f"mend what the gateway says above, or wait, then: {command}")
+            remedies = dict.fromkeys(
+                str(_mapping(each).get("remedy") or "") for each in _list(ending.status.get("parked"))
+            )
+            # The command follows, so that the remedy need not speak of it.
+            said = (text.removesuffix(", then run the same command again") for text in remedies if text)
+            remedy = "; ".join(words.short(text, 200) for text in said)
+            steps.append(f"{remedy or 'mend what the gateway says above, or wait'}, then: {command}")
         case "stopped":
             steps.append(f"{command}   goes on where this stopped")
         case _:
@@ -204,10 +214,40 @@ def _next(found: Standing, ending: Ending) -> list[str]:
     if found.tasks.get("in_doubt"):
         steps.append(f"pipeline resolve {folder}   lists what is in doubt; it is held, and never sent again by itself")
     if found.tasks.get("failed") or found.tasks.get("short"):
-        if _SPEC_FAULTS & set(found.faults):
+        if _all_refused(found):
+            steps.append(
+                "every task was refused: look at the gateway's words above, at the base URL and at the model first"
+            )
+        elif _SPEC_FAULTS & set(found.faults):
             steps.append("rejected and moderated tasks fail again as they are: mend their prompts or pictures first")
-        steps.append(f"pipeline retry {folder} && {command}   sends the failed tasks again")
+        steps.append(f"pipeline retry {folder}   sends the failed tasks again")
     return steps
+
+
+def _all_refused(found: Standing) -> bool:
+    """Whether nothing at all was made, and for one reason: prompts are seldom all wrong, addresses are."""
+    several = found.tasks.get("failed", 0) > 1
+    return several and not found.images and not found.tasks.get("done") and set(found.faults) == {"rejected"}
+
+
+def _overspent(account: Account) -> str:
+    gone = format_money(account.limit + -account.free if account.limit is not None else 0, account.unit)
+    return (
+        f"the cap is below what is spent, held or in doubt already ({gone}): nothing new is sent, all else is collected"
+    )
+
+
+def parked_lines(status: Mapping[str, object], found: Standing) -> list[str]:
+    """One line for each lane that stands still: why, and whether money is gone for it."""
+    listed = [_mapping(each) for each in _list(status.get("parked"))]
+    told = [(str(each.get("lane") or "the disk"), str(each.get("why") or "")) for each in listed]
+    told = told or [(lane.name, lane.parked) for lane in found.lanes if lane.parked]
+    if not told:
+        return []
+    lines = [f"  parked    {words.clean(name)}: {words.short(why, 200)}" for name, why in told]
+    held = words.money({account.unit: account.held for account in found.accounts if account.held})
+    kept = f"{held} is held for what is still at the gateway" if held != "nothing" else "nothing is held"
+    return [*lines, f"            what was refused or never sent was not charged; {kept}"]
 
 
 def render_status(status: Mapping[str, object], folder: str) -> str:
@@ -221,6 +261,7 @@ def render_status(status: Mapping[str, object], folder: str) -> str:
     lines += [words.clean(f"  lane      {_lane_words(lane)}") for lane in found.lanes]
     lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
     lines += failure_lines(status)
+    lines += parked_lines(status, found) if found.state == "parked" else []
     lines += [f"  in doubt  {_doubt_words(doubt)}" for doubt in _list(status.get("in_doubt"))]
     return "\n".join(lines)
 

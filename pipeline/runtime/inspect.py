@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from pipeline.runtime import prepare, wiring
 from pipeline.runtime.control import ask
 from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, kept_lanes, kept_parked, lanes_of, state_of
 from pipeline.runtime.progress import money_of
+from pipeline.spec.job import JobSpec
 from pipeline.store import seal
 from pipeline.store.blackbox import damage
 from pipeline.store.blobs import Blobs
@@ -36,6 +37,7 @@ from pipeline.store.journal import Journal
 from pipeline.store.lock import RunLock, is_held
 from pipeline.store.story import Story
 from pipeline.values.folder import BLACKBOX, CONTROL, SPEC, STORE
+from pipeline.values.rows import TaskRow
 
 
 @contextmanager
@@ -75,10 +77,6 @@ def _status_of_store(folder: Path) -> dict[str, object]:
         counts = {phase.value: count for phase, count in snapshot.counts.items() if count}
         total = int(journal.get_meta("total") or 0)
         tasks = list(journal.task_rows())
-        faults: dict[str, int] = {}
-        for row in tasks:
-            if row.fault:
-                faults[row.fault] = faults.get(row.fault, 0) + 1
         noted = journal.get_meta("state") or "stopped"
         # A run that says "running" and has no lock was killed.
         state = "running" if alive else "stopped" if noted == "running" else noted
@@ -90,11 +88,20 @@ def _status_of_store(folder: Path) -> dict[str, object]:
             "images": snapshot.images,
             "money": {account.currency: money_of(account) for account in snapshot.accounts},
             "in_doubt": _doubts(journal),
-            "faults": faults,
+            "faults": faults_of(tasks),
             "failures": failures_of(tasks),
             "gateways": lanes_of(journal.attempt_rows(), kept_lanes(journal.get_meta("lanes")), parked),
             "parked": parked,
         }
+
+
+def faults_of(tasks: Iterable[TaskRow]) -> dict[str, int]:
+    """`faults` of `status --json`: how many tasks are not done because of each kind."""
+    found: dict[str, int] = {}
+    for row in tasks:
+        if row.fault and row.phase is not Phase.DONE:
+            found[row.fault] = found.get(row.fault, 0) + 1
+    return found
 
 
 def ls(root: Path) -> list[dict[str, object]]:
@@ -175,7 +182,9 @@ def resolve(folder: Path, *, attempt: int | None, verdict: str, why: str, operat
         chosen = found if attempt is None else [attempt]
         ended = None if attempt is None or attempt in found else amend.journal.task_of_attempt(attempt)
         if not set(chosen) <= set(found) and (ended is None or (verdict == "not_billed" and not operation)):
-            raise RunError(f"attempt {attempt} is not in doubt; `pipeline resolve` lists those that are: {folder}")
+            raise RunError(
+                f"attempt {attempt} of {folder} is not in doubt; `pipeline resolve {folder}` lists those that are"
+            )
         amend.record(
             [VerdictGiven(number, verdict, why, operation) for number in chosen], () if ended is None else (ended,)
         )
@@ -249,15 +258,25 @@ class Origin:
 
     spec: Path
     simulate: bool
+    #: As its last run was called; the run folder is this one.
+    options: prepare.Options
+    #: SHA-256 of the spec as it was run.
+    spec_sha256: str
+
+    def is_of(self, job: JobSpec) -> bool:
+        """Whether a job, read with these options, is the one that was run."""
+        return wiring.spec_digest(job) == self.spec_sha256
 
 
 def origin(folder: Path) -> Origin:
-    """Which spec a run folder belongs to. *Raises* RunNotFound."""
+    """Which spec a run folder belongs to, and how it was run. *Raises* RunNotFound."""
     with _reading(folder) as journal:
         spec = journal.get_meta("spec_path")
         if spec is None:
             raise RunNotFound(f"{folder} does not say which spec it belongs to")
-        return Origin(Path(spec), journal.get_meta("simulate") == "1")
+        simulate, noted = journal.get_meta("simulate") == "1", journal.plan()
+        options = prepare.remembered(journal.get_meta("options"), simulate=simulate, folder=folder)
+        return Origin(Path(spec), simulate, options, "" if noted is None else noted.spec_sha256)
 
 
 def finished_result(folder: Path, mark: str, spec: str) -> Result | None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from pipeline.engine.messages import Phase
 from pipeline.errors import Mistake, Place, PlanError, SpecError
 from pipeline.plan.bounds import constant_flaws
 from pipeline.plan.catalog import read_card
@@ -48,6 +49,7 @@ class Options:
 class Comparison:
     """How a plan stands to a run folder. *Units* - new_micros: {currency: micro-units at most}."""
 
+    #: Tasks of the folder that are bought, or on their way.
     owned: int
     new: int
     #: Planned tasks that are new where the folder holds one of the same row, axes and sample under another id.
@@ -55,6 +57,8 @@ class Comparison:
     #: Tasks of the folder that the plan no longer has; their pictures are kept.
     dropped: int
     new_micros: Mapping[str, int] = field(default_factory=dict)
+    #: Tasks of the folder that ended without a picture; `pipeline retry` sends them again.
+    failed: int = 0
 
 
 def load(path: Path, settings: Sequence[tuple[str, str]] = ()) -> JobSpec:
@@ -150,10 +154,33 @@ def caps(made: Plan, options: Options, folder: Path) -> dict[str, int]:
 
 
 def budget_memory(options: Options, job: JobSpec, kept: Callable[[str], str | None]) -> dict[str, str]:
-    """What the store keeps of --budget: it holds until the spec's own budget changes, and does not come back then."""
+    """What the store keeps of the command line: --budget holds until the spec's own budget changes, and does not come
+    back then; the options are there for `retry`, which runs the same command again.
+    """
     of_spec = repr(job.budget)
     option = options.budget or (kept("budget_option") if kept("budget_of_spec") == of_spec else "") or ""
-    return {"budget_option": option, "budget_of_spec": of_spec}
+    written = {
+        "faults": None if options.faults is None else str(options.faults.resolve()),
+        "seed": options.seed,
+        "limit": options.limit,
+        "settings": options.settings,
+        "allow_paths": [str(path.resolve()) for path in options.allow_paths],
+    }
+    return {"budget_option": option, "budget_of_spec": of_spec, "options": json.dumps(written)}
+
+
+def remembered(text: str | None, *, simulate: bool, folder: Path) -> Options:
+    """The options of a folder's last run, as `budget_memory` wrote them; the budget is remembered by itself."""
+    written = json.loads(text) if text else {}
+    return Options(
+        simulate=simulate,
+        faults=Path(written["faults"]) if written.get("faults") else None,
+        seed=int(written.get("seed", 0)),
+        run_dir=folder,
+        limit=written.get("limit"),
+        settings=tuple((str(key), str(value)) for key, value in written.get("settings", ())),
+        allow_paths=tuple(Path(path) for path in written.get("allow_paths", ())),
+    )
 
 
 def _kept_budget(folder: Path, job: JobSpec) -> Money | None:
@@ -178,7 +205,7 @@ def budget_option(text: str) -> Money:
 def compare(made: Plan, folder: Path, limit: int | None = None) -> Comparison:
     """How a plan stands to a run folder; reads only."""
     if not has_store(folder):
-        return _compare(made, set(), set(), limit)
+        return _compare(made, _Known(), limit)
     journal = Journal.open_read_only(folder / STORE)
     try:
         return compare_known(made, journal, limit)
@@ -188,12 +215,26 @@ def compare(made: Plan, folder: Path, limit: int | None = None) -> Comparison:
 
 def compare_known(made: Plan, journal: Journal, limit: int | None = None) -> Comparison:
     """How a plan stands to an open store."""
-    labels = {_label(row.row_id, row.axes, row.sample) for row in journal.task_rows() if row.in_spec}
-    return _compare(made, set(journal.task_ids()), labels, limit)
+    known = _Known(ids=set(journal.task_ids()))
+    for row in journal.task_rows():
+        if row.in_spec:
+            known.labels.add(_label(row.row_id, row.axes, row.sample))
+        if row.phase in (Phase.FAILED, Phase.SKIPPED):
+            known.failed.add(bytes.fromhex(row.task_id))
+    return _compare(made, known, limit)
 
 
-def _compare(made: Plan, known: set[bytes], labels: set[tuple[str | None, str, int]], limit: int | None) -> Comparison:
-    owned = new = changed = 0
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What a folder has: ids of its tasks, of those that failed, and what those of the spec are called."""
+
+    ids: set[bytes] = field(default_factory=set)
+    failed: set[bytes] = field(default_factory=set)
+    labels: set[tuple[str | None, str, int]] = field(default_factory=set)
+
+
+def _compare(made: Plan, known: _Known, limit: int | None) -> Comparison:
+    owned = new = changed = failed = 0
     micros: dict[str, int] = {}
     seen: set[bytes] = set()
     for task in made.tasks():
@@ -201,15 +242,16 @@ def _compare(made: Plan, known: set[bytes], labels: set[tuple[str | None, str, i
         if key in seen:
             continue
         seen.add(key)
-        if key in known:
-            owned += 1
+        if key in known.ids:
+            failed += key in known.failed
+            owned += key not in known.failed
             continue
         if limit is not None and task.number >= limit:
             continue
         new += 1
-        changed += _label(task.row_id, task.axes, task.sample) in labels
+        changed += _label(task.row_id, task.axes, task.sample) in known.labels
         micros[task.price.currency] = micros.get(task.price.currency, 0) + task.price.hold(task.n)
-    return Comparison(owned, new, changed, len(known) - owned, micros)
+    return Comparison(owned, new, changed, len(known.ids) - owned - failed, micros, failed)
 
 
 def _label(row_id: str | None, axes: Mapping[str, str], sample: int) -> tuple[str | None, str, int]:

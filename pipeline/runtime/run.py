@@ -37,7 +37,7 @@ from pipeline.runtime.control import Control
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.evidence import Evidence
 from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, parked_of, state_of
-from pipeline.runtime.inspect import finished_result
+from pipeline.runtime.inspect import faults_of, finished_result
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.perform import Performer, replay
 from pipeline.runtime.pictures import examine
@@ -249,10 +249,15 @@ class _Session:
     def _change(self, journal: Journal) -> tuple[str, bool]:
         """What the plan changes in words, empty for nothing, and whether it costs more than may go unasked."""
         spec = wiring.spec_path(self.plan.job)
+        rehearsed = journal.get_meta("simulate")
+        if rehearsed is not None and (rehearsed == "1") is not self.options.simulate:
+            kind = "a rehearsal's" if rehearsed == "1" else "a real run's"
+            raise RunError(f"{self.place} is {kind} folder, and the other sort would ruin it; choose another --run-dir")
         owner = journal.get_meta("spec_path")
         if owner is not None and owner != spec and not self.options.yes:
             raise PlanChanged(
-                f"{self.place} belongs to another spec of the same name; use --run-dir, another name, or --yes: {owner}"
+                f"{self.place} belongs to another spec of the same name, {owner}: "
+                "rename this one, choose another folder with --run-dir, or say --yes to take the folder over"
             )
         noted = journal.plan()
         if noted is None or noted.plan_sha256 == self.plan.digest:
@@ -446,7 +451,9 @@ class _Session:
             counts=self.machine.counts(),
         )
         journal = self.it.journal
-        status = {**self._status(driver, state), "failures": failures_of(journal.task_rows()), "parked": parked}
+        tasks = list(journal.task_rows())
+        told = {"faults": faults_of(tasks), "failures": failures_of(tasks), "parked": parked}
+        status = {**self._status(driver, state), **told}
         if driver.left:
             # In a hurry: the store says "running" still, so that whoever looks next brings the manifest up to date.
             return self._result(driver, state, status, begun, started)

@@ -65,8 +65,7 @@ def test_a_spec_mistake_is_shown_with_its_line_caret_and_remedy() -> None:
 def test_a_missing_key_says_how_to_go_on_without_one() -> None:
     """Sentence, cause and remedy of a missing key."""
     assert failures.render(failures.explain(SecretMissing("no key for mulerouter: MULEROUTER_API_KEY"))) == (
-        "error: no key for mulerouter: MULEROUTER_API_KEY\n"
-        "  export it, or put it into .env in the working directory; --simulate needs no key"
+        "error: no key for mulerouter: MULEROUTER_API_KEY\n  a rehearsal needs no key: --simulate"
     )
 
 

@@ -65,6 +65,7 @@ MUGS = Outlook(
     summary=SUMMARY,
     against=None,
     folder="runs/mugs",
+    next="pipeline run mugs/spec.yaml --simulate",
 )
 
 
@@ -139,6 +140,10 @@ def test_several_models_are_summed_and_the_slowest_sets_the_time() -> None:
         (
             Comparison(24, 12, 3, 2, {"USD": 300_000}),
             "run folder runs/mugs: 24 owned, 12 new, 3 changed, 2 dropped; 0.30 USD more at most",
+        ),
+        (
+            Comparison(20, 0, 0, 0, {}, failed=4),
+            "run folder runs/mugs: 20 owned, 4 failed, 0 new, 0 changed, 0 dropped; nothing more to pay",
         ),
         (
             Comparison(24, 0, 0, 0, {}),

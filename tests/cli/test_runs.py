@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from pipeline.cli.main import cli
 from pipeline.store.folder import RunFolder
+from pipeline.store.journal import Journal
 from pipeline.store.lock import RunLock
 
 SPEC = """\
@@ -44,6 +46,12 @@ class Desk:
         found = json.loads(out)
         assert isinstance(found, dict)
         return code, found
+
+    def call_it(self, folder: str, *, simulate: str) -> None:
+        """Let a run folder say that it is a rehearsal's ("1"), or a real run's ("0")."""
+        journal = Journal.open(self.folder / folder / "state.db", run_id="", clock=lambda: 2**50)
+        journal.set_meta({"simulate": simulate})
+        journal.close(clean=True)
 
     def write(self, text: str) -> None:
         """Change the spec."""
@@ -141,12 +149,14 @@ def test_a_costly_edit_without_a_terminal_needs_yes(desk: Desk, monkeypatch: pyt
     monkeypatch.setenv("MULEROUTER_API_KEY", "any")
     monkeypatch.setenv("MULEROUTER_BASE_URL", "http://127.0.0.1:9/mulerouter")
     assert desk.call("run", "mugs.yaml", "--simulate", "--run-dir", "here")[0] == 0
+    desk.call_it("here", simulate="0")
     many = ", ".join(f"c{number}" for number in range(20))
     desk.write(SPEC.replace("red, teal", many).replace("1.00 USD", "9.00 USD"))
     code, out, err = desk.call("run", "mugs.yaml", "--run-dir", "here")
     assert (code, out) == (2, "")
     assert "20 new" in err
     assert "--yes" in err
+    desk.call_it("here", simulate="1")
     assert desk.call("run", "mugs.yaml", "--simulate", "--run-dir", "here")[0] == 0
 
 
@@ -217,12 +227,111 @@ def test_failed_tasks_exit_with_4_and_go_again_after_retry(desk: Desk) -> None:
     code, _, err = desk.call("run", "mugs.yaml", "--simulate", "--faults", "faults.yaml")
     assert code == 4
     assert "1 moderated" in err
-    assert "pipeline retry runs/mugs.sim && pipeline run mugs.yaml --simulate" in err
-    code, out, _ = desk.call("retry", "mugs.sim", "--fault", "moderated")
+    assert "next      pipeline retry runs/mugs.sim   sends the failed tasks again" in err
+    (desk.folder / "faults.yaml").write_text("{}\n")
+    code, out, err = desk.call("retry", "mugs.sim", "--fault", "moderated")
+    assert (code, out) == (0, ""), err
+    assert err.startswith("1 failed task will go again\ndone: 2 images, 2 tasks done in ")
+    assert desk.call("retry", "mugs.sim") == (0, "no failed task to send again\n", "")
+
+
+def test_retry_goes_on_as_the_run_was_called(desk: Desk) -> None:
+    """With its folder, settings, faults, seed and limit, and under the budget that the folder keeps."""
+    (desk.folder / "faults.yaml").write_text("moderated: {prompt: red}\n")
+    options = ("--simulate", "--run-dir", "here", "--set", "matrix.color=[red, teal, black]", "--budget", "0.20 USD")
+    code, found = desk.answer("run", "mugs.yaml", *options, "--faults", "faults.yaml", "--limit", "2", "--json")
+    assert (code, found["images"]) == (4, 1), found
+    code, found = desk.answer("retry", "here", "--json")
+    assert (code, found["images"], found["retried"]) == (4, 1, 1), found
+    (desk.folder / "faults.yaml").write_text("{}\n")
+    code, found = desk.answer("retry", "here", "--json")
+    assert (code, found["images"], found["tasks"]["total"]) == (0, 2, 2), found  # type: ignore[index]
+    assert found["money"]["USD"]["limit_micros"] == 200_000  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "why"),
+    [
+        (lambda desk: desk.write(SPEC.replace("A {{", "One {{")), "its spec changed since; `pipeline plan "),
+        (lambda desk: desk.write(SPEC.replace("prompt:", "promt:")), "its spec has faults now; `pipeline validate "),
+        (lambda desk: (desk.folder / "mugs.yaml").unlink(), "its spec is gone: "),
+    ],
+)
+def test_retry_runs_no_other_spec_than_the_folder_s_own(desk: Desk, spoil: Callable[[Desk], object], why: str) -> None:
+    """When the spec changed, nothing is bought unasked: the tasks are marked and the command is said."""
+    (desk.folder / "faults.yaml").write_text("moderated: {prompt: red}\n")
+    assert desk.call("run", "mugs.yaml", "--simulate", "--faults", "faults.yaml")[0] == 4
+    spoil(desk)
+    code, out, _ = desk.call("retry", "mugs.sim")
     assert code == 0
-    assert out.startswith("1 failed task will go again")
-    code, _, err = desk.call("run", "mugs.yaml", "--simulate")
-    assert code == 0, err
+    assert out.startswith(f"1 failed task will go again with the next run; {why}")
+    assert f"next:  pipeline run {desk.folder}/mugs.yaml --simulate --faults" in out
+    code, found = desk.answer("status", "mugs.sim", "--json")
+    assert found["tasks"] == {"done": 1, "waiting": 1, "total": 2}
+
+
+def test_plan_and_status_tell_failed_tasks_from_owned_ones(desk: Desk) -> None:
+    """A task that made nothing is not owned, and both commands count its fault as the run did."""
+    (desk.folder / "faults.yaml").write_text("{moderated: {prompt: red}, rate_limited: {every: 2}}\n")
+    code, found = desk.answer("run", "mugs.yaml", "--simulate", "--faults", "faults.yaml", "--json")
+    assert (code, found["faults"]) == (4, {"moderated": 1})
+    assert desk.answer("status", "mugs.sim", "--json")[1]["faults"] == found["faults"]
+    _, out, _ = desk.call("plan", "mugs.yaml", "--run-dir", "runs/mugs.sim", "--set", "budget=2 USD")
+    assert "run folder runs/mugs.sim: 1 owned, 1 failed, 0 new, 0 changed, 0 dropped; nothing more to pay" in out
+    assert "next:  pipeline run mugs.yaml --simulate --run-dir runs/mugs.sim --set 'budget=2 USD'" in out
+
+
+def test_the_end_of_a_run_with_a_smaller_limit_counts_what_the_folder_has(desk: Desk) -> None:
+    """No `2 of 1 tasks`."""
+    assert desk.call("run", "mugs.yaml", "--simulate")[0] == 0
+    code, _, err = desk.call("run", "mugs.yaml", "--simulate", "--limit", "1")
+    assert code == 0
+    assert "done: 2 images, 2 tasks done" in err
+
+
+def test_a_cap_below_what_is_spent_is_said(desk: Desk) -> None:
+    """Lowering the budget too far stops submits; the last words say why."""
+    assert desk.call("run", "mugs.yaml", "--simulate", "--limit", "1")[0] == 0
+    code, _, err = desk.call("run", "mugs.yaml", "--simulate", "--budget", "0.01 USD")
+    assert code == 3
+    assert "budget    the cap is below what is spent, held or in doubt already (0.075 USD): nothing new is sent" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (("--attempt", "1", "--billed", "--not-billed", "--why", "x"), "contradict one another"),
+        (("--attempt", "1", "--all", "--billed", "--why", "x"), "--attempt A and --all contradict"),
+        (("--all", "--why", "x"), "say what the vendor's records show"),
+        (("--billed", "--why", "x"), "say which attempts"),
+        (("--all", "--billed"), "say how you know"),
+        (("--all", "--operation", "x", "--why", "x"), "--operation names one purchase"),
+    ],
+)
+def test_a_verdict_that_is_not_whole_says_what_is_wrong_with_it(
+    desk: Desk, options: tuple[str, ...], word: str
+) -> None:
+    """One sentence about the slip, and nothing is booked."""
+    assert desk.call("run", "mugs.yaml", "--simulate")[0] == 0
+    code, out, err = desk.call("resolve", "mugs", *options)
+    assert (code, out) == (2, "")
+    assert word in err
+
+
+def test_a_missing_key_is_said_once(desk: Desk) -> None:
+    """The variable, where it may stand, and that a rehearsal needs none: each one time."""
+    code, _, err = desk.call("run", "mugs.yaml")
+    assert code == 2
+    assert [err.count(word) for word in ("MULEROUTER_API_KEY is not set", ".env", "--simulate")] == [1, 1, 1]
+
+
+def test_a_verdict_about_an_attempt_that_is_not_in_doubt_names_the_command(desk: Desk) -> None:
+    """The sentence ends where it ends."""
+    assert desk.call("run", "mugs.yaml", "--simulate")[0] == 0
+    code, _, err = desk.call("resolve", "mugs", "--attempt", "99", "--billed", "--why", "x")
+    assert code == 2
+    assert "attempt 99 of" in err
+    assert "`pipeline resolve runs/mugs.sim` lists those that are" in err
 
 
 @pytest.mark.parametrize("text", ["rate_limted: 0.1\n", "moderated: 7\n", "[1]\n", "a: [\n"])

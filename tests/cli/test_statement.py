@@ -81,7 +81,7 @@ def _with(**changes: object) -> Ending:
                     "  next      rejected and moderated tasks fail again as they are: "
                     "mend their prompts or pictures first"
                 ),
-                "  next      pipeline retry runs/mugs && pipeline run mugs.yaml   sends the failed tasks again",
+                "  next      pipeline retry runs/mugs   sends the failed tasks again",
             ],
         ),
         (
