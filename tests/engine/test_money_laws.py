@@ -181,7 +181,7 @@ class World(RuleBasedStateMachine):
             data.draw(st.sampled_from(able))(data)
             self.books_agree()
 
-    @rule(data=st.data(), what=st.sampled_from(["wait", "wait", "cap", "verdict", "late", "crash", "drain"]))
+    @rule(data=st.data(), what=st.sampled_from(["wait", "cap", "verdict", "verdict", "late", "late", "crash", "drain"]))
     def disturb(self, data: st.DataObject, what: str) -> None:
         """Something comes from outside: time, a person, or a crash."""
         match what:
@@ -259,6 +259,19 @@ class World(RuleBasedStateMachine):
         command = self.take(data, Poll)
         assert isinstance(command, Poll)
         reply = data.draw(POLLS)
+        # Now and then an operation is unknown for good.
+        for _ in range(5 if isinstance(reply, Gone) and data.draw(st.booleans()) else 0):
+            self.polled(command, reply)
+            again = [each for each in self.commands if isinstance(each, Poll) and each.attempt == command.attempt]
+            if not again:
+                return
+            command = again[0]
+            self.commands.remove(command)
+            self.now += 200.0
+        self.polled(command, reply)
+
+    def polled(self, command: Poll, reply: PollReply) -> None:
+        """What one answer to a poll is in the books."""
         self.now = max(self.now, command.at)
         attempt = command.attempt
         before = self.machine.accounts()["USD"]

@@ -29,7 +29,7 @@ PATIENCE_S: Final = 60.0
 PATIENCE: Final = 6.0
 #: Without a bug (seconds).
 CLEAN_S: Final = 900.0
-_FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (\S+)", re.MULTILINE)
+_FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
