@@ -43,13 +43,15 @@ from pipeline.values.task import Task
 
 #: Permission to send is committed for what the pacer releases within this time (seconds).
 LEAD_S = 0.05
-#: After the first Ctrl-C, unanswered POSTs are awaited this long (seconds).
+#: Unanswered POSTs of gateways that answer at once are awaited this long in the end (seconds).
 DRAIN_S = 60.0
 #: What is called off has this long to end (seconds).
 LEAVE_S = 1.0
 #: The disk is looked at this often at most (seconds), and a picture takes about so many bytes of it.
 ROOM_EVERY_S = 1.0
 PICTURE_BYTES = 4 * 1024 * 1024
+#: After it refused a picture it is not tried again for so long, doubling (seconds).
+REFUSED_S = 15.0
 #: Listeners are told at most this often (seconds of real time).
 TELL_EVERY_S = 0.2
 
@@ -82,6 +84,7 @@ class Driver:
         told: Callable[[list[Fact]], None],
         listener: Callable[[], None] | None,
         room: Callable[[int], str | None],
+        grace_s: float = DRAIN_S,
     ) -> None:
         self.machine = machine
         self._performer = performer
@@ -96,6 +99,11 @@ class Driver:
         #: Why nothing new may be bought, given the bytes that are under way; None when the disk has room.
         self._room = room
         self._disk_asked = -math.inf
+        #: After the first Ctrl-C, and after a fail-stop, unanswered POSTs are awaited this long.
+        self._grace_s = grace_s
+        #: How often the disk refused a picture, and until when its word that it has room is not believed.
+        self._refused = 0
+        self._refused_until = -math.inf
         #: Why the disk is full, as told last.
         self.full: str | None = None
         self._listened = 0.0
@@ -247,6 +255,8 @@ class Driver:
                 except NoRoom as full:
                     # The picture stays wanted; nothing new is bought before there is room again.
                     self._disk_is(str(full))
+                    self._refused += 1
+                    self._refused_until = self._clock.now() + REFUSED_S * 2.0 ** min(self._refused, 6)
                     told = full.observation
                 self.tell(told)
 
@@ -267,7 +277,10 @@ class Driver:
         if now - self._disk_asked >= ROOM_EVERY_S:
             self._disk_asked = now
             under_way = sum(view.in_flight + view.held for view in self.machine.lane_views().values())
-            self._disk_is(self._room(under_way * PICTURE_BYTES))
+            full = self._room(under_way * PICTURE_BYTES)
+            if full is None and self._clock.now() < self._refused_until:
+                return  # It says that it has room and refused a picture all the same: a quota.
+            self._disk_is(full)
 
     def _disk_is(self, full: str | None) -> None:
         if full is None and self.full is None:
@@ -330,7 +343,7 @@ class Driver:
     async def _await_paid(self) -> None:
         """Wait for what is unanswered, until the grace is over or somebody says again that it is to end."""
         now = self._clock.now()
-        ends = now + DRAIN_S if self._leave_at is None else self._leave_at
+        ends = now + self._grace_s if self._leave_at is None else self._leave_at
         left = asyncio.ensure_future(self._left.wait())
         try:
             while self._paid and not left.done() and self._clock.now() < ends:
@@ -397,13 +410,13 @@ class Driver:
             self.leave()
             return
         self.draining = True
-        self._leave_at = self._clock.now() + DRAIN_S
+        self._leave_at = self._clock.now() + self._grace_s
         try:
             self.tell(DrainAsked())
         except Exception as error:  # noqa: BLE001 - a signal handler's exception would be lost otherwise
             self._stop(error)
         reach("drain.asked")
-        asyncio.get_running_loop().call_later(DRAIN_S + 0.01, self._touch)
+        asyncio.get_running_loop().call_later(self._grace_s + 0.01, self._touch)
         self._touch()
 
     @property

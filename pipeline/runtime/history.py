@@ -87,7 +87,9 @@ def doubts_of(doubts: Iterable[Doubt]) -> list[dict[str, object]]:
 
 def parked_of(lanes: Mapping[str, LaneView], disk: str | None) -> list[dict[str, object]]:
     """The `parked` list of `status --json`: which lane, why, and what to do about it; the disk stops every lane."""
-    full: list[dict[str, object]] = [] if disk is None else [{"lane": "", "fault": DISK, "why": disk, "remedy": _DISK_REMEDY}]
+    full: list[dict[str, object]] = (
+        [] if disk is None else [{"lane": "", "fault": DISK, "why": disk, "remedy": _DISK_REMEDY}]
+    )
     return full + [
         {
             "lane": name,

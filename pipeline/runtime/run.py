@@ -49,7 +49,7 @@ from pipeline.store.blackbox import BlackBox, damage
 from pipeline.store.blobs import Blobs
 from pipeline.store.folder import RunFolder, has_store, traces
 from pipeline.store.journal import Journal
-from pipeline.store.lock import RunLock
+from pipeline.store.lock import RunLock, is_held
 from pipeline.store.room import Room
 from pipeline.store.story import Story
 from pipeline.values.artifact import Artifact
@@ -72,6 +72,7 @@ def run_sync(plan: Plan, options: Options, listener: Listener | None = None, con
     """`run` on a loop of its own: virtual time for a rehearsal, the real clock otherwise."""
     if options.simulate:
         place = prepare.run_folder(plan.job, options)
+        _refuse_held(place)
         start = wiring.REHEARSAL_EPOCH_S if options.fresh else wiring.rehearsal_start(place)
         return run_virtual(lambda clock: run(plan, options, listener, confirm, clock=clock), start=start)
     return asyncio.run(run(plan, options, listener, confirm))
@@ -91,6 +92,7 @@ async def run(
     begun = time.monotonic()
     prepare.summary(plan)
     place = prepare.run_folder(plan.job, options)
+    _refuse_held(place)
     # Closing is part of it: a disk that fails then has failed all the same.
     with _storage():
         caps = prepare.caps(plan, options, place)
@@ -105,6 +107,13 @@ async def run(
                 return await session.turn(listener, begun)
             finally:
                 await session.door.close()
+
+
+def _refuse_held(place: Path) -> None:
+    """Before anything of a folder is read: a living run changes it under our eyes. *Raises* RunLocked."""
+    lock = RunFolder(place).lock
+    if is_held(lock):
+        RunLock.take(lock).release()
 
 
 @contextmanager
@@ -382,6 +391,7 @@ class _Session:
             told=self._told,
             listener=None if listener is None else lambda: listener(self._view(driver, "running")),
             room=self.room.low,
+            grace_s=wiring.grace_s(self.plan),
         )
         control = Control(self.it.folder.control, lambda: self._status(driver, "running"))
         failed: BaseException | None = None

@@ -16,6 +16,7 @@ from pipeline.engine.messages import QUIET_S, AttemptState, LaneTerms, Snapshot
 from pipeline.plan.expand import Plan
 from pipeline.runtime import prepare
 from pipeline.runtime.clock import Clock, RealClock
+from pipeline.runtime.driver import DRAIN_S
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.resources import Files
 from pipeline.simulator.faults import parse_faults
@@ -137,6 +138,12 @@ def pacers(lanes: Mapping[str, RunLane], journal: Journal, clock: Clock) -> dict
 def poll_pacers(cards: Mapping[str, GatewayCard]) -> dict[str, Pacer]:
     """One pacer an account for polls."""
     return {name: Pacer(int(card.poll_rate.value or 1), 1.0) for name, card in cards.items()}
+
+
+def grace_s(plan: Plan) -> float:
+    """How long unanswered POSTs are awaited in the end: a synchronous call that is given up was paid for in vain."""
+    calls = [lane.card.submit_timeout_s for lane in plan.lanes.values() if lane.card.synchronous]
+    return max([DRAIN_S, *calls])
 
 
 def files(plan: Plan, options: prepare.Options) -> Files:

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import signal
 import sqlite3
 from pathlib import Path
 
 import pytest
 
 import pipeline
+from pipeline import failpoints
 from pipeline.cli.exits import Exit
 from pipeline.cli.failures import explain
-from pipeline.errors import PlanChanged, StorageFailed
-from pipeline.runtime import inspect
+from pipeline.errors import PlanChanged, RunError, StorageFailed
+from pipeline.runtime import inspect, wiring
+from pipeline.runtime.clock import VirtualClock, VirtualLoop
 from pipeline.runtime.prepare import Options
+from pipeline.runtime.run import run
 from pipeline.store.lock import RunLock
 from tests.stories.jobs import PRICE, bill, failing, faults, footprint, gateway, money, rehearse, spec
 
@@ -77,6 +81,35 @@ def test_after_a_failed_commit_nothing_leaves_and_nobody_waits_a_minute_in_vain(
     assert len(result.status["in_doubt"]) <= 4  # type: ignore[arg-type]  # a list
 
 
+@pytest.mark.parametrize(("signals", "least_s", "most_s"), [(0, 50.0, 70.0), (2, 0.0, 10.0)])
+def test_after_a_fail_stop_answers_are_awaited_unless_somebody_is_in_a_hurry(
+    tmp_path: Path, signals: int, least_s: float, most_s: float
+) -> None:
+    """What is unanswered may still reach the black box; the second Ctrl-C does not wait for it."""
+    path = spec(tmp_path, more="samples: 4\n")
+    plan = pipeline.plan(pipeline.load(path))
+    options = Options(simulate=True, run_dir=tmp_path / "run", faults=faults(tmp_path, "latency_s: 50\n"))
+    start = wiring.REHEARSAL_EPOCH_S
+    loop = VirtualLoop(start)
+
+    def act(name: str) -> None:
+        if name == "commit.booked" and loop.time() > start + 2:
+            for _ in range(signals):
+                signal.raise_signal(signal.SIGINT)
+            raise FULL
+
+    failpoints.arm(act)
+    try:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner, pytest.raises(StorageFailed):
+            runner.run(run(plan, options, clock=VirtualClock(round(start * 1e6), start)))
+    finally:
+        failpoints.arm(None)
+    assert least_s <= loop.time() - start <= most_s
+    result = rehearse(path)
+    assert bill(tmp_path)[0] <= 24
+    assert result.exit_code == (5 if signals else 0)
+
+
 async def test_status_says_running_while_somebody_holds_the_lock(tmp_path: Path) -> None:
     """A run that opens or concludes does not answer on its socket, and is alive."""
     await asyncio.to_thread(rehearse, spec(tmp_path))
@@ -120,3 +153,13 @@ def test_a_second_stop_at_the_budget_does_not_say_how_long_nothing_takes(tmp_pat
     again = rehearse(path)
     assert (again.exit_code, again.simulated_s) == (3, None)
     assert money(again)["settled_micros"] == 3 * PRICE
+
+
+async def test_a_rehearsal_and_a_real_run_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The emulators know nothing of what was really bought, and a rehearsal's pictures are not for sale."""
+    path = spec(tmp_path)
+    await asyncio.to_thread(rehearse, path, limit=2)
+    async with gateway(tmp_path, monkeypatch):
+        with pytest.raises(RunError, match="a rehearsal's folder"):
+            await pipeline.run(pipeline.plan(pipeline.load(path)), Options(run_dir=tmp_path / "run"))
+    assert not (tmp_path / "world.jsonl").exists() or bill(tmp_path, "world.jsonl")[0] == 0
