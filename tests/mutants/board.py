@@ -39,7 +39,7 @@ def _of(file: str, *rows: tuple[str, str, str, str, str]) -> Iterable[Mutant]:
 
 _WALK: Final = "tests/engine/test_reduced_walk.py::test_no_order_of_a_small_job_breaks_an_invariant[hold]"
 _LAWS: Final = "tests/engine/test_money_laws.py::test_the_books_agree_with_the_world_laws"
-_CASES: Final = "tests/engine/test_transitions.py tests/engine/test_recovery.py tests/engine/test_lanes.py"
+_CASES: Final = "tests/engine/test_caps.py tests/engine/test_transitions.py tests/engine/test_recovery.py tests/engine/test_lanes.py"
 _JOURNAL: Final = "tests/store/test_journal.py"
 _BESIDE: Final = "tests/store/test_beside.py"
 _ORDER: Final = "tests/store/test_write_order.py"

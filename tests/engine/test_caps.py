@@ -1,0 +1,57 @@
+"""The cap, to the micro-unit: what a hold may take, when it is looked at, and what a bill above it leads to."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.engine.messages import (
+    BudgetReached,
+    CapAsked,
+    Held,
+    LaneParked,
+    Offered,
+    PollAnswered,
+    Settled,
+    SlotNear,
+    SubmitAnswered,
+    TimeCame,
+)
+from pipeline.values.reply import FaultKind, Pending, Ready, Refused
+from tests.engine.worlds import EACH, LANE, fault, ring, running, task
+
+
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_a_hold_is_refused_when_one_micro_unit_is_missing(n: int) -> None:
+    """All of a task's pictures at their highest price, or no hold."""
+    exact, short = ring(caps={"USD": n * EACH}), ring(caps={"USD": n * EACH - 1})
+    assert any(isinstance(fact, Held) and fact.amount == n * EACH for fact in exact.tell(Offered(task(0, n=n)))[0])
+    assert short.tell(Offered(task(0, n=n)))[0] == [BudgetReached("USD", n * EACH, n * EACH - 1)]
+
+
+def test_a_second_try_asks_for_money_like_the_first() -> None:
+    """What came free when a try failed may be gone by the time of the next one."""
+    state = ring(caps={"USD": 2 * EACH}, tasks=[task(0, n=2)])
+    state.tell(SlotNear(LANE))
+    state.tell(SubmitAnswered(1, Refused(fault(FaultKind.TRANSIENT))))
+    state.tell(CapAsked("USD", EACH, "lowered"))
+    facts, _ = state.tell(TimeCame(task=0), 1000.0)
+    assert facts == [BudgetReached("USD", 2 * EACH, EACH)]
+
+
+def test_a_bill_above_the_hold_is_booked_in_full_and_stops_the_lane() -> None:
+    """Our price was wrong: nobody buys on."""
+    state = running(n=1)
+    facts, _ = state.tell(PollAnswered(1, Ready(("a",), 3)))
+    settled = next(fact for fact in facts if isinstance(fact, Settled))
+    assert (settled.amount, settled.overage) == (EACH, 2 * EACH)
+    assert any(isinstance(fact, LaneParked) for fact in facts)
+    assert state.machine.accounts()["USD"].spent == 3 * EACH
+
+
+def test_the_dearer_of_links_and_count_is_what_was_billed() -> None:
+    """A gateway that counts two pictures and delivers one bills two."""
+    state = ring(caps={"USD": 1000}, tasks=[task(0, n=2)])
+    state.tell(SlotNear(LANE))
+    state.tell(SubmitAnswered(1, Pending("op-1")))
+    state.tell(PollAnswered(1, Ready(("a",), 2)))
+    assert state.machine.accounts()["USD"].spent == 2 * EACH
