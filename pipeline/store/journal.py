@@ -351,7 +351,7 @@ class Journal:
         )
 
     def note_sends(self, stamps: Mapping[str, Sequence[int]]) -> None:
-        """Keep the last sends of lanes (microseconds of a steady clock), so that a resume need not wait out a whole window."""
+        """Keep the last sends of lanes (steady microseconds), so that a resume need not wait out a whole window."""
         self.set_meta({f"sends:{lane}": ",".join(map(str, sends)) for lane, sends in stamps.items()})
 
     def mark_plan(self, tasks: Iterable[tuple[bytes, Task]]) -> int:
@@ -534,27 +534,32 @@ class Journal:
 
     def damage(self) -> list[str]:
         """What the seal says against a store that was opened for reading: flipped bits, lost commits. In words."""
-        faults = []
+        return self._file_off() + seal.faults_of_head(self._path, self._sealed, self.run_id, self._kept_head())
+
+    def _file_off(self) -> list[str]:
         try:
             now = seal.read(self._path)
         except (OSError, ValueError) as exc:
             return [f"{exc}; when the rest is in order, delete it"]
-        # A run that began or ended meanwhile: it has made its own check.
+        # Otherwise a run began or ended meanwhile, and has made its own check.
         if not self.writable and now == self._sealed:
-            faults = seal.faults_of_file(self._path, self._sealed)
-        return faults + seal.faults_of_head(self._path, self._sealed, self.run_id, self._kept_head())
+            return seal.faults_of_file(self._path, self._sealed)
+        return []
 
     def integrity_check(self) -> list[str]:
         """Every fault of the file, of its rows, of the accounts and of the attempts' own figures, in words."""
+        faults: list[str] = []
         try:
-            faults = self.damage() + self._pages_off()
+            faults += self._file_off()
+            faults += seal.faults_of_head(self._path, self._sealed, self.run_id, self._kept_head())
+            faults += self._pages_off()
             faults += seal.faults_of_chain(self._db, self._kept_head())
             faults += [f"the store: a row of {row[0]} names a missing {row[2]}" for row in self._foreign()]
             faults += self._sums_off() + self._attempts_off()
         except sqlite3.Error as exc:
-            return [f"the store cannot be read: {exc}"]
+            faults.append(f"the store cannot be read: {exc}")
         except StorageFailed as exc:
-            return [str(exc)]
+            faults.append(str(exc))
         return faults
 
     def _pages_off(self) -> list[str]:
