@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
+from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
 from tests.chaos import disk_child
 from tests.chaos.disk_child import Order, Played, Spoil
@@ -87,6 +88,8 @@ def judge_end(played: Played, allowed: frozenset[int]) -> list[str]:
 def judge_finish(order: Order, played: Played, allowed: frozenset[int] = frozenset({0, 5})) -> list[str]:
     """The same command on a sound disk: it finishes, and what the vendor billed is in the ledger or covered by it."""
     wrong = judge_end(played, allowed)
+    if not has_store(order.run):
+        return [*wrong, "no store is there in the end"]
     ids, micros = disk_child.bill(order)
     journal = Journal.open_read_only(order.run / "state.db")
     try:
