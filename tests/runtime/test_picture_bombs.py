@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from pipeline.runtime.containers import gif_ends, webp_size
 from pipeline.runtime.pictures import examine
 from pipeline.values.wire import Answered, Broken, DownloadBroken, Downloaded
 from tests.runtime.test_pictures import chunk, claims, noise
@@ -211,6 +212,18 @@ def test_the_largest_picture_that_is_taken_fits_into_memory(tmp_path: Path) -> N
     used, said = judged(path)
     print(f"the largest: {path.stat().st_size:,} bytes, {used} MB more, {said}")
     assert (said, used < 200) == ("taken", True)
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "WEBP, lossless", "extended"])
+def test_a_canvas_is_known_before_a_decoder_makes_room_for_it(kind: str) -> None:
+    """All three sorts of WebP, as Pillow sees them; a GIF's frames are counted without it."""
+    data = webp(321, 123) if kind == "extended" else KINDS[kind]()
+    with Image.open(io.BytesIO(data)) as image:
+        assert webp_size(data) == image.size
+    assert webp_size(noise("PNG")) is None
+    gif_ends(gif(*[gif_frame()] * 64))
+    with pytest.raises(ValueError, match="64 frames"):
+        gif_ends(gif(*[gif_frame()] * 65))
 
 
 PLAIN = {kind: noise(kind) for kind in ("PNG", "JPEG", "WEBP", "GIF")}
