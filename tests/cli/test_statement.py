@@ -156,3 +156,32 @@ def test_the_table_of_runs() -> None:
 def test_a_status_with_missing_parts_is_still_a_page() -> None:
     """An older run's status is shown as far as it goes."""
     assert render_status({"state": "new_word"}, "x") == "x: new_word, 0 images\n  tasks     none started, 0 in all"
+
+
+def test_a_parked_run_says_why_whether_money_is_gone_and_one_command() -> None:
+    """In users' words: the lane, the reason, that nothing was charged for it, and what to type when it is mended."""
+    from pipeline.runtime.history import REMEDIES
+    from pipeline.values.reply import FaultKind
+
+    parked = [
+        {
+            "lane": "mulerouter/qwen-image-max",
+            "fault": "unauthorized",
+            "why": "Invalid token",
+            "remedy": REMEDIES[FaultKind.UNAUTHORIZED],
+        }
+    ]
+    page = render_end(_with(state="parked", tasks={"done": 1, "waiting": 3, "total": 4}, parked=parked))
+    assert "  parked    mulerouter/qwen-image-max: Invalid token\n" in page
+    assert "            what was refused or never sent was not charged; nothing is held\n" in page
+    nexts = [line for line in page.splitlines() if line.startswith("  next")]
+    assert nexts == [
+        "  next      put a key that the gateway takes into its variable, then: pipeline run mugs.yaml",
+    ]
+
+
+def test_a_run_in_which_everything_was_refused_points_at_the_address_first() -> None:
+    """A wrong base URL answers 404 to every task: prompts are not to blame."""
+    page = render_end(_with(state="failed_tasks", tasks={"failed": 4, "total": 4}, faults={"rejected": 4}, images=0))
+    assert "every task was refused: look at the gateway's words above, at the base URL and at the model first" in page
+    assert "mend their prompts" not in page
