@@ -124,7 +124,8 @@ class _Life:
         faults: dict[str, object] = {
             "latency_s": 0.2,
             "generation_s": [1, 20],
-            "expired_links": 0.3,
+            # Never twice in a row: then no picture may be lost.
+            "expired_links": {"every": 3},
             "rate_limited": 0.1,
             "cut_poll": 0.1,
             "cut_download": 0.1,
