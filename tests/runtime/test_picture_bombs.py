@@ -217,9 +217,11 @@ def test_the_largest_picture_that_is_taken_fits_into_memory(tmp_path: Path) -> N
 @pytest.mark.parametrize("kind", ["WEBP", "WEBP, lossless", "extended"])
 def test_a_canvas_is_known_before_a_decoder_makes_room_for_it(kind: str) -> None:
     """All three sorts of WebP, as Pillow sees them; a GIF's frames are counted without it."""
-    data = webp(321, 123) if kind == "extended" else KINDS[kind]()
+    data = saved("WEBP", "RGBA", quality=80) if kind == "extended" else KINDS[kind]()
+    assert data[12:16] == {"WEBP": b"VP8 ", "WEBP, lossless": b"VP8L", "extended": b"VP8X"}[kind]
     with Image.open(io.BytesIO(data)) as image:
         assert webp_size(data) == image.size
+    assert webp_size(webp(321, 123)) == (321, 123)
     assert webp_size(noise("PNG")) is None
     gif_ends(gif(*[gif_frame()] * 64))
     with pytest.raises(ValueError, match="64 frames"):
