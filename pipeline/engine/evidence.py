@@ -84,16 +84,15 @@ def listed(state: State, told: Listed, now: float) -> Iterator[Fact]:
         for each in listing.operations
         if (told.gateway, each.operation) not in state.operations
     }
-    exclusive = told.first.exclusive and told.second.exclusive
     # A POST that is out may be any of them: its own answer will say.
     blocking = [_suspect(state, number, offset) for number in sorted(lane.unanswered)]
     doubts = [_suspect(state, number, offset) for number in sorted(lane.suspects)]
-    for number, operation in attributed(unknown.values(), doubts, blocking, exclusive=exclusive):
+    for number, operation in attributed(unknown.values(), doubts, blocking):
         del unknown[operation]
         attempt = state.attempts[number]
         yield from answers.found(state.tasks[attempt.task], attempt, operation, "the gateway lists it")
     ended = [_suspect(state, number, offset) for number in sorted(state.attempts) if late.listable(state, lane, number)]
-    for number, operation in attributed(unknown.values(), ended, blocking, exclusive=exclusive):
+    for number, operation in attributed(unknown.values(), ended, blocking):
         del unknown[operation]
         yield from late.found(state, state.attempts[number], operation, "the gateway lists it")
     if not unknown and _shows_all(state, lane, told, offset):

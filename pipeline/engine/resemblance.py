@@ -29,15 +29,15 @@ class Suspect:
     quiet_s: float
 
 
-def fits(operation: ListedOperation, suspect: Suspect, *, exclusive: bool) -> bool:
-    """Whether an operation may be this POST. On a shared account something must be repeated that tells it apart."""
+def fits(operation: ListedOperation, suspect: Suspect) -> bool:
+    """Whether an operation may be this POST. Time alone tells nothing: something asked for must be repeated."""
     task = suspect.task
     said = [(operation.prompt, task.prompt), (operation.n, task.n)]
     if task.seed is not None:
         said.append((operation.seed, task.seed))  # Where we name none, the gateway chooses one.
     if any(listed is not None and listed != ours for listed, ours in said):
         return False
-    if operation.prompt is None and operation.seed is None and not exclusive:
+    if operation.prompt is None and operation.seed is None:
         return False
     if suspect.sent is None:
         return operation.prompt is not None
@@ -45,9 +45,9 @@ def fits(operation: ListedOperation, suspect: Suspect, *, exclusive: bool) -> bo
     return suspect.sent - SKEW_S <= at <= suspect.sent + suspect.quiet_s + SKEW_S
 
 
-def candidates(operation: ListedOperation, suspects: Iterable[Suspect], *, exclusive: bool) -> list[Suspect]:
+def candidates(operation: ListedOperation, suspects: Iterable[Suspect]) -> list[Suspect]:
     """The POSTs that an operation may be. One that named its very seed is meant, not one that left it open."""
-    fitting = [suspect for suspect in suspects if fits(operation, suspect, exclusive=exclusive)]
+    fitting = [suspect for suspect in suspects if fits(operation, suspect)]
     named = [suspect for suspect in fitting if suspect.task.seed is not None and suspect.task.seed == operation.seed]
     return named or fitting
 
@@ -60,7 +60,7 @@ def wish(task: Task) -> Wish:
 
 
 def attributed(
-    operations: Iterable[ListedOperation], suspects: Sequence[Suspect], blocking: Sequence[Suspect], *, exclusive: bool
+    operations: Iterable[ListedOperation], suspects: Sequence[Suspect], blocking: Sequence[Suspect]
 ) -> list[tuple[int, str]]:
     """(attempt, operation) for every operation that can be nothing else.
 
@@ -74,14 +74,14 @@ def attributed(
     while True:
         groups: dict[Wish, list[ListedOperation]] = defaultdict(list)
         for operation in open_operations:
-            near = candidates(operation, (*left.values(), *blocking), exclusive=exclusive)
+            near = candidates(operation, (*left.values(), *blocking))
             fitting = {wishes.get(suspect.attempt, "") for suspect in near}
             if len(fitting) == 1 and "" not in fitting:
                 groups[fitting.pop()].append(operation)
         news: list[tuple[int, str]] = []
         for name, group in groups.items():
             members = [suspect for each, suspect in left.items() if wishes[each] == name]
-            news.extend(_shared(group, members, exclusive=exclusive))
+            news.extend(_shared(group, members))
         if not news:
             return found
         found.extend(news)
@@ -90,14 +90,12 @@ def attributed(
         open_operations = [operation for operation in open_operations if operation.operation not in gone]
 
 
-def _shared(
-    operations: Sequence[ListedOperation], members: Sequence[Suspect], *, exclusive: bool
-) -> list[tuple[int, str]]:
+def _shared(operations: Sequence[ListedOperation], members: Sequence[Suspect]) -> list[tuple[int, str]]:
     """Operations of one wish to POSTs of that wish, earliest first; none when there are more than can be ours."""
     free = sorted(members, key=lambda suspect: (suspect.sent is None, suspect.sent or 0.0, suspect.attempt))
     pairs = []
     for operation in operations:
-        suspect = next((each for each in free if fits(operation, each, exclusive=exclusive)), None)
+        suspect = next((each for each in free if fits(operation, each)), None)
         if suspect is None:
             return []
         free.remove(suspect)
