@@ -68,6 +68,9 @@ def test_downloads_that_find_no_room_are_not_lost() -> None:
     for _ in range(3 * FETCH_TRIES_MAX):
         assert state.tell(FetchFailed(1, 0, FULL)) == ([], [])
     state.tell(DiskTold(None), 5.0)
+    facts, commands = state.tell(FetchFailed(1, 0, FULL), 5.5)
+    assert facts == []
+    assert isinstance(commands[0], Fetch), "the first try that counts"
     assert state.tell(Fetched(1, 0, artifact()), 6.0)[0][-1] == TaskMoved(0, Phase.DONE)
 
 

@@ -142,6 +142,8 @@ def test_two_operations_of_two_equal_requests_are_one_each() -> None:
 def test_a_named_seed_outweighs_one_that_was_left_open() -> None:
     """Where we name no seed the gateway chooses one: its choice tells nothing, the very seed tells all."""
     state = doubts(replace(task(0), seed=None), replace(task(1), seed=7))
+    assert Accepted(3, "x") in answer(state, listing(100.0, KNOWN, operation("x", seed=7)), at=100.0)
+    state = doubts(replace(task(0), seed=None), replace(task(1), seed=7))
     facts = answer(state, listing(120.0, KNOWN, operation("x", seed=7), operation("y", seed=8)), at=120.0)
     assert {each for each in facts if isinstance(each, Accepted)} == {Accepted(3, "x"), Accepted(2, "y")}
 
@@ -214,6 +216,13 @@ def test_a_list_of_nothing_proves_nothing() -> None:
     state.tell(SlotNear(LANE))
     state.tell(SubmitAnswered(1, LOST))
     assert answer(state, listing(LATE)) == []
+
+
+def test_a_list_that_lacks_one_of_ours_proves_nothing() -> None:
+    """It shows another one, and it may lack more."""
+    state = doubts(task(0))
+    state.machine.state.operations.add(("mule", "other"))
+    assert answer(state, listing(LATE, operation("other", "other"))) == []
 
 
 def test_a_listing_that_nobody_asked_for_disproves_nothing() -> None:

@@ -180,6 +180,14 @@ def test_an_operation_that_another_attempt_has_is_refused() -> None:
         state.tell(FOUND)
 
 
+def test_a_person_cannot_bill_again_what_is_billed() -> None:
+    """Its pictures are still on their way; a second bill is none."""
+    state = running()
+    state.tell(PollAnswered(1, Ready(("a",), 1)))
+    with pytest.raises(RunError, match="not in doubt"):
+        state.tell(BILLED)
+
+
 def test_a_picture_that_was_billed_takes_no_late_evidence() -> None:
     """Any other money event in an end state is a Bug."""
     state = running()
