@@ -8,9 +8,9 @@ import os
 import random
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import islice
@@ -26,6 +26,8 @@ from pipeline.runtime import prepare as preparing
 from pipeline.runtime import wiring
 from pipeline.runtime.run import _Session
 from pipeline.store.journal import Journal
+from pipeline.store.room import Room
+from pipeline.transport.memory import MemoryDoor, open_world
 from tests.chaos import crash, disk_child
 from tests.chaos.disk_child import RUN, Order, Spoil
 from tests.chaos.nthio import judge_finish
@@ -106,14 +108,27 @@ def _plan(spec: Path) -> Any:
     return pipeline.plan(pipeline.load(spec))
 
 
+@contextmanager
+def _nobody_outside() -> Iterator[None]:
+    """Recovery needs neither a gateway nor ballast: a door that nobody goes through, and no stock of 16 MB a state."""
+    shared: Any = wiring
+    door, stock = shared.door, Room.stock
+    shared.door = lambda _plan, _options, _place, clock: MemoryDoor(open_world(None), clock)
+    Room.stock = lambda room: room.ballast  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        shared.door, Room.stock = door, stock  # type: ignore[method-assign]
+
+
 def judge(disk: Path, spec: Path, events: Sequence[Event]) -> list[str]:
     """Open what is left with the product, let it recover, and say every promise that is broken."""
     plan = _plan(spec)
-    options = preparing.Options(simulate=True, run_dir=disk / RUN, yes=True)
+    options = preparing.Options(run_dir=disk / RUN, yes=True)
     posts = [event.at for event in events if event.kind == "post"]
     published = _published(disk / RUN)
     try:
-        with ExitStack() as stack:
+        with _nobody_outside(), ExitStack() as stack:
             session = _Reopened(plan, options, caps=dict(plan.caps), place=disk / RUN, stack=stack, clock=_Clock())
             session.open(None)
             before, after = session.found, _look(session.it.journal)
