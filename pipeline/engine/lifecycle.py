@@ -33,7 +33,10 @@ PHASES: Final[Mapping[Phase, frozenset[Phase]]] = {
     # IN_DOUBT when a user took `resubmit` back.
     Phase.WAITING: frozenset({Phase.HELD, Phase.RUNNING, Phase.FETCHING, Phase.IN_DOUBT, Phase.SKIPPED}),
     Phase.HELD: frozenset({Phase.WAITING, Phase.SUBMITTING}),
-    Phase.SUBMITTING: frozenset({Phase.WAITING, Phase.RUNNING, Phase.FETCHING, Phase.FAILED, Phase.IN_DOUBT}),
+    # SHORT: a short task that was sent again and was refused, or written off, is what it was before.
+    Phase.SUBMITTING: frozenset(
+        {Phase.WAITING, Phase.RUNNING, Phase.FETCHING, Phase.SHORT, Phase.FAILED, Phase.IN_DOUBT}
+    ),
     Phase.RUNNING: frozenset({Phase.WAITING, Phase.FETCHING, Phase.SHORT, Phase.FAILED, Phase.IN_DOUBT}),
     Phase.FETCHING: frozenset({Phase.DONE, Phase.SHORT, Phase.FAILED, Phase.IN_DOUBT, Phase.WAITING}),
     Phase.IN_DOUBT: frozenset({Phase.WAITING, Phase.RUNNING, Phase.FETCHING, Phase.SHORT, Phase.FAILED}),

@@ -55,7 +55,8 @@ def close(live: LiveTask, fault: Fault, *, again: bool = False, until: float | N
         move = TaskMoved(number, Phase.DONE)
     elif again and live.phase not in lifecycle.ENDED:
         move = TaskMoved(number, Phase.WAITING, until=until)
-    elif stored:
+    elif stored and not (live.doubts and live.phase is Phase.SUBMITTING):
+        # A short task that was sent again and whose answer was lost is in doubt, as any other would be.
         move = TaskMoved(number, Phase.SHORT, Fault(FaultKind.SHORT, f"{stored} of {wanted} pictures: {fault.message}"))
     elif live.doubts:
         move = TaskMoved(number, Phase.IN_DOUBT, fault, until)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import pipeline
 from pipeline import failpoints
@@ -64,3 +65,32 @@ def test_verify_finds_no_fault_between_a_persons_word_and_the_next_run(tmp_path:
     assert inspect.resolve(tmp_path / "run", attempt=None, verdict="billed", why="the invoice") == 1
     assert inspect.verify(tmp_path / "run") == []
     assert inspect.status(tmp_path / "run")["state"] == "stopped"
+
+
+SHORT = """\
+version: 1
+name: word
+model: mulerouter/qwen-image-edit-max
+images: [photo.png]
+size: 512x512
+matrix: {color: [red, teal]}
+prompt: "A {{ color }} mug"
+n: 4
+budget: 3.00 USD
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"), [("cut_after", 5), ("moderated", 4), ("rate_limited: {first: 1}\nmalformed_submit", 5)]
+)
+def test_a_short_task_that_is_sent_again_may_be_lost_or_refused_like_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, code: int
+) -> None:
+    """It keeps the pictures that it has; a lost answer is a doubt for everybody to see, a refusal leaves it short."""
+    monkeypatch.setattr(f"{__name__}.SPEC", SHORT)
+    Image.new("RGB", (400, 400)).save(tmp_path / "photo.png")
+    assert rehearse(tmp_path, 'fewer: {prompt: "teal"}\n').exit_code == 4
+    assert inspect.retry(tmp_path / "run") == 1
+    assert rehearse(tmp_path, fault + ': {prompt: "teal"}\n').exit_code == code
+    assert rehearse(tmp_path).exit_code == code
+    assert inspect.verify(tmp_path / "run") == []
