@@ -56,7 +56,10 @@ def has_store(folder: Path) -> bool:
         return has_commit(wal)
     with path.open("rb") as file:
         header = file.read(100)
-    return bool(header) and (not header.startswith(b"SQLite format 3\0") or header[_ID_AT] != bytes(4))
+    # A first page that the power cut tore: its rollback journal lies beside it, and opening it for writing empties it.
+    if not header.strip(b"\0"):
+        return False
+    return not header.startswith(b"SQLite format 3\0") or header[_ID_AT] != bytes(4)
 
 
 def traces(folder: Path) -> list[str]:

@@ -53,3 +53,11 @@ def test_a_store_whose_making_lost_the_power_is_made_anew(tmp_path: Path, log: b
     assert journal.run_id == "second"
     journal.close(clean=True)
     assert has_store(run)
+
+
+def test_a_first_page_that_was_torn_is_no_store(tmp_path: Path) -> None:
+    """The power went while SQLite wrote its first page: the rollback journal makes the file empty again."""
+    (tmp_path / "state.db").write_bytes(bytes(512) + b"x" * 512 + bytes(3072))
+    assert not has_store(tmp_path)
+    (tmp_path / "state.db").write_bytes(b"some other file" + bytes(4081))
+    assert has_store(tmp_path)
