@@ -114,7 +114,7 @@ def _nobody_outside() -> Iterator[None]:
     shared: Any = wiring
     door, stock = shared.door, Room.stock
     shared.door = lambda _plan, _options, _place, clock: MemoryDoor(open_world(None), clock)
-    Room.stock = lambda room: room.ballast  # type: ignore[method-assign]
+    Room.stock = lambda room: room.ballast  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
