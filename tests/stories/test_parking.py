@@ -147,6 +147,7 @@ def test_an_overdue_account_parks_and_what_is_paid_is_collected(
     assert_finished(path)
 
 
+@pytest.mark.slow
 def test_an_operation_without_an_end_parks_after_a_day_and_keeps_its_money(tmp_path: Path) -> None:
     """The others are done; the stuck one stays held, is not bought again, and is asked about by the next run."""
     path = spec(tmp_path, more=ONCE)
