@@ -111,7 +111,7 @@ def _killed(tally: _Run, vendor: Gossip) -> None:
         after = [["verify", "cups"], ["manifest", "cups"], ["models"], ["plan", "cups.yaml"], ["validate", "cups.yaml"]]
         after += [["plan", "cups.yaml", flag] for flag in ("--tasks", "--expand", "--json")]
         orders = [{"argv": argv} for argv in looks] + [order] + [{"argv": argv} for argv in looks + after]
-        for mode in ("refuse", "wrong", "broken", "garbled", "failing", "linkless"):
+        for mode in ("refuse", "wrong", "broken", "garbled", "failing"):
             env = {"MULEROUTER_BASE_URL": vendor.base(mode)}
             (desk.folder / f"{mode}.yaml").write_text(SPEC.format(name=mode))
             orders.append({"argv": ["run", f"{mode}.yaml", "--json"], "env": env})
