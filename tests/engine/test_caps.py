@@ -10,14 +10,15 @@ from pipeline.engine.messages import (
     Held,
     LaneParked,
     Offered,
+    OnDoubt,
     PollAnswered,
     Settled,
     SlotNear,
     SubmitAnswered,
     TimeCame,
 )
-from pipeline.values.reply import FaultKind, Pending, Ready, Refused
-from tests.engine.worlds import EACH, LANE, fault, ring, running, task
+from pipeline.values.reply import FaultKind, Pending, Ready, Refused, Unknown
+from tests.engine.worlds import EACH, LANE, fault, policy, ring, running, submitting, task
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -55,3 +56,11 @@ def test_the_dearer_of_links_and_count_is_what_was_billed() -> None:
     state.tell(SubmitAnswered(1, Pending("op-1")))
     state.tell(PollAnswered(1, Ready(("a",), 2)))
     assert state.machine.accounts()["USD"].spent == 2 * EACH
+
+
+def test_a_write_off_is_spent() -> None:
+    """What nobody knows counts as billed, to the last micro-unit."""
+    state = submitting(policy(OnDoubt.WRITE_OFF))
+    state.tell(SubmitAnswered(1, Unknown(fault(FaultKind.UNKNOWN))))
+    account = state.machine.accounts()["USD"]
+    assert (account.spent, account.held, account.doubt) == (EACH, 0, 0)

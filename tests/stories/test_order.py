@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from pyarrow import feather
 
 import pipeline
 from pipeline import failpoints
 from pipeline.engine.messages import Fact, Permitted, Released, Submit
 from pipeline.errors import RunLocked, StorageFailed
 from pipeline.providers import mulerouter
+from pipeline.runtime import inspect
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.perform import Performer
 from pipeline.runtime.prepare import Options
@@ -175,3 +178,37 @@ def test_a_picture_that_is_none_is_asked_for_again_and_gets_no_row(tmp_path: Pat
     result = rehearse(path, faults=faults(tmp_path, "truncated_picture: {first: 1}\npage_picture: {first: 1}\n"))
     assert result.exit_code == 0
     assert bill(tmp_path) == (6, 6 * PRICE)
+
+
+def test_every_stored_picture_decodes_to_its_end(tmp_path: Path) -> None:
+    """A truncated picture and a page in its place are asked for again; neither gets a name."""
+    path = spec(tmp_path)
+    assert (
+        rehearse(path, faults=faults(tmp_path, "truncated_picture: {every: 3}\npage_picture: {first: 1}\n")).exit_code
+        == 0
+    )
+    for file in (tmp_path / "run" / "images").rglob("*.png"):
+        with Image.open(file) as image:
+            image.load()
+            assert image.size == (1328, 1328)
+
+
+def test_a_manifest_follows_its_store(tmp_path: Path) -> None:
+    """A second run's pictures are in the manifest as well, each once."""
+    path = spec(tmp_path, budget="0.25 USD")
+    assert rehearse(path).exit_code == 3
+    path.write_text(path.read_text().replace("0.25 USD", "2.00 USD"))
+    assert rehearse(path).exit_code == 0
+    assert inspect.verify(tmp_path / "run") == []
+    assert feather.read_table(tmp_path / "run" / "images.arrow").num_rows == 6
+
+
+def test_a_doubt_is_there_after_a_restart(tmp_path: Path) -> None:
+    """Money, number and worst case: a run that is opened again knows what the last one was in doubt about."""
+    path = spec(tmp_path)
+    first = rehearse(path, faults=faults(tmp_path, "cut_after: {first: 1}\n"))
+    journal = Journal.open_read_only(tmp_path / "run" / "state.db")
+    doubtful = [task for task in journal.snapshot().tasks if task.phase == "in_doubt"]
+    journal.close(clean=False)
+    assert first.exit_code == 5
+    assert [attempt.open_micros for task in doubtful for attempt in task.attempts] == [PRICE]
