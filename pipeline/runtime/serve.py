@@ -17,7 +17,7 @@ from aiohttp import web
 from pipeline.errors import RunError
 from pipeline.simulator.exchange import Exchange, WireRequest
 from pipeline.simulator.faults import FaultPlan, parse_faults
-from pipeline.simulator.world import EMULATORS
+from pipeline.simulator.world import EMULATORS, split_name
 from pipeline.transport.memory import World, WorldFile, open_world
 from pipeline.values.wire import Response
 
@@ -74,9 +74,9 @@ class Server:
             self._file.close()
 
     async def _serve(self, request: web.Request) -> web.StreamResponse:
-        gateway, target = _split(request.raw_path)
+        gateway, base, target = _split(request.raw_path)
         headers = {name.lower(): value for name, value in request.headers.items()}
-        wire = WireRequest(request.method, target, headers, await request.read())
+        wire = WireRequest(request.method, target, headers, await request.read(), base)
         answer = await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, gateway, wire)
         await asyncio.sleep(answer.delay_s)
         return await _deliver(request, answer)
@@ -90,10 +90,11 @@ class Server:
         return answer
 
 
-def _split(path: str) -> tuple[str, str]:
-    """`/mulerouter/files/1?x` as gateway and target; the book stands above all gateways."""
+def _split(path: str) -> tuple[str, str, str]:
+    """`/evolink-files/a?x` as gateway, base and target; the book stands above all gateways."""
     name, slash, rest = path.removeprefix("/").partition("/")
-    return (name, slash + rest) if slash and name in EMULATORS else ("", path)
+    gateway, base = split_name(name)
+    return (gateway, base, slash + rest) if slash and gateway in EMULATORS else ("", "", path)
 
 
 async def _deliver(request: web.Request, answer: Exchange) -> web.StreamResponse:

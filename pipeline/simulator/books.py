@@ -1,10 +1,10 @@
-"""What a simulated world remembers: operations, input pictures, its own bill, and the journal lines that keep them."""
+"""What a simulated world remembers: operations, uploads, input pictures, its own bill, and the lines that keep them."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from heapq import heapify, heappop, heappush
@@ -12,7 +12,8 @@ from math import ceil
 from typing import Final, Literal
 
 from pipeline.simulator.faults import Dice, FaultPlan
-from pipeline.simulator.pictures import PictureLimits, SeenPicture, look
+from pipeline.simulator.orders import Operation, Order, Upload
+from pipeline.simulator.pictures import PictureLimits, SeenPicture, look, look_at, media_type_of
 from pipeline.values.digest import sha256_hex
 
 #: Version of the journal lines.
@@ -21,46 +22,8 @@ VERSION: Final = 1
 _EDGE_S: Final = 1e-6
 #: The clock gets a line of its own after this many seconds without another.
 _CLOCK_LINE_S: Final = 60.0
-
-
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a submit asks for, once an emulator has found it to be in order. *Units* - micros_per_image: 10^-6 USD."""
-
-    gateway: str
-    model: str
-    prompt: str
-    negative_prompt: str
-    width: int
-    height: int
-    n: int
-    seed: int | None
-    #: Digests of the input pictures, in order.
-    inputs: tuple[str, ...]
-    micros_per_image: int
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """An accepted order. Its end is decided at once, and told when its time has come. *Units* - at: seconds."""
-
-    id: str
-    order: Order
-    accepted_at: float
-    ends_at: float
-    end: Literal["completed", "failed", "moderated", "stuck"]
-    #: Pictures that are made in the end.
-    images: int
-    #: Nobody knows it when asked; it is made and billed all the same.
-    vanished: bool
-
-    def has_ended(self, now: float) -> bool:
-        """Whether its end has come."""
-        return self.end != "stuck" and self.ends_at <= now
-
-    def billed_images(self, now: float) -> int:
-        """Pictures on the bill: those that were made. Failed operations cost nothing."""
-        return self.images if self.end == "completed" and self.has_ended(now) else 0
+#: What a gateway's bill counts.
+_BOOK: Final = ("accepted", "completed", "failed", "running", "images", "micros", "uploads")
 
 
 @dataclass(slots=True)
@@ -73,6 +36,8 @@ class Books:
     links_base: str
     #: {operation id: operation}, in the order of acceptance.
     operations: dict[str, Operation] = field(default_factory=dict)
+    #: {(gateway, id): upload}, in the order of arrival.
+    uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
     #: {digest: input picture}.
     pictures: dict[str, SeenPicture] = field(default_factory=dict)
     #: The latest moment that the world was told, in seconds.
@@ -127,12 +92,54 @@ class Books:
         known = self.pictures.get(sha256_hex(text.encode("utf-8", "surrogatepass")))
         return look(text, limits) if known is None else known
 
-    def accept(self, order: Order, pictures: Iterable[SeenPicture], occasion: str, now: float) -> Operation:
-        """Take an order on: from now on it will be made, and billed when it is."""
+    def address(self, gateway: str, base: str = "") -> str:
+        """Where a gateway, or one of its further addresses, is reached in this world; without a slash at the end."""
+        name = f"{gateway}-{base}" if base else gateway
+        return self.links_base.replace("{gateway}", name).rstrip("/")
+
+    def keep_upload(
+        self,
+        gateway: str,
+        identity: str,
+        name: str,
+        data: bytes,
+        *,
+        limits: PictureLimits,
+        now: float,
+        lives_s: float | None,
+        model: str = "",
+    ) -> Upload | str:
+        """Keep a picture that was uploaded, or say in a sentence what is wrong with it."""
+        seen = self.pictures.get(sha256_hex(data)) or look_at(data, limits)
+        if isinstance(seen, str):
+            return seen
+        self._keep(seen)
+        kind = media_type_of(data)
+        expires_at = None if lives_s is None else now + lives_s
+        upload = Upload(identity, gateway, name, seen.digest, kind, len(data), now, expires_at, model)
+        self.uploads[gateway, identity] = upload
+        self._unsaved.append(_line("uploaded", **asdict(upload)))
+        return upload
+
+    def uploaded(self, gateway: str, identity: str, now: float, *, model: str = "") -> SeenPicture | None:
+        """The picture that an upload brought; None when it is unknown, gone, or bound to another model."""
+        upload = self.uploads.get((gateway, identity))
+        if upload is None or (upload.expires_at is not None and now >= upload.expires_at):
+            return None
+        return self.pictures[upload.digest] if upload.model in {"", model} else None
+
+    def new_name(self, *names: object) -> str:
+        """32 hex digits for something that gets a name of its own: the same for the same names in the same world."""
+        return sha256_hex("/".join([str(self.dice.seed), *map(str, names)]).encode())[:32]
+
+    def accept(
+        self, order: Order, pictures: Iterable[SeenPicture], occasion: str, now: float, *, identity: str = ""
+    ) -> Operation:
+        """Take an order on: from now on it will be made, and billed when it is. Without `identity` it gets a UUID."""
         for picture in pictures:
             self._keep(picture)
         operation = Operation(
-            id=self._new_id(),
+            id=identity or self._new_id(),
             order=order,
             accepted_at=now,
             ends_at=now + self.faults.generation_s.at(self.dice.chance("generation", occasion)),
@@ -147,32 +154,38 @@ class Books:
 
     def link(self, operation: Operation, index: int, expires: int) -> str:
         """A signed link to one picture. *Units* - expires: seconds of the world's clock."""
-        base = self.links_base.replace("{gateway}", operation.order.gateway).rstrip("/")
-        signature = self.signature(operation.id, index, expires)
-        return f"{base}/files/{operation.id}/image_{index}.png?expires={expires}&signature={signature}"
+        signed = f"expires={expires}&signature={self.signature(operation.id, index, expires)}"
+        return f"{self.address(operation.order.gateway)}/files/{operation.id}/image_{index}.png?{signed}"
 
     def signature(self, operation: str, index: int, expires: int) -> str:
         """What makes a link ours: 16 hex digits."""
         return sha256_hex(f"{self.dice.seed}/{operation}/{index}/{expires}".encode())[:16]
 
     def bill(self, *, operations: bool = False) -> dict[str, object]:
-        """The vendor's own book at the world's latest moment. *Units* - micros: 10^-6 USD.
+        """The vendors' own books at the world's latest moment. *Units* - micros: 10^-6 of the gateway's `unit`.
 
-        *Shape* - {"clock", "gateways": {name: {"accepted", "completed", "failed", "running", "images", "micros"}}},
-        and "operations", a list with one entry for each accepted one, if asked for.
+        *Shape* - {"clock", "gateways": {name: {"unit", "micros", "accepted", "completed", "failed", "running",
+        "images", "uploads"}}}, and "operations", a list with one entry for each accepted one, if asked for.
+
+        *Raises* ValueError when a gateway billed in two units: one world is one region.
         """
-        gateways: dict[str, dict[str, int]] = {}
+        counts: dict[str, Counter[str]] = {}
+        units: dict[str, str] = {}
         for operation in self.operations.values():
-            book = gateways.setdefault(
-                operation.order.gateway,
-                {"accepted": 0, "completed": 0, "failed": 0, "running": 0, "images": 0, "micros": 0},
-            )
-            images = operation.billed_images(self.clock)
+            gateway, unit = operation.order.gateway, operation.order.unit
+            if units.setdefault(gateway, unit) != unit:
+                raise ValueError(f"{gateway} billed in {units[gateway]} and in {unit}")
+            book = counts.setdefault(gateway, Counter())
             book["accepted"] += 1
             book[self._standing(operation)] += 1
-            book["images"] += images
-            book["micros"] += images * operation.order.micros_per_image
-        bill: dict[str, object] = {"clock": self.clock, "currency": "USD", "gateways": gateways}
+            book["images"] += operation.billed_images(self.clock)
+            book["micros"] += operation.billed_micros(self.clock)
+        for upload in self.uploads.values():
+            counts.setdefault(upload.gateway, Counter())["uploads"] += 1
+        gateways = {
+            name: {"unit": units.get(name), **{key: book[key] for key in _BOOK}} for name, book in counts.items()
+        }
+        bill: dict[str, object] = {"clock": self.clock, "gateways": gateways}
         if operations:
             bill["operations"] = [self._entry(operation) for operation in self.operations.values()]
         return bill
@@ -233,7 +246,8 @@ class Books:
             "status": self._standing(operation),
             "asked": operation.order.n,
             "images": images,
-            "micros": images * operation.order.micros_per_image,
+            "unit": operation.order.unit,
+            "micros": operation.billed_micros(self.clock),
             "at": operation.ends_at,
         }
 
@@ -272,6 +286,11 @@ class Books:
                     operation.accepted_at
                 )
                 self.tick(operation.accepted_at)
+            case {"kind": "uploaded"}:
+                values = {key: value for key, value in entry.items() if key not in {"v", "kind"}}
+                upload = Upload(**values)  # type: ignore[arg-type]  # our own line, written from an Upload
+                self.uploads[upload.gateway, upload.id] = upload
+                self.tick(upload.at)
             case {"kind": "picture", "digest": str(digest), "width": int(width), "height": int(height)}:
                 thumbnail = base64.b64decode(str(entry["thumbnail"]))
                 self.pictures[digest] = SeenPicture(digest, width, height, thumbnail)

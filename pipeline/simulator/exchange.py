@@ -23,6 +23,8 @@ class WireRequest:
     target: str
     headers: Mapping[str, str]
     body: bytes = b""
+    #: "" is the gateway's API; otherwise one of its further addresses, such as `files`.
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True)

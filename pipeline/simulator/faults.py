@@ -103,6 +103,12 @@ class FaultPlan:
     cut_poll: Trigger = _NEVER
     #: The links in a completed task's answer have expired already; asking again gives fresh ones.
     expired_links: Trigger = _NEVER
+    #: An upload gets 503, and nothing is kept.
+    server_error_upload: Trigger = _NEVER
+    #: An upload is kept and no byte of the answer comes.
+    cut_upload: Trigger = _NEVER
+    #: What was uploaded is gone when a submit names it.
+    lost_upload: Trigger = _NEVER
     #: A download gets 503.
     server_error_download: Trigger = _NEVER
     #: A download breaks in the middle.

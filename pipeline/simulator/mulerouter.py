@@ -12,8 +12,11 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
-from pipeline.simulator.books import Books, Operation, Order
+from pipeline.simulator import desk
+from pipeline.simulator.books import Books
+from pipeline.simulator.desk import Desk
 from pipeline.simulator.exchange import Exchange, WireRequest, json_response, page_response
+from pipeline.simulator.orders import Operation, Order
 from pipeline.simulator.pictures import PictureLimits, SeenPicture
 from pipeline.values.digest import JSON, sha256_hex
 from pipeline.values.wire import Response
@@ -50,71 +53,50 @@ _EDIT_FIELDS: Final = ("images", *_GENERATE_FIELDS, "n")
 def handle(books: Books, request: WireRequest, now: float) -> Exchange:
     """Answer one request to the API."""
     agent = request.headers.get("user-agent", "")
-    delay_s = books.latency_s(request.target, now)
     if any(part in agent for part in books.faults.banned_user_agents):
-        return Exchange(delay_s, page_response(403, "Access denied | error code: 1010"))
+        return Exchange(books.latency_s(request.target, now), page_response(403, "Access denied | error code: 1010"))
     target = _TARGET.fullmatch(request.target.partition("?")[0])
     if request.method == "POST" and target is not None and target[2] is None and target[1] in PRICES:
-        exchange = _submit(books, target[1], request, delay_s, now)
+        exchange = _submit(books, target[1], request, now)
     else:
-        exchange = _ask(books, target, request, delay_s, now)
+        exchange = _ask(books, target, request, now)
     return _traced(exchange, books, request, now)
 
 
 # --- submit -------------------------------------------------------------------------------------------------------
 
 
-def _submit(books: Books, model: str, request: WireRequest, delay_s: float, now: float) -> Exchange:
-    lane = f"{NAME}/{model}"
-    occasion = books.occasion(lane, request.body)
+def _submit(books: Books, model: str, request: WireRequest, now: float) -> Exchange:
     body = _read(request.body)
     prompt = body.get("prompt") if body is not None else None
-    hint = prompt if isinstance(prompt, str) else ""
-    if books.strikes("cut_before", occasion, hint):
-        return Exchange(delay_s, None, "before")
-    refusal = _gate(request) or _pace(books, lane, occasion, hint, now)
-    if refusal is not None:
-        return Exchange(delay_s, refusal)
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
-        return Exchange(delay_s, _problem(400, "Invalid Request", "Content-Type must be application/json"))
-    if body is None:
-        return Exchange(delay_s, _problem(400, "Invalid Request", "the body must be one JSON object"))
-    order, pictures, wrong = read_order(model, body, lambda text: books.look(text, PICTURES))
-    if order is None:
-        return Exchange(delay_s, _problem(400, "Invalid Request", "; ".join(wrong)))
-    operation = books.accept(order, pictures, occasion, now)
-    return _deliver(books, operation, occasion, delay_s, now)
 
+    def take(occasion: str) -> Operation | Response:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return _problem(400, "Invalid Request", "Content-Type must be application/json")
+        if body is None:
+            return _problem(400, "Invalid Request", "the body must be one JSON object")
+        order, pictures, wrong = read_order(model, body, lambda text: books.look(text, PICTURES))
+        if order is None:
+            return _problem(400, "Invalid Request", "; ".join(wrong))
+        return books.accept(order, pictures, occasion, now)
 
-def _pace(books: Books, lane: str, occasion: str, prompt: str, now: float) -> Response | None:
-    over, wait_s = books.over_the_rate(lane, now)
-    if over or books.strikes("rate_limited", occasion, prompt):
-        headers = {} if wait_s is None else {"retry-after": f"{wait_s:g}"}
-        return _problem(429, "Too Many Requests", "rate limit exceeded, try again later", headers)
-    if books.strikes("server_error_before", occasion, prompt):
-        return _problem(503, "Service Unavailable", "try again later")
-    return None
-
-
-def _deliver(books: Books, operation: Operation, occasion: str, delay_s: float, now: float) -> Exchange:
-    """The answer to an accepted submit, and everything that can befall it on the way."""
-    prompt = operation.order.prompt
-    answer = json_response(202, {"task_info": _task_info(operation, now)})
-    if books.strikes("server_error_after", occasion, prompt):
-        return Exchange(delay_s, _problem(502, "Bad Gateway", "the upstream did not answer in time"))
-    if books.strikes("cut_after", occasion, prompt):
-        return Exchange(delay_s, None, "after")
-    if books.strikes("cut_mid", occasion, prompt):
-        return Exchange(delay_s, answer, "mid")
-    if books.strikes("malformed_submit", occasion, prompt):
-        return Exchange(delay_s, Response(202, answer.body[: len(answer.body) // 2], answer.headers))
-    return Exchange(delay_s, answer)
+    return desk.submit(
+        _DESK,
+        books,
+        request,
+        now,
+        lane=f"{NAME}/{model}",
+        prompt=prompt if isinstance(prompt, str) else "",
+        take=take,
+        answer=lambda operation: json_response(202, {"task_info": _task_info(operation, now)}),
+    )
 
 
 # --- poll ---------------------------------------------------------------------------------------------------------
 
 
-def _ask(books: Books, target: re.Match[str] | None, request: WireRequest, delay_s: float, now: float) -> Exchange:
+def _ask(books: Books, target: re.Match[str] | None, request: WireRequest, now: float) -> Exchange:
+    delay_s = books.latency_s(request.target, now)
     refusal = _gate(request)
     if refusal is not None:
         return Exchange(delay_s, refusal)
@@ -125,31 +107,19 @@ def _ask(books: Books, target: re.Match[str] | None, request: WireRequest, delay
     operation = books.operations.get(target[2])
     if operation is None or operation.order.gateway != NAME or operation.order.model != target[1]:
         return Exchange(delay_s, _no_task(target[2]))
-    return _stand(books, operation, delay_s, now)
+    return desk.ask(
+        _DESK, books, operation, request, now, answer=lambda occasion: _stand(books, operation, occasion, now)
+    )
 
 
-def _stand(books: Books, operation: Operation, delay_s: float, now: float) -> Exchange:
-    occasion, prompt = f"{operation.id}/{now:.3f}", operation.order.prompt
-    if books.strikes("cut_poll", occasion, prompt):
-        return Exchange(delay_s, None, "after")
-    if books.strikes("server_error_poll", occasion, prompt):
-        return Exchange(delay_s, _problem(503, "Service Unavailable", "try again later"))
+def _stand(books: Books, operation: Operation, occasion: str, now: float) -> Response:
     if operation.vanished or (operation.has_ended(now) and now >= operation.ends_at + RETENTION_S):
-        return Exchange(delay_s, _no_task(operation.id))
+        return _no_task(operation.id)
     told: dict[str, JSON] = {"task_info": _task_info(operation, now)}
     if operation.billed_images(now):
-        told["images"] = _links(books, operation, occasion, now)
-    answer = json_response(200, told)
-    if books.strikes("malformed_poll", occasion, prompt):
-        return Exchange(delay_s, Response(200, b"<" + answer.body[: len(answer.body) // 2], answer.headers))
-    return Exchange(delay_s, answer)
-
-
-def _links(books: Books, operation: Operation, occasion: str, now: float) -> list[JSON]:
-    expires = int(operation.ends_at + LINKS_LIVE_S)
-    if books.strikes("expired_links", occasion, operation.order.prompt):
-        expires = max(0, int(now) - 1)
-    return [books.link(operation, index, expires) for index in range(operation.images)]
+        expires = desk.expires_s(books, operation, occasion, LINKS_LIVE_S, now)
+        told["images"] = [books.link(operation, index, expires) for index in range(operation.images)]
+    return json_response(200, told)
 
 
 def _task_info(operation: Operation, now: float) -> dict[str, JSON]:
@@ -294,6 +264,14 @@ def _problem(status: int, title: str, detail: str, headers: Mapping[str, str] | 
     told: JSON = {"type": "about:blank", "title": title, "status": status, "detail": detail}
     answer = json_response(status, told, headers)
     return Response(status, answer.body, {**answer.headers, "content-type": "application/problem+json"})
+
+
+_DESK: Final = Desk(
+    gate=_gate,
+    too_many=lambda headers: _problem(429, "Too Many Requests", "rate limit exceeded, try again later", headers),
+    unavailable=lambda: _problem(503, "Service Unavailable", "try again later"),
+    upstream=lambda: _problem(502, "Bad Gateway", "the upstream did not answer in time"),
+)
 
 
 def _no_task(identity: str) -> Response:

@@ -63,9 +63,23 @@ def look(text: str, limits: PictureLimits) -> SeenPicture | str:
         data = base64.b64decode(text[head.end() if head else 0 :], validate=True)
     except (binascii.Error, ValueError):
         return "must be a public URL or Base64-encoded image data"
+    return look_at(data, limits, head[1].lower() if head else None, digest)
+
+
+def look_at(data: bytes, limits: PictureLimits, media_type: str | None = None, digest: str = "") -> SeenPicture | str:
+    """A picture's own bytes, as an upload brings them, or a sentence on what is wrong with them."""
     if len(data) > limits.bytes_max:
         return f"must be no larger than {limits.bytes_max} bytes, has {len(data)}"
-    return _decode(digest, data, head[1].lower() if head else None, limits)
+    return _decode(digest or sha256_hex(data), data, media_type, limits)
+
+
+def media_type_of(data: bytes) -> str:
+    """What a picture's own bytes say it is; empty when nobody can say."""
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return _MEDIA_TYPES.get(picture.format or "", ("",))[0]
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return ""
 
 
 def _decode(digest: str, data: bytes, media_type: str | None, limits: PictureLimits) -> SeenPicture | str:
@@ -77,7 +91,7 @@ def _decode(digest: str, data: bytes, media_type: str | None, limits: PictureLim
                 if sort not in limits.formats:
                     return f"format must be one of {', '.join(limits.formats)}, is {sort}"
                 if media_type is not None and media_type not in _MEDIA_TYPES.get(sort, ()):
-                    return f"the data URI says {media_type}, the data is {sort}"
+                    return f"the request says {media_type}, the data is {sort}"
                 if not (limits.side_min <= min(width, height) and max(width, height) <= limits.side_max):
                     return (
                         f"width and height must be between {limits.side_min} and {limits.side_max} pixels, "

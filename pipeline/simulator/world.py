@@ -1,24 +1,30 @@
-"""The other end of the wire: every emulated gateway, their files, and one bill, as a function of requests and time.
+"""The other end of the wire: every emulated gateway, their files, and their bills, as a function of requests and time.
 
     world = World(seed=1, faults=parse_faults({"cut_after": 0.01}))
     exchange = world.handle("mulerouter", WireRequest("POST", "/vendors/...", headers, body), now)
 
 `now` is float seconds of the world's clock. Whoever carries the answers decides what that is, waits (or jumps) for
 `exchange.delay_s`, and writes `world.lines()` down before the answer leaves: then a killed rehearsal can go on.
+
+An emulator is a module with `NAME` and `handle(books, request, now)`. `request.target` is path and query as on the
+vendor's own host, the base URL's path included (`/api/v1/...`); `request.base` says which of the gateway's addresses
+was asked: "" is the API, another name is a base on the card or one that `books.address(NAME, name)` made. What gateways
+do alike is in `desk`; a picture behind a link of a gateway's own form is `results.picture`. Links that `books.link`
+makes are answered here, before the emulator is asked.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Final
 
 from pipeline.simulator import mulerouter
-from pipeline.simulator.books import Books, Operation
+from pipeline.simulator.books import Books
 from pipeline.simulator.exchange import Exchange, WireRequest, json_response, page_response
 from pipeline.simulator.faults import Dice, FaultPlan
-from pipeline.simulator.pixels import Scene, draw
-from pipeline.values.wire import Response
+from pipeline.simulator.results import picture
 
 #: {gateway: what answers for it}.
 EMULATORS: Final[Mapping[str, Callable[[Books, WireRequest, float], Exchange]]] = {
@@ -28,16 +34,21 @@ EMULATORS: Final[Mapping[str, Callable[[Books, WireRequest, float], Exchange]]] 
 LINKS_BASE: Final = "https://{gateway}.simulator.invalid"
 
 _FILE: Final = re.compile(
-    r"/files/([0-9a-f-]{36})/image_(\d{1,3})\.png\?expires=(\d{1,15})&signature=([0-9a-f]{16})", re.ASCII
+    r"/files/([0-9A-Za-z_-]{1,80})/image_(\d{1,3})\.png\?expires=(\d{1,15})&signature=([0-9a-f]{16})", re.ASCII
 )
+_NAMES: Final = re.escape("{gateway}")
 
 
 class World:
     """All gateways of one simulated world. Same seed, same requests at the same times: same answers, byte for byte."""
 
     def __init__(self, seed: int = 0, faults: FaultPlan | None = None, *, links_base: str = LINKS_BASE) -> None:
-        """Make an empty world. `links_base` may hold `{gateway}`: `http://127.0.0.1:8080/{gateway}` over HTTP."""
+        """Make an empty world. `links_base` holds `{gateway}`: `http://127.0.0.1:8080/{gateway}` over HTTP."""
         self._books = Books(Dice(seed), faults or FaultPlan(), links_base)
+        if "{gateway}" not in links_base:
+            raise ValueError("the base of links must hold {gateway}, or nobody knows whose they are")
+        place = re.escape(links_base.rstrip("/")).replace(_NAMES, r"(?P<name>[a-z0-9]+(-[a-z0-9]+)?)")
+        self._places = re.compile(f"{place}(?P<target>/.*)?", re.ASCII)
 
     @classmethod
     def load(
@@ -61,22 +72,32 @@ class World:
         return self._books.lines()
 
     def bill(self, *, operations: bool = False) -> dict[str, object]:
-        """The vendors' own book at `clock`, with an entry for each operation if asked. *Units* - micros: 10^-6 USD.
+        """The vendors' own books at `clock`, with an entry for each operation if asked.
 
-        *Shape* - {"gateways": {name: {"accepted", "completed", "failed", "running", "images", "micros"}}}.
+        *Units* - micros: 10^-6 of the gateway's `unit`. *Shape* - {"clock", "gateways": {name: {"unit", "micros",
+        "accepted", "completed", "failed", "running", "images", "uploads"}}}.
         """
         return self._books.bill(operations=operations)
 
     def handle(self, gateway: str, request: WireRequest, now: float) -> Exchange:
-        """Answer one request to a gateway. `/files/...` are its result links, `/__bill` is the book of all gateways."""
+        """Answer one request to a gateway. `/files/...` are its result links, `/__bill` is the book of all gateways.
+
+        `request.target` may be a whole URL of this world, as a gateway named it; it says gateway and base then.
+        """
         self._books.tick(now)
+        if request.target.startswith(("http://", "https://")):
+            found = self._places.fullmatch(request.target)
+            if found is None:
+                return Exchange(0.0, page_response(404, "Not found"))
+            gateway, base = split_name(found["name"])
+            request = replace(request, base=base, target=found["target"] or "/")
         path, _, query = request.target.partition("?")
         if path == "/__bill":
             return Exchange(0.0, json_response(200, self.bill(operations="operations" in query)))  # type: ignore[arg-type]  # plain JSON values
-        if path.startswith("/files/"):
-            if "authorization" in request.headers:
+        if path.startswith("/files/") and not request.base:
+            if any(name in request.headers for name in ("authorization", "api-key")):
                 return Exchange(0.0, page_response(400, "Only one way to authenticate is allowed: the link is signed"))
-            return self.fetch(request.target, now)
+            return self._file(request.target, now)
         emulator = EMULATORS.get(gateway)
         if emulator is None:
             known = ", ".join(EMULATORS)
@@ -85,44 +106,26 @@ class World:
 
     def fetch(self, link: str, now: float) -> Exchange:
         """Answer a GET of a result link, given whole or as its path and query. Needs no key, and wants none."""
+        self._books.tick(now)
+        found = self._places.fullmatch(link)
+        if found is not None and "-" in found["name"]:
+            return self.handle("", WireRequest("GET", link, {}), now)
+        return self._file(link[link.find("/files/") :] if "/files/" in link else link, now)
+
+    def _file(self, target: str, now: float) -> Exchange:
         books = self._books
-        books.tick(now)
-        delay_s = books.latency_s(link, now)
-        found = _FILE.fullmatch(link[link.find("/files/") :]) if "/files/" in link else None
+        delay_s = books.latency_s(target, now)
+        found = _FILE.fullmatch(target)
         operation = books.operations.get(found[1]) if found else None
         if found is None or operation is None or not int(found[2]) < operation.billed_images(now):
             return Exchange(delay_s, page_response(404, "Not found"))
         index, expires = int(found[2]), int(found[3])
         if found[4] != books.signature(operation.id, index, expires) or now >= expires:
             return Exchange(delay_s, page_response(403, "The link has expired"))
-        return self._picture(operation, index, delay_s, now)
+        return picture(books, operation, index, delay_s, now)
 
-    def _picture(self, operation: Operation, index: int, delay_s: float, now: float) -> Exchange:
-        books, prompt = self._books, operation.order.prompt
-        occasion = f"{operation.id}/{index}/{now:.3f}"
-        if books.strikes("server_error_download", occasion, prompt):
-            return Exchange(delay_s, page_response(503, "Service unavailable"))
-        if books.strikes("page_picture", occasion, prompt):
-            return Exchange(delay_s, page_response(200, "One moment, please"))
-        wrong = books.strikes("wrong_size_picture", occasion, prompt)
-        data = draw(self._scene(operation, index, wrong_size=wrong))
-        if books.strikes("truncated_picture", occasion, prompt):
-            data = data[: len(data) // 2]
-        cut = books.strikes("cut_download", occasion, prompt)
-        return Exchange(delay_s, Response(200, data, {"content-type": "image/png"}), "mid" if cut else "none")
 
-    def _scene(self, operation: Operation, index: int, *, wrong_size: bool) -> Scene:
-        order = operation.order
-        seed = str(order.seed) if order.seed is not None else f"random {operation.id}"
-        return Scene(
-            width=order.width // 2 if wrong_size else order.width,
-            height=order.height // 2 if wrong_size else order.height,
-            prompt=order.prompt,
-            negative_prompt=order.negative_prompt,
-            model=order.model,
-            seed=seed,
-            index=index,
-            count=operation.images,
-            inputs=tuple(self._books.pictures[digest].thumbnail for digest in order.inputs),
-            edits=bool(order.inputs),
-        )
+def split_name(name: str) -> tuple[str, str]:
+    """`evolink-files` as gateway and base; a gateway's own name holds no hyphen."""
+    gateway, _, base = name.partition("-")
+    return gateway, base

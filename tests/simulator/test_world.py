@@ -49,6 +49,8 @@ def book(world: World) -> dict[str, int]:
     """MuleRouter's part of the bill."""
     gateways: Any = world.bill()["gateways"]
     found: dict[str, int] = gateways.get("mulerouter", {})
+    assert found.pop("unit", "USD") == "USD"
+    assert found.pop("uploads", 0) == 0
     return found
 
 
