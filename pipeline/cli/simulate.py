@@ -41,8 +41,7 @@ def simulate(port: int, faults: Path | None, world: Path | None, seed: int) -> E
 
 
 def exports(port: int) -> list[str]:
-    """What to paste into the shell that the pipeline runs in."""
-    return [
-        f"export MULEROUTER_BASE_URL=http://127.0.0.1:{port}/mulerouter",
-        "export MULEROUTER_API_KEY=any-text   # the emulator takes any key",
-    ]
+    """What to paste into the shell that the pipeline runs in: each emulated gateway's addresses and a key."""
+    from pipeline.runtime import serve
+
+    return [f"export {name}={value}" for name, value in serve.environment(port).items()]

@@ -89,7 +89,8 @@ def _bases(top: _Part) -> dict[str, Base]:
     made = {}
     for name in part.names():
         base = part.part(name)
-        made[name] = Base(base.text("url"), base.text("env"))
+        keyed = base.truth("keyed") if base.has("keyed") else True
+        made[name] = Base(base.text("url"), base.text("env"), keyed)
         base.done()
     part.done()
     return made

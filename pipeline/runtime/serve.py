@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from urllib.parse import urlsplit
 
 import yaml
 from aiohttp import web
 
 from pipeline.errors import RunError
+from pipeline.runtime import prepare
 from pipeline.simulator.exchange import Exchange, WireRequest
 from pipeline.simulator.faults import FaultPlan, parse_faults
 from pipeline.simulator.world import EMULATORS, split_name
@@ -150,6 +152,22 @@ def serve_forever(
             await stopped.wait()
 
     asyncio.run(serve())
+
+
+def environment(port: int) -> dict[str, str]:
+    """The variables that lead every emulated gateway, with all its addresses, to this port. Emulators take any key."""
+    found = {}
+    for name, card in prepare.cards().items():
+        if name in EMULATORS:
+            found[card.base_url_env] = _here(port, name, card.base_url)
+            found |= {base.env: _here(port, f"{name}-{key}", base.url) for key, base in card.bases.items()}
+            found[card.key_env] = "any-text"
+    return found
+
+
+def _here(port: int, name: str, url: str) -> str:
+    """The same path below this machine's port."""
+    return f"http://{_HOST}:{port}/{name}{urlsplit(url).path.rstrip('/')}"
 
 
 def _faults(path: Path | None) -> FaultPlan:

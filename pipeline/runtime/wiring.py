@@ -116,7 +116,7 @@ def door(plan: Plan, options: prepare.Options, place: Path, clock: Clock) -> Doo
     # --fresh is about to put the old world aside, with the folder that it stands in.
     kept = None if options.fresh else place / WORLD
     world = open_world(kept, seed=options.seed, faults=parse_faults(faults))
-    return MemoryDoor(world, clock, journal=place / WORLD)
+    return MemoryDoor(world, clock, journal=place / WORLD, cards=plan.cards)
 
 
 def pacers(lanes: Mapping[str, RunLane], journal: Journal, clock: Clock) -> dict[str, Pacer]:

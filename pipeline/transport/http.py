@@ -17,6 +17,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Final, Literal, TypeAlias
+from urllib.parse import quote
 
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
@@ -66,7 +67,11 @@ _FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, OSError, ValueErro
 #: Who else may speak of a request while a door is open. Nobody in this project logs.
 _LOGGERS: Final = ("asyncio", "aiohttp.client", "aiohttp.internal")
 
-_Class: TypeAlias = Literal["submit", "submit anew", "ask", "download", "download here"]
+_Class: TypeAlias = Literal[
+    "submit", "submit anew", "ask", "upload", "foreign", "foreign here", "download", "download here"
+]
+#: How a result link begins that is a key below the gateway's own base of this name.
+ASSET: Final = "asset"
 
 
 @dataclass(slots=True)
@@ -77,10 +82,27 @@ class _Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class _Base:
+    """One address of a gateway, and whether the key may go there."""
+
+    url: URL
+    keyed: bool
+
+    def below(self, path: str) -> URL | None:
+        """The address of a path below it; None when it leads anywhere else."""
+        if not path.startswith("/") or not path.isprintable() or "\\" in path or "#" in path or " " in path:
+            return None
+        if any(part in {".", ".."} for part in path.partition("?")[0].lower().replace("%2e", ".").split("/")):
+            return None
+        return URL(str(self.url) + path, encoded=path.isascii())
+
+
+@dataclass(frozen=True, slots=True)
 class _Gateway:
     """One gateway as this process talks to it."""
 
-    base: URL
+    #: {"": the API, and the further addresses by name}.
+    bases: Mapping[str, _Base]
     key: Secret
     auth_header: str
     auth_prefix: str
@@ -88,8 +110,8 @@ class _Gateway:
     reuse: bool
     loopback: bool
 
-    def headers(self, given: tuple[tuple[str, str], ...]) -> list[tuple[str, str]]:
-        """A request's headers with the key, and with nothing that could be a second one."""
+    def headers(self, given: tuple[tuple[str, str], ...], *, keyed: bool) -> list[tuple[str, str]]:
+        """A request's headers, with the key where it may go, and with nothing that could be a second one."""
         own = [
             ("User-Agent", self.user_agent),
             # An answer in a coding that we asked not to have would be one more thing that can break after payment.
@@ -99,15 +121,21 @@ class _Gateway:
         taken = {name.lower() for name, _ in own}
         if any(name.lower() in taken for name, _ in given):
             raise Bug("a request names a header that transport sets")
-        return [*given, *own]
+        return [*given, *(own if keyed else own[:-1])]
 
-    def url(self, path: str) -> URL | None:
-        """The address of a path below the base; None when it leads anywhere else."""
-        if not path.startswith("/") or not path.isprintable() or "\\" in path or "#" in path or " " in path:
-            return None
-        if any(part in {".", ".."} for part in path.partition("?")[0].lower().replace("%2e", ".").split("/")):
-            return None
-        return URL(str(self.base) + path, encoded=path.isascii())
+    def base(self, name: str) -> _Base:
+        """The address that a request names."""
+        found = self.bases.get(name)
+        if found is None:
+            raise Bug(f"a request to an address that is not on the gateway's card: {name}")
+        return found
+
+    def result(self, link: str) -> str:
+        """A result link as a URL: `asset:KEY` is a key below the gateway's base of that name."""
+        if not link.startswith(f"{ASSET}:") or ASSET not in self.bases:
+            return link
+        url = self.bases[ASSET].below("/" + quote(link.partition(":")[2].lstrip("/"), safe="/-_.~"))
+        return "" if url is None else str(url)
 
 
 class HttpDoor:
@@ -134,19 +162,25 @@ class HttpDoor:
 
     async def _exchange(self, request: Request, timeout_s: float, body_max: int) -> Outcome:
         gateway = self._known(request.gateway)
-        url = gateway.url(request.path)
+        if request.url:
+            try:
+                url: URL | None = checked_link(request.url, AddressGuard(loopback=gateway.loopback))
+            except ValueError as error:
+                return NotSent(str(error).replace("the link", "the address that the gateway named"))
+            keyed = False
+            kind: _Class = "foreign here" if gateway.loopback else "foreign"
+        else:
+            base = gateway.base(request.base)
+            url, keyed = base.below(request.path), base.keyed
+            kind = _class(request, reuse=gateway.reuse)
         if url is None:
             return NotSent("the path leads out of the gateway's base URL")
-        headers = gateway.headers(request.headers)
-        # Only GET is free. Whatever else a gateway has is treated as the paid call.
-        paid: _Class = "submit" if gateway.reuse else "submit anew"
-        session = self._session("ask" if request.method == "GET" else paid)
-        mark, host = _Mark(), gateway.base.host
-        calling = session.request(
+        mark, host = _Mark(), url.host
+        calling = self._session(kind).request(
             request.method,
             url,
             data=_body(request.body),
-            headers=headers,
+            headers=gateway.headers(request.headers, keyed=keyed),
             allow_redirects=False,
             trace_request_ctx=mark,
         )
@@ -166,6 +200,7 @@ class HttpDoor:
         What `write` raises goes through: a full disk is not the link's fault.
         """
         known = self._known(gateway)
+        link = known.result(link)
         guard = AddressGuard(loopback=known.loopback)
         session = self._session("download here" if known.loopback else "download")
         sink = _Sink(write, size_max)
@@ -259,6 +294,15 @@ async def _receive(response: aiohttp.ClientResponse, sink: _Sink) -> DownloadOut
     return Downloaded(response.status, response.content_type, sink.size_bytes, sink.sha256)
 
 
+def _class(request: Request, *, reuse: bool) -> _Class:
+    """Which connections a request may use. What is not known to be free is the paid call."""
+    if request.free:
+        return "ask" if request.method == "GET" else "upload"
+    if request.method == "GET":
+        return "ask"
+    return "submit" if reuse else "submit anew"
+
+
 async def _answered(
     calling: AbstractAsyncContextManager[aiohttp.ClientResponse], key: Secret, host: str | None, body_max: int
 ) -> Outcome:
@@ -336,11 +380,12 @@ def _open(kind: _Class) -> aiohttp.ClientSession:
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_SUBMIT_IDLE_S)
         case "submit anew":
             connector = aiohttp.TCPConnector(limit=0, force_close=True)
-        case "ask":
+        case "ask" | "upload":
             connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S)
-        case "download" | "download here":
-            guard = AddressGuard(loopback=kind == "download here")
-            timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_SILENT_S)
+        case "download" | "download here" | "foreign" | "foreign here":
+            guard = AddressGuard(loopback=kind.endswith(" here"))
+            if kind.startswith("download"):
+                timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_SILENT_S)
             connector = aiohttp.TCPConnector(
                 limit=0,
                 keepalive_timeout=_IDLE_S,
@@ -366,24 +411,38 @@ async def _connected(_session: aiohttp.ClientSession, context: SimpleNamespace, 
 
 
 def _gateway(card: GatewayCard, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> _Gateway:
-    base = base_url(card, environ)
+    bases = {"": _Base(base_url(card, environ), keyed=True)}
+    loopback = names_loopback(bases[""].url.host or "")
+    for name, base in card.bases.items():
+        url = _address(base.url, base.env, f"the address `{name}` of {card.name}", environ)
+        if names_loopback(url.host or "") != loopback:
+            # A rehearsal must not send pictures, or the key, to the vendor, nor a real run to this machine.
+            raise CardError(
+                f"{card.base_url_env} and {base.env} must both lead to this machine, or neither: `pipeline simulate` "
+                "prints every line to export"
+            )
+        bases[name] = _Base(url, base.keyed)
     return _Gateway(
-        base,
+        bases,
         need_key(card.key_env, card.title or card.name, environ, dotenv),
         card.auth_header,
         card.auth_prefix,
         card.user_agent,
         reuse=card.reuse_connections,
-        loopback=names_loopback(base.host or ""),
+        loopback=loopback,
     )
 
 
 def base_url(card: GatewayCard, environ: Mapping[str, str]) -> URL:
     """Where a gateway lives: the card's word or the environment's, without a slash at its end. *Raises* CardError."""
-    override = environ.get(card.base_url_env, "").strip() if card.base_url_env else ""
-    place = card.base_url_env if override else f"the base URL of {card.name}"
+    return _address(card.base_url, card.base_url_env, f"the base URL of {card.name}", environ)
+
+
+def _address(of_card: str, env: str, place: str, environ: Mapping[str, str]) -> URL:
+    override = environ.get(env, "").strip() if env else ""
+    place = env if override else place
     try:
-        url = URL((override or card.base_url).rstrip("/"))
+        url = URL((override or of_card).rstrip("/"))
         host, port = url.host, url.port
     except ValueError:
         raise CardError(f"{place} is not a URL") from None

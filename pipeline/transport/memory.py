@@ -7,10 +7,11 @@ import hashlib
 import math
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol
+from urllib.parse import quote, urlsplit
 
 from pipeline.errors import RunError, StorageFailed
 from pipeline.simulator.exchange import Exchange, WireRequest
@@ -19,6 +20,7 @@ from pipeline.simulator.world import LINKS_BASE
 from pipeline.simulator.world import World as SimulatedWorld
 from pipeline.transport.deadline import in_time
 from pipeline.transport.door import ANSWER_MAX
+from pipeline.values.card import GatewayCard
 from pipeline.values.wire import (
     Answered,
     Broken,
@@ -31,7 +33,8 @@ from pipeline.values.wire import (
 )
 
 #: The emulators are as strict about a key as the vendors, and take any.
-_HEADERS: Final = {"authorization": "Bearer rehearsal", "accept-encoding": "identity"}
+_KEY: Final = "rehearsal"
+_ENCODING: Final = {"accept-encoding": "identity"}
 _USER_AGENT: Final = "image-batch-pipeline (rehearsal)"
 _GONE: Final = frozenset({403, 404, 410})
 _OK: Final = 200
@@ -132,9 +135,19 @@ class MemoryDoor:
     requests in the same order give the same world.
     """
 
-    def __init__(self, world: World, clock: WorldClock, *, journal: Path | None = None) -> None:
-        """`journal` is the world's file; `open_world` reads it."""
+    def __init__(
+        self,
+        world: World,
+        clock: WorldClock,
+        *,
+        journal: Path | None = None,
+        cards: Mapping[str, GatewayCard] | None = None,
+    ) -> None:
+        """`journal` is the world's file; `open_world` reads it. `cards` say where each gateway takes its key, and what
+        stands before the paths; without one it is `Authorization: Bearer` and nothing.
+        """
         self._world = world
+        self._cards = cards or {}
         self._clock = clock
         self._file = WorldFile(journal) if journal is not None else None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="world")
@@ -145,9 +158,7 @@ class MemoryDoor:
         return await in_time(self._exchange(request, timeout_s, body_max), math.inf)
 
     async def _exchange(self, request: Request, timeout_s: float, body_max: int) -> Outcome:
-        given = {name.lower(): value for name, value in request.headers}
-        headers = {"user-agent": _USER_AGENT, **given, **_HEADERS}
-        wire = WireRequest(request.method, request.path, headers, request.body or b"")
+        wire = self._wire(request)
         answer = await self._ask(lambda now: self._world.handle(request.gateway, wire, now))
         if (broken := await self._wait(answer, timeout_s)) is not None:
             return Broken(broken)
@@ -162,7 +173,12 @@ class MemoryDoor:
         self, gateway: str, link: str, write: Callable[[bytes], object], *, timeout_s: float, size_max: int
     ) -> DownloadOutcome:
         """Stream a result link's body into `write`, hashing as it passes."""
-        answer = await self._ask(lambda now: self._world.fetch(link, now))
+        if link.startswith("asset:"):
+            key = quote(link.partition(":")[2].lstrip("/"), safe="/-_.~")
+            asset = self._wire(Request(gateway, "GET", f"/{key}", base="asset"))
+            answer = await self._ask(lambda now: self._world.handle(gateway, asset, now))
+        else:
+            answer = await self._ask(lambda now: self._world.fetch(link, now))
         if (broken := await self._wait(answer, timeout_s)) is not None:
             return DownloadBroken(broken)
         response = answer.response
@@ -180,6 +196,25 @@ class MemoryDoor:
         return Downloaded(
             response.status, media_type.strip().lower(), len(response.body), hashlib.sha256(response.body).hexdigest()
         )
+
+    def _wire(self, request: Request) -> WireRequest:
+        """A request as the gateway gets it: with the key where it belongs, and below the base URL's own path."""
+        card = self._cards.get(request.gateway)
+        given = {name.lower(): value for name, value in request.headers}
+        headers = {"user-agent": _USER_AGENT, **given, **_ENCODING}
+        if request.url:
+            return WireRequest(request.method, request.url, headers, request.body or b"")
+        base = card.bases.get(request.base) if card is not None else None
+        if card is None:
+            headers["authorization"] = f"Bearer {_KEY}"
+        elif base is None or base.keyed:
+            headers[card.auth_header.lower()] = f"{card.auth_prefix}{_KEY}"
+        address = "" if card is None else (base.url if base is not None else card.base_url)
+        place = urlsplit(address)
+        if place.netloc:
+            headers["host"] = place.netloc
+        target = place.path.rstrip("/") + request.path
+        return WireRequest(request.method, target, headers, request.body or b"", request.base)
 
     async def close(self) -> None:
         """End the thread and let go of the world's file."""

@@ -117,6 +117,8 @@ class Base:
 
     url: str
     env: str
+    #: Whether it is asked with the key; what is public or signed is not.
+    keyed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
