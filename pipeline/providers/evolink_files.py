@@ -1,0 +1,125 @@
+"""Evolink's file service: where a picture of this machine gets the link that its models fetch.
+
+*Source* - the vendor's pages on its file service and its client, as of 2026-11 (documented unless marked).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Final
+
+from pipeline.providers.answers import code_text, read_object, retry_after_s, words
+from pipeline.values.provider import CarriedBytes, Placed, UploadFailed, UploadStep
+from pipeline.values.reply import Fault, FaultKind
+from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Request, Response
+
+#: The name of its address on the card.
+BASE: Final = "files"
+_PATH: Final = "/api/v1/files/upload/stream"
+_LINK_MAX: Final = 2_048
+#: Nothing is believed to be kept for longer than this, in seconds: a month.
+_LIVES_MAX_S: Final = 30 * 86_400.0
+_LINK: Final = re.compile(r"https?://[!-~]+", re.ASCII)
+_NAME: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
+#: {the service's own code: what it means}; a file that is too large or of another type will never pass.
+_CODES: Final[Mapping[str, FaultKind]] = {
+    "40001": FaultKind.REJECTED,
+    "40002": FaultKind.REJECTED,
+    # So many files are kept for an account; they go by themselves after three days.
+    "40003": FaultKind.RATE_LIMITED,
+    "40004": FaultKind.UPSTREAM,
+    "50001": FaultKind.TRANSIENT,
+}
+_STATUSES: Final[Mapping[int, FaultKind]] = {
+    400: FaultKind.REJECTED,
+    401: FaultKind.UNAUTHORIZED,
+    402: FaultKind.OUT_OF_CREDIT,
+    403: FaultKind.UNAUTHORIZED,
+    413: FaultKind.REJECTED,
+    415: FaultKind.REJECTED,
+    429: FaultKind.RATE_LIMITED,
+}
+
+
+def upload(gateway: str, asset: CarriedBytes, name: str, told: Sequence[Outcome]) -> UploadStep:
+    """The upload's one request, or how it ended."""
+    match told[-1] if told else None:
+        case None:
+            return _request(gateway, asset, name)
+        case NotSent(why):
+            return UploadFailed(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
+        case Broken(why):
+            return UploadFailed(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case Answered(response):
+            return _kept(response)
+
+
+def _request(gateway: str, asset: CarriedBytes, name: str) -> Request:
+    boundary = "pipeline-" + hashlib.sha256(asset.data).hexdigest()
+    while boundary.encode() in asset.data:
+        boundary += "-"
+    head = (
+        f"--{boundary}\r\n"
+        f'Content-Disposition: form-data; name="file"; filename="{_NAME.sub("_", name)}"\r\n'
+        f"Content-Type: {asset.media_type}\r\n\r\n"
+    )
+    return Request(
+        gateway=gateway,
+        method="POST",
+        path=_PATH,
+        body=head.encode() + asset.data + f"\r\n--{boundary}--\r\n".encode(),
+        headers=(("Content-Type", f"multipart/form-data; boundary={boundary}"), ("Accept", "application/json")),
+        base=BASE,
+        free=True,
+    )
+
+
+def _kept(response: Response) -> UploadStep:
+    answer = read_object(response.body) or {}
+    data = answer.get("data")
+    good = 200 <= response.status < 300 and answer.get("success") is not False
+    if not good:
+        return UploadFailed(_fault(response, answer))
+    link = data.get("file_url") if isinstance(data, dict) else None
+    if not isinstance(link, str) or len(link) > _LINK_MAX or not _LINK.fullmatch(link):
+        return UploadFailed(Fault(FaultKind.MALFORMED, "uploaded, but without a usable link", status=response.status))
+    return Placed(link, _lives_s(data if isinstance(data, dict) else {}))
+
+
+def _lives_s(data: Mapping[str, object]) -> float | None:
+    """From the service's own two moments, so that no clock of ours comes in; None where they cannot be read."""
+    born, gone = _moment(data.get("upload_time")), _moment(data.get("expires_at"))
+    if born is None or gone is None:
+        return None
+    return min(max((gone - born).total_seconds(), 0.0), _LIVES_MAX_S)
+
+
+def _moment(value: object) -> datetime | None:
+    if not isinstance(value, str) or len(value) > 40:
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    # Two moments are compared, and one without a zone cannot be compared with one that has it.
+    return moment if moment.tzinfo is not None else None
+
+
+def _fault(response: Response, answer: Mapping[str, object]) -> Fault:
+    code = code_text(answer.get("code"))
+    error = answer.get("error")
+    inner = error if isinstance(error, dict) else {}
+    kind = _CODES.get(code) or _STATUSES.get(int(code) if code.isascii() and code.isdigit() and len(code) == 3 else 0)
+    usual = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
+    told = (answer.get("msg"), answer.get("message"), inner.get("message"), error)
+    return Fault(
+        kind=kind or _STATUSES.get(response.status, usual),
+        message=next((text for text in map(words, told) if text), "the file service kept nothing"),
+        code=code,
+        status=response.status,
+        retry_after_s=retry_after_s(response),
+        request_id=words(response.headers.get("x-request-id"), 128),
+    )
