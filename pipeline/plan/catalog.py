@@ -45,6 +45,7 @@ def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard
     top = _Part(file, "", {key: value for key, value in data.items() if key != "$schema"})
     name = top.text("name")
     models = top.part("models")
+    unbilled = top.text("errors_unbilled") if top.has("errors_unbilled") else ""
     made = GatewayCard(
         name=name,
         title=top.text("title"),
@@ -58,7 +59,7 @@ def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard
         lists_operations=top.truth("lists_operations"),
         tells_balance=top.truth("tells_balance"),
         reuse_connections=top.truth("reuse_connections"),
-        not_billed=tuple(map(_not_billed, top.parts("not_billed"))),
+        not_billed=tuple(_not_billed(part, 599 if unbilled else 499) for part in top.parts("not_billed")),
         models={model: _model(name, model, models.part(model)) for model in models.names()},
         rates=top.amounts("rates"),
         notes=top.texts("notes"),
@@ -68,6 +69,7 @@ def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard
         if top.has("placement_scope")
         else "account",  # type: ignore[arg-type]  # checked against the same two words
         upload_lives_s=top.seconds("upload_lives_s", above_zero=True) if top.has("upload_lives_s") else None,
+        errors_unbilled=unbilled,
     )
     models.done()
     top.done()
@@ -119,7 +121,7 @@ def _price_rule(part: _Part) -> PriceRule:
     return made
 
 
-def _not_billed(part: _Part) -> NotBilled:
+def _not_billed(part: _Part, greatest: int) -> NotBilled:
     made = NotBilled(
         status=part.whole("status", 400),
         code=None if part.take("code") is None else part.text("code"),
@@ -130,9 +132,9 @@ def _not_billed(part: _Part) -> NotBilled:
         date=part.text("date"),
     )
     part.done()
-    if made.status > 499:
-        # After a 5xx nobody knows whether the work was done.
-        part.fail("status", "must be a client error, 400 to 499")
+    if made.status > greatest:
+        # After a 5xx nobody knows whether the work was done, unless the vendor says so.
+        part.fail("status", f"must be a client error, 400 to {greatest}; a 5xx needs errors_unbilled")
     return made
 
 

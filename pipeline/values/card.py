@@ -219,3 +219,6 @@ class GatewayCard:
     placement_scope: Literal["account", "model"] = "account"
     #: How long an upload is kept, in seconds; None: as far as anybody knows, for good.
     upload_lives_s: float | None = None
+    #: Where the vendor documents that a call which it answers with an error is not billed, whatever the status; empty:
+    #: nowhere. Only then may the not-billed table hold a 5xx.
+    errors_unbilled: str = ""

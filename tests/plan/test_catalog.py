@@ -115,6 +115,16 @@ def test_wrong_cards(path: str, value: Any, key: str) -> None:
     assert key in str(caught.value)
 
 
+def test_only_a_vendor_that_says_so_releases_money_after_a_5xx() -> None:
+    """A row for a 5xx needs the vendor's word that calls which end in an error are not billed."""
+    spoilt = spoil("not_billed", [{**ROW, "status": 503}])
+    made = read_card({**spoilt, "errors_unbilled": "the vendor's page, Billing"}, "some.json")
+    assert (made.errors_unbilled, made.not_billed[0].status) == ("the vendor's page, Billing", 503)
+    with pytest.raises(CardError, match="errors_unbilled: must be text"):
+        read_card({**spoilt, "errors_unbilled": ""}, "some.json")
+    assert CARD.errors_unbilled == ""
+
+
 def test_text_and_tree_are_one() -> None:
     """A card may come as text or parsed."""
     assert read_card(card()) == CARD
