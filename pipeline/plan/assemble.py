@@ -52,11 +52,19 @@ def _check_templates(job: JobSpec, table: Table | None, groups: tuple[Group, ...
 
 
 def check_names(job: JobSpec, cards: Mapping[str, GatewayCard], book: FlawBook) -> None:
-    """Every name in `limits` and `prices` is a gateway or a model."""
-    lanes = [f"{card.name}/{model}" for card in cards.values() for model in card.models]
+    """Every name in `limits`, `prices` and `dedicated` is a gateway or a model."""
+    lanes = [
+        f"{card.name}/{name}"
+        for card in cards.values()
+        for model in card.models.values()
+        for name in (model.name, *model.aliases)
+    ]
     for name in job.limits:
         if name not in cards and name not in lanes:
             book.add(Flaw(f"limits.{name}", f"limits for the unknown '{name}'", nearest(name, [*cards, *lanes])))
+    for index, name in enumerate(job.dedicated):
+        if name not in cards:
+            book.add(Flaw(f"dedicated[{index}]", f"the unknown gateway '{name}'", nearest(name, cards)))
     for name in job.prices:
         if name not in lanes:
             book.add(Flaw(f"prices.{name}", f"a price for the unknown '{name}'", nearest(name, lanes)))

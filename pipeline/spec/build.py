@@ -76,6 +76,7 @@ def build_job(tree: Tree, file: str, text: str) -> JobSpec:
         limits={lane: _limits(limits) for lane, limits in data.get("limits", {}).items()},
         attempts_max=int(data.get("retry", {}).get("attempts", 3)),
         on_doubt=data.get("on_doubt", "hold"),
+        dedicated=tuple(data.get("dedicated", ())),
         output_path=data.get("outputs", {}).get("path"),
         order=data.get("order", "written"),
         description=data.get("description", ""),

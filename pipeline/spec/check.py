@@ -256,7 +256,7 @@ class _Form:
         if error.validator in {"minItems", "minProperties", "minLength"}:
             return Mistake(place, f"{named} is empty", f"write {expected}")
         if error.validator == "uniqueItems":
-            return Mistake(place, f"{named} has a value twice", "the tasks would be identical")
+            return Mistake(place, f"{named} has a value twice", schema.get("x-twice", "the tasks would be identical"))
         remedy = self._remedy(error, expected, written) if path else ""
         return Mistake(place, f"{named} must be {expected}, not {show(error.instance, written)}", remedy)
 

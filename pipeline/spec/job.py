@@ -141,6 +141,8 @@ class JobSpec:
     limits: Mapping[str, LaneLimits] = field(default_factory=dict)
     attempts_max: int = 3
     on_doubt: str = "hold"
+    #: Gateways whose keys buy for this job alone while it runs: what evidence about doubts may rest on.
+    dedicated: tuple[str, ...] = ()
     output_path: str | None = None
     order: str = "written"
     description: str = ""

@@ -52,7 +52,8 @@ def long_form(job: JobSpec) -> str:
     parts["rates"] = {unit: str(money) for unit, money in job.rates.items()}
     parts["prices"] = {model: str(money) for model, money in job.prices.items()}
     parts["limits"] = {lane: _limits(limits) for lane, limits in job.limits.items()}
-    parts |= {"retry": {"attempts": job.attempts_max}, "on_doubt": job.on_doubt, "order": job.order}
+    parts |= {"retry": {"attempts": job.attempts_max}, "on_doubt": job.on_doubt, "dedicated": job.dedicated}
+    parts["order"] = job.order
     parts["outputs"] = {} if job.output_path is None else {"path": job.output_path}
     lines: list[str] = []
     for key, value in parts.items():

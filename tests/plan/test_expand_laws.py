@@ -145,6 +145,7 @@ LABELS: dict[str, Any] = {
     "output_path": "{{ sample }}-x",
     "attempts_max": 9,
     "on_doubt": "resubmit",
+    "dedicated": ("mulerouter",),
     "budget": (),
     "order": "even",
 }

@@ -170,6 +170,7 @@ def test_lines_and_files() -> None:
         ({"prompt": "{{ steps.draft.image }}"}, "'steps' is undefined"),
         ({"limits": {"mulerooter": None}}, "did you mean 'mulerouter'?"),
         ({"prices": {"mulerouter/qwen": None}}, "unknown 'mulerouter/qwen'"),
+        ({"dedicated": ("mulerooter",)}, "the unknown gateway 'mulerooter'; did you mean 'mulerouter'"),
     ],
 )
 def test_refused(keys: dict[str, Any], what: str) -> None:

@@ -97,6 +97,7 @@ prices: {1min/qwen-image-edit-plus: 105 1min-credit}
 limits: {mulerouter: {rate: 10/s, in_flight: 20, unanswered: 4}}
 retry: {attempts: 4}
 on_doubt: write_off
+dedicated: [mulerouter]
 order: even
 outputs: {path: "{{ room }}/{{ sample }}"}
 """

@@ -251,6 +251,20 @@ spec.yaml:5:7: error: 'seed' has a value twice; the tasks would be identical
   seed: [1, 1]
         ^""",
     ),
+    "a gateway dedicated twice": (
+        HEAD + "dedicated: [mulerouter, mulerouter]\n",
+        """\
+spec.yaml:5:12: error: 'dedicated' has a value twice; name each gateway once
+  dedicated: [mulerouter, mulerouter]
+             ^""",
+    ),
+    "a gateway dedicated without a list": (
+        HEAD + "dedicated: mulerouter\n",
+        """\
+spec.yaml:5:12: error: 'dedicated' must be a list of gateways, such as [evolink], not 'mulerouter'
+  dedicated: mulerouter
+             ^""",
+    ),
     "a rate in other words": (
         HEAD + "limits: {mulerouter: {rate: 60/minute, in_flight: 0}}\n",
         """\
