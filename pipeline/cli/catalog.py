@@ -98,6 +98,7 @@ def details(lane: str, card: ModelCard, gateway: GatewayCard) -> str:
     lines = [f"{lane}   {_does(card)}"]
     lines += [f"  {words.clean(card.description)}"] if card.description else []
     lines.append(words.table([(name, f"{value} {marks.get(source, '')}") for name, value, source in rows]))
+    lines += [f"  n above 1: {words.clean(card.n_warning)}"] if card.n_warning else []
     lines.append(f"  key in {gateway.key_env}, base URL override in {gateway.base_url_env}")
     lines += [f"  {mark} {words.clean(source)}" for source, mark in marks.items()]
     lines += [f"  note: {words.clean(note)}" for note in gateway.notes]

@@ -28,11 +28,14 @@ class Outlook:
     folder: str
     #: The command that follows, with the options that were given.
     next: str
+    #: What the cards say against what this plan does.
+    warnings: tuple[str, ...] = ()
 
 
 def render(outlook: Outlook) -> str:
     """The page that `plan` prints, at most 100 characters wide unless names are long."""
     parts = [_title(outlook), _prices(outlook), _budget(outlook), _time(outlook), _risk(outlook)]
+    parts += [words.clean(f"warning: {warning}") for warning in outlook.warnings]
     parts.append(_against(outlook))
     if outlook.summary.first_prompt:
         parts.append(f'first prompt: "{words.short(outlook.summary.first_prompt, 120)}"')
@@ -137,6 +140,7 @@ def as_json(outlook: Outlook) -> dict[str, object]:
         "fits": found.fits,
         "seconds": found.seconds,
         "doubt_micros": dict(found.doubt_micros),
+        "warnings": list(outlook.warnings),
         "disk_bytes": found.disk_bytes,
         "folder": outlook.folder,
         "against": None if outlook.against is None else asdict(outlook.against),

@@ -99,7 +99,13 @@ def survey(job: JobSpec, made: Plan, checked: Summary, spec: Path, given: Option
     # A rehearsal comes first, in a folder of its own; a folder that is named and holds a run goes on as what it is.
     fresh = given.run_dir is None or not has_store(folder)
     step = command(spec, replace(given, simulate=fresh or inspect.origin(folder).simulate))
-    return Outlook(made.name, str(spec), shape(job), checked, against, str(folder), step)
+    return Outlook(made.name, str(spec), shape(job), checked, against, str(folder), step, warnings(made, checked))
+
+
+def warnings(made: Plan, checked: Summary) -> tuple[str, ...]:
+    """What the cards say against calls for more than one picture, for each model that this plan asks so."""
+    risky = (name for name, lane in checked.lanes.items() if lane.images > lane.tasks)
+    return tuple(f"{name}: {made.lanes[name].card.n_warning}" for name in risky if made.lanes[name].card.n_warning)
 
 
 def task_object(task: Task) -> dict[str, object]:

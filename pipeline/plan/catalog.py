@@ -177,6 +177,7 @@ def _model(gateway: str, name: str, part: _Part) -> ModelCard:
         price_per_input=price.amount("per_input") if price.has("per_input") else "0",
         price_rules=tuple(map(_price_rule, price.parts("rules"))) if price.has("rules") else (),
         synchronous=part.truth("synchronous") if part.has("synchronous") else False,
+        n_warning=part.text("n_warning") if part.has("n_warning") else "",
     )
     for inner in (count, price, parameters, part):
         inner.done()

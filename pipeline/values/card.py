@@ -184,6 +184,8 @@ class ModelCard:
     price_rules: tuple[PriceRule, ...] = ()
     #: The answer to the POST holds the pictures: no operation, no poll, and a stop waits as long as the call may take.
     synchronous: bool = False
+    #: What a call for more than one picture risks here; `plan` says it.
+    n_warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
