@@ -36,6 +36,7 @@ def render(outlook: Outlook) -> str:
     """The page that `plan` prints, at most 100 characters wide unless names are long."""
     parts = [_title(outlook), _prices(outlook), _budget(outlook), _time(outlook), _risk(outlook)]
     parts += [words.clean(f"warning: {warning}") for warning in outlook.warnings]
+    parts += [f"note: {words.clean(note)}" for note in outlook.summary.notes]
     parts.append(_against(outlook))
     if outlook.summary.first_prompt:
         parts.append(f'first prompt: "{words.short(outlook.summary.first_prompt, 120)}"')
@@ -145,6 +146,7 @@ def as_json(outlook: Outlook) -> dict[str, object]:
         "folder": outlook.folder,
         "against": None if outlook.against is None else asdict(outlook.against),
         "first_prompt": found.first_prompt,
+        "notes": list(found.notes),
     }
 
 

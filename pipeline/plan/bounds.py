@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Final
+from urllib.parse import urlsplit
 
 from pipeline.plan.flaw import Flaw, Flawed, nearest
 from pipeline.plan.scalar import text_of
@@ -26,6 +28,11 @@ def check_task(task: Task, card: ModelCard) -> list[Flaw]:
         _check_negative(task.negative_prompt, card, flaws)
     if task.size is not None:
         _check_size(task.size, card, card.size, flaws)
+        if card.size is not None and card.size.only_with_one and task.n != 1:
+            remedy = "leave size out, or take n: 1 and samples for more pictures"
+            flaws.append(
+                Flaw("size", f"{name} takes a size only when a call makes one picture", remedy, f"n is {task.n}")
+            )
     _check_n(task.n, card, flaws)
     if task.seed is not None:
         _check_seed(task.seed, card, flaws)
@@ -44,9 +51,11 @@ def find_model(name: str, path: str, cards: Mapping[str, GatewayCard]) -> tuple[
         lanes = [f"{card.name}/{model}" for card in cards.values() for model in card.models]
         what = f"unknown gateway '{gateway}'" if slash else f"a model is written GATEWAY/MODEL, not '{name}'"
         raise Flawed(Flaw(path, what, nearest(name, lanes)))
-    if model not in card.models:
-        raise Flawed(Flaw(path, f"{card.title} has no model '{model}'", nearest(model, card.models)))
-    return card, card.models[model]
+    found = card.models.get(model) or next((each for each in card.models.values() if model in each.aliases), None)
+    if found is None:
+        names = [name for each in card.models.values() for name in (each.name, *each.aliases)]
+        raise Flawed(Flaw(path, f"{card.title} has no model '{model}'", nearest(model, names)))
+    return card, found
 
 
 def constant_flaws(job: JobSpec, cards: Mapping[str, GatewayCard]) -> list[Flaw]:
@@ -88,7 +97,7 @@ def _written_flaws(written: Mapping[str, object], card: ModelCard) -> Iterator[F
                 _check_prompt(value, card, flaws)
             case "negative_prompt", str():
                 _check_negative(value, card, flaws)
-            case "size", str() if not SIZE.fullmatch(value):
+            case "size", str() if not SIZE.fullmatch(value) and not SIZE_WORD.fullmatch(value):
                 flaws.append(misspelt_size("size", value))
             case "size", str():
                 _check_size(value, card, card.size, flaws)
@@ -128,11 +137,18 @@ def seedless(path: str, card: ModelCard) -> Flaw:
 
 #: How a size is written.
 SIZE: Final = re.compile(r"[1-9][0-9]{0,4}x[1-9][0-9]{0,4}", re.ASCII)
+#: What may stand in its place, where a model has it.
+SIZE_WORD: Final = re.compile(r"auto|[1-9][0-9]?:[1-9][0-9]?", re.ASCII)
 
 
 def misspelt_size(path: str, written: str) -> Flaw:
     """A size that is not written as one."""
-    return Flaw(path, "a size is written WIDTHxHEIGHT, such as 1024x1024", "", written[:40])
+    return Flaw(
+        path,
+        "a size is written WIDTHxHEIGHT, such as 1024x1024, or as a ratio where a model has them",
+        "",
+        written[:40],
+    )
 
 
 def _operation(name: str, *, given: bool) -> Flaw:
@@ -170,15 +186,39 @@ def _check_negative(text: str, card: ModelCard, flaws: list[Flaw]) -> None:
 def _check_size(size: str, card: ModelCard, rule: SizeRule | None, flaws: list[Flaw]) -> None:
     if rule is None:
         flaws.append(Flaw("size", f"{card.name} takes no size", "remove it", size))
-        return
+    elif size not in rule.words and not _is_size(size, rule):
+        flaws.append(Flaw("size", f"{card.name} has no size {size}", sizes_text(rule)))
+
+
+def _is_size(size: str, rule: SizeRule) -> bool:
+    if not SIZE.fullmatch(size):
+        return False
     if rule.choices:
-        if size not in rule.choices:
-            flaws.append(Flaw("size", f"{card.name} has no size {size}", f"sizes: {', '.join(rule.choices)}"))
-        return
-    least, most = rule.side_min or 1, rule.side_max or 99_999
-    width, _, height = size.partition("x")
-    if not (least <= int(width) <= most and least <= int(height) <= most):
-        flaws.append(Flaw("size", f"{card.name} has no size {size}", f"each side may have {least} to {most} pixels"))
+        return size in rule.choices
+    width, height = map(int, size.split("x"))
+    short, long = sorted((width, height))
+    return (
+        (rule.side_min or 1) <= short
+        and long <= (rule.side_max or 99_999)
+        and (rule.area_min or 1) <= width * height <= (rule.area_max or 10**10)
+        and (rule.ratio_max is None or long <= short * rule.ratio_max)
+    )
+
+
+def sizes_text(rule: SizeRule) -> str:
+    """What sizes a model takes, for people."""
+    said = []
+    if rule.choices:
+        said.append(f"sizes: {', '.join(rule.choices)}")
+    elif rule.side_min or rule.side_max:
+        said.append(f"each side may have {rule.side_min or 1} to {rule.side_max or 99_999} pixels")
+    if rule.area_min or rule.area_max:
+        said.append(f"width times height may be {rule.area_min or 1} to {rule.area_max or 10**10}")
+    if rule.ratio_max is not None:
+        said.append(f"the longer side at most {rule.ratio_max:g} times the shorter one")
+    if rule.words:
+        said.append(f"or one of {', '.join(rule.words)}")
+    return ", ".join(said)
 
 
 _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
@@ -186,7 +226,11 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "integer": (int,),
     "number": (int, float),
     "string": (str,),
+    "url": (str,),
 }
+_URL_MAX: Final = 2048
+#: 2130706433, 0177.0.0.1 and 0x7f.1: addresses to some, names to others.
+_NUMERIC: Final = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)\.?", re.ASCII | re.IGNORECASE)
 
 
 def _check_param(key: str, value: JSON, card: ModelCard, flaws: list[Flaw]) -> None:
@@ -201,11 +245,36 @@ def _check_param(key: str, value: JSON, card: ModelCard, flaws: list[Flaw]) -> N
         flaws.append(
             Flaw(path, f"'{key}' must be one of {', '.join(map(text_of, rule.choices))}", "", text_of(value)[:80])
         )
+    elif rule.kind == "url" and isinstance(value, str):
+        if (wrong := _url_fault(value)) is not None:
+            # The value may hold a token and is not shown.
+            flaws.append(Flaw(path, f"'{key}' {wrong}", "it is a public https URL of at most 2048 characters"))
     elif isinstance(value, int | float) and not isinstance(value, bool):
         if rule.minimum is not None and value < rule.minimum:
             flaws.append(Flaw(path, f"'{key}' must be at least {rule.minimum}", "", text_of(value)))
         if rule.maximum is not None and value > rule.maximum:
             flaws.append(Flaw(path, f"'{key}' must be at most {rule.maximum}", "", text_of(value)))
+
+
+def _url_fault(text: str) -> str | None:
+    """Why a URL is not one that a gateway may call; names are not looked up."""
+    try:
+        url = urlsplit(text)
+        host, user = (url.hostname or "").rstrip("."), url.username
+        url.port  # noqa: B018 - raises ValueError for what is no port
+    except ValueError:
+        return "is not a URL"
+    if len(text) > _URL_MAX or not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
+        return "is not a URL, or is too long"
+    if url.scheme != "https" or not host:
+        return "must begin with https:// and name a host"
+    if user is not None or "@" in url.netloc:
+        return "must hold no user name"
+    try:
+        public = ip_address(host).is_global and not ip_address(host).is_multicast
+    except ValueError:
+        public = not (host == "localhost" or host.endswith(".localhost") or _NUMERIC.fullmatch(host))
+    return None if public else "leads to an address that is not public"
 
 
 def _check_pictures(task: Task, name: str, rule: PictureRule, flaws: list[Flaw]) -> None:

@@ -68,6 +68,8 @@ class Summary:
     seconds: float
     first_prompt: str
     disk_bytes: int
+    #: What a reader should know before paying: sentences.
+    notes: tuple[str, ...] = ()
 
     @property
     def fits(self) -> bool:
@@ -218,12 +220,20 @@ def _summarise(plan: Plan, sums: dict[str, _Sums], duplicates: int, first_prompt
         seconds=max((lane.seconds for lane in lanes.values()), default=0.0),
         first_prompt=first_prompt,
         disk_bytes=disk,
+        notes=tuple(_notes(plan)),
     )
+
+
+def _notes(plan: Plan) -> Iterator[str]:
+    for written, lane in plan.aliases.items():
+        yield f"{written} is another name of {lane}, and is asked for as that"
 
 
 def _lane_summary(name: str, found: _Sums, lane: Lane) -> LaneSummary:
     seconds = found.tasks * lane.rate_period_s / lane.rate_count
-    waves = -(-found.tasks // lane.in_flight)
+    # A synchronous call is in flight as long as it is unanswered.
+    at_once = min(lane.in_flight, lane.unanswered) if lane.card.synchronous else lane.in_flight
+    waves = -(-found.tasks // at_once)
     return LaneSummary(
         lane=name,
         tasks=found.tasks,
@@ -244,7 +254,5 @@ def _lane_summary(name: str, found: _Sums, lane: Lane) -> LaneSummary:
 
 
 def _pixels(size: str | None) -> int:
-    if size is None:
-        return _PIXELS_UNSIZED
-    width, _, height = size.partition("x")
-    return int(width) * int(height)
+    width, times, height = (size or "").partition("x")
+    return int(width) * int(height) if times else _PIXELS_UNSIZED

@@ -13,7 +13,7 @@ from typing import Final
 from pipeline.errors import PlanError
 from pipeline.plan import identity
 from pipeline.plan.assemble import additions, check_names, check_samples, exclusions, read
-from pipeline.plan.bounds import constant_flaws
+from pipeline.plan.bounds import constant_flaws, find_model
 from pipeline.plan.fields import Compiler, Rule, Text
 from pipeline.plan.flaw import Flaw, FlawBook, Flawed
 from pipeline.plan.grid import Grid
@@ -119,6 +119,7 @@ class Plan:
         self._stride, self._shift = self._spread()
         self._digest: str | None = None
         self._lanes: dict[str, Lane] | None = None
+        self._aliases: dict[str, str] = {}
 
     # --- what a plan is -------------------------------------------------------------------------------------------
 
@@ -147,11 +148,20 @@ class Plan:
         if self._lanes is None:
             self._lanes = {}
             for name in self._models():
-                gateway, _, model = name.partition("/")
-                card = self.cards.get(gateway)
-                if card is not None and model in card.models:
-                    self._lanes[name] = _lane(self.job, card.models[model])
+                try:
+                    card, model = find_model(name, "model", self.cards)
+                except Flawed:
+                    continue
+                lane = f"{card.name}/{model.name}"
+                self._lanes[lane] = _lane(self.job, model)
+                if name != lane:
+                    self._aliases[name] = lane
         return dict(self._lanes)
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """{model as the job names it: the name that its card has}, where they differ. They are the same model."""
+        return dict(self._aliases) if self.lanes else {}
 
     @property
     def digest(self) -> str:
@@ -460,12 +470,16 @@ def _terms(cards: Mapping[str, GatewayCard], card: ModelCard) -> JSON:
     """What of a card enters a task: the price, and parameters that are always sent."""
     always = {name: parameter.always for name, parameter in card.parameters.items() if parameter.always is not None}
     rate = cards[card.gateway].rates.get(card.price_unit)
-    return [card.price_per_image, card.price_per_call, card.price_unit, card.price_source, rate, always, card.seed_max]
+    terms: list[JSON] = [card.price_per_image, card.price_per_call, card.price_unit, card.price_source, rate, always]
+    rules: list[JSON] = [[dict(rule.when), rule.area_above, rule.per_image] for rule in card.price_rules]
+    apart = sorted(name for name, parameter in card.parameters.items() if not parameter.identity)
+    return [*terms, card.seed_max, card.price_per_input, rules, list[JSON](apart)]
 
 
 def _lane(job: JobSpec, card: ModelCard) -> Lane:
     whole = job.limits.get(card.gateway, LaneLimits())
-    own = job.limits.get(f"{card.gateway}/{card.name}", LaneLimits())
+    names = (card.name, *card.aliases)
+    own = next((job.limits[lane] for name in names if (lane := f"{card.gateway}/{name}") in job.limits), LaneLimits())
     rate = own.rate or whole.rate or (int(card.rate.value or 60), card.rate_period_s)
     return Lane(
         card,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from urllib.parse import urlsplit
 
 from pipeline.plan.flaw import Flaw, Flawed
 from pipeline.spec.job import JobSpec
-from pipeline.values.card import GatewayCard, ModelCard
-from pipeline.values.money import MICROS, UNLIMITED, Money, convert_up, micros_from_text
+from pipeline.values.card import GatewayCard, ModelCard, Region
+from pipeline.values.digest import JSON
+from pipeline.values.money import MICROS, UNLIMITED, Money, convert_up, format_money, micros_from_text
 from pipeline.values.task import Price
 
 
@@ -30,24 +33,79 @@ def caps_of(job: JobSpec, budget: tuple[Money, ...] | None, cards: Mapping[str, 
     return made
 
 
-def price_of(job: JobSpec, gateway: GatewayCard, model: ModelCard, caps: Mapping[str, int] | None) -> Price:
-    """What one picture of a model costs. *Raises* Flawed for an unknown price, or a unit without cap and rate."""
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What a model charges, in the unit of the cap that pays. *Units* - native micro-units of `native`."""
+
+    #: The unit that pays, and what one native unit costs in it.
+    currency: str
+    rate: Fraction
+    native: str
+    per_image: int
+    per_call: int
+    per_input: int
+    #: (parameters that must be sent, area above which it holds, price per image).
+    rules: tuple[tuple[Mapping[str, JSON], int | None, int], ...]
+    source: str
+    _made: dict[tuple[int, int], Price] = field(default_factory=dict, compare=False)
+
+    def price(self, params: Mapping[str, JSON], size: str | None, inputs: int) -> Price:
+        """What one call with these parameters, size and number of input pictures costs: the dearest that applies."""
+        per_image = self.per_image
+        for when, area_above, dear in self.rules:
+            if dear > per_image and _applies(when, area_above, params, size):
+                per_image = dear
+        key = (per_image, inputs if self.per_input else 0)
+        found = self._made.get(key)
+        if found is None:
+            per_call = self.per_call + key[1] * self.per_input
+            found = self._made[key] = Price(
+                self.currency,
+                convert_up(per_image, self.rate),
+                convert_up(per_call, self.rate),
+                self.native,
+                per_image,
+                self.source,
+            )
+        return found
+
+
+def _applies(when: Mapping[str, JSON], area_above: int | None, params: Mapping[str, JSON], size: str | None) -> bool:
+    if any(name not in params or params[name] != value for name, value in when.items()):
+        return False
+    if area_above is None:
+        return True
+    width, times, height = (size or "").partition("x")
+    return bool(times) and int(width) * int(height) > area_above
+
+
+def tariff_of(job: JobSpec, gateway: GatewayCard, model: ModelCard, caps: Mapping[str, int] | None) -> Tariff:
+    """What a model charges. *Raises* Flawed for an unknown price, or a unit without cap and rate."""
     lane = f"{gateway.name}/{model.name}"
-    if lane in job.prices:
-        stated = job.prices[lane]
-        native, per_image, per_call, source = stated.unit, stated.micros, 0, "stated in the spec"
+    names = (lane, *(f"{gateway.name}/{alias}" for alias in model.aliases))
+    stated = next((job.prices[name] for name in names if name in job.prices), None)
+    rules: tuple[tuple[Mapping[str, JSON], int | None, int], ...] = ()
+    if stated is not None:
+        native, per_image, source = stated.unit, stated.micros, "stated in the spec"
+        # What is stated is a picture's price; what the card says of calls stays true where it is the same money.
+        beside = (model.price_per_call, model.price_per_input) if native == model.price_unit else ("0", "0")
     elif model.price_per_image is not None:
         native, per_image = model.price_unit, micros_from_text(model.price_per_image)
-        per_call, source = micros_from_text(model.price_per_call), f"{model.price_source}, {model.price_date}"
+        beside, source = (model.price_per_call, model.price_per_input), f"{model.price_source}, {model.price_date}"
+        rules = tuple((rule.when, rule.area_above, micros_from_text(rule.per_image)) for rule in model.price_rules)
     else:
         remedy = f"state it: prices: {{{lane}: 1.00 {model.price_unit}}}"
         raise Flawed(Flaw("model", f"the price of {lane} is unknown", remedy))
+    per_call, per_input = map(micros_from_text, beside)
+    if rules:
+        dearest = max(dear for _, _, dear in rules)
+        source = f"{source}; up to {format_money(dearest, native)} an image, by parameters and size"
+    if per_input:
+        source = f"{source}; and {format_money(per_input, native)} for each input picture"
     if caps is None or native in caps:
-        return Price(native, per_image, per_call, native, per_image, source)
+        return Tariff(native, Fraction(1), native, per_image, per_call, per_input, rules, source)
     unit, rate, origin = _rate(job, gateway, native, caps, lane)
-    return Price(
-        unit, convert_up(per_image, rate), convert_up(per_call, rate), native, per_image, f"{source}; {origin}"
-    )
+    return Tariff(unit, rate, native, per_image, per_call, per_input, rules, f"{source}; {origin}")
 
 
 def _rate(
@@ -64,3 +122,36 @@ def _rate(
     rate_text = f"rates: {{{native}: 0.14 {next(iter(caps), 'USD')}}}"
     remedy = f"add a cap (budget: {{limits: [100 {native}]}}) or pin a rate ({rate_text})"
     raise Flawed(Flaw("budget", what, remedy))
+
+
+def in_region(card: GatewayCard, base_url: str) -> GatewayCard:
+    """The card as it holds at another base URL: its unit and its prices; the card itself where regions do not matter.
+
+    A host that no region names has unknown prices, unless it is the card's own.
+    """
+    try:
+        host, own = urlsplit(base_url).hostname or "", urlsplit(card.base_url).hostname or ""
+    except ValueError:
+        return card
+    if not card.regions or host == own:
+        return card
+    matching = (each for each in card.regions if f".{host}".endswith(f".{each.host_suffix.lstrip('.')}"))
+    region = max(matching, key=lambda each: len(each.host_suffix), default=None)
+    models = {name: _regional(model, region, host) for name, model in card.models.items()}
+    return replace(card, base_url=base_url, models=models)
+
+
+def _regional(model: ModelCard, region: Region | None, host: str) -> ModelCard:
+    unit, price = model.price_unit, None
+    source = f"nobody has published prices of {host}"
+    if region is not None:
+        unit, price, source = region.unit, region.prices.get(model.name), region.source
+    return replace(
+        model,
+        price_unit=unit,
+        price_per_image=price,
+        price_source=source,
+        price_per_call="0",
+        price_per_input="0",
+        price_rules=(),
+    )

@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from typing import Final
 
 from pipeline.plan import identity
-from pipeline.plan.bounds import SIZE, find_model, misspelt_size, seedless
+from pipeline.plan.bounds import SIZE, SIZE_WORD, find_model, misspelt_size, seedless
 from pipeline.plan.fields import Fields, Rule, Text, overlay
 from pipeline.plan.flaw import Flaw, Flawed
 from pipeline.plan.naming import safe_path
 from pipeline.plan.pictures import Pictures
-from pipeline.plan.price import price_of
+from pipeline.plan.price import Tariff, tariff_of
 from pipeline.plan.scalar import text_of
 from pipeline.plan.template import Scope
 from pipeline.spec.job import DerivedSeed, JobSpec
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.digest import JSON
-from pipeline.values.task import Input, Price, Task
+from pipeline.values.task import Input, Task
 
 STEP: Final = "image"
 _FIXED: Final = '"fixed"'
@@ -46,9 +46,11 @@ class _Terms:
     gateway_json: str
     card: ModelCard
     model_json: str
-    price: Price
+    tariff: Tariff
     #: {name: value} sent besides what the spec writes.
     always: Mapping[str, JSON]
+    #: Parameters that are no part of what is bought, and so of no id.
+    apart: frozenset[str]
     #: As sent, as JSON, and as written in JSON; None when templates make them.
     params: tuple[Mapping[str, JSON], str, str] | None
 
@@ -177,7 +179,7 @@ class Renderer:
             seed,
             params,
             inputs,
-            terms.price,
+            terms.tariff.price(params, sized, len(inputs)),
             placed.row_id,
             placed.row_text,
             placed.texts,
@@ -243,26 +245,24 @@ class Renderer:
         path = fields.model.path
         card, found = find_model(name, path, self._cards)
         try:
-            price = price_of(self._job, card, found, self._caps)
+            tariff = tariff_of(self._job, card, found, self._caps)
         except Flawed as flawed:
             raise Flawed(
                 *(Flaw(path if f.path == "model" else f.path, f.what, f.remedy) for f in flawed.flaws)
             ) from None
         always = {key: rule.always for key, rule in found.parameters.items() if rule.always is not None}
+        apart = frozenset(key for key, rule in found.parameters.items() if not rule.identity)
         params = None
         if all(param.make is None for param in fields.params.values()):
-            written = {key: param.constant for key, param in fields.params.items()}
-            sent = {**always, **written}
-            params = (sent, identity.json_of(sent), identity.json_of(written))
+            params = _sent({key: param.constant for key, param in fields.params.items()}, always, apart)
         quote = identity.json_text
-        return _Terms(card.name, quote(card.name), found, quote(found.name), price, always, params)
+        return _Terms(card.name, quote(card.name), found, quote(found.name), tariff, always, apart, params)
 
     def _params(self, fields: Fields, terms: _Terms, scope: Scope) -> tuple[Mapping[str, JSON], str, str]:
         written = {
             key: param.constant if param.make is None else param.make(scope) for key, param in fields.params.items()
         }
-        sent = {**terms.always, **written}
-        return sent, identity.json_of(sent), identity.json_of(written)
+        return _sent(written, terms.always, terms.apart)
 
     def _inputs(self, fields: Fields, scope: Scope) -> tuple[tuple[Input, ...], str]:
         written: list[tuple[str, str]]
@@ -301,8 +301,19 @@ class Renderer:
         return (rule if isinstance(rule, int) else rule.whole(placed.scope, "seed")), _FIXED
 
 
+def _sent(
+    written: Mapping[str, JSON], always: Mapping[str, JSON], apart: frozenset[str]
+) -> tuple[Mapping[str, JSON], str, str]:
+    """What is sent; and what of that, and of what is written, is part of a task's identity, as JSON."""
+    sent = {**always, **written}
+    if not apart:
+        return sent, identity.json_of(sent), identity.json_of(written)
+    bought, asked = ({key: value for key, value in each.items() if key not in apart} for each in (sent, written))
+    return sent, identity.json_of(bought), identity.json_of(asked)
+
+
 def _size(text: Text, scope: Scope) -> str:
     made = text.text(scope)
-    if not SIZE.fullmatch(made):
+    if not SIZE.fullmatch(made) and not SIZE_WORD.fullmatch(made):
         raise Flawed(misspelt_size(text.path, made))
     return made

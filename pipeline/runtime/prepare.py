@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from pipeline.engine.messages import Phase
 from pipeline.errors import Mistake, Place, PlanError, SpecError
@@ -15,12 +16,14 @@ from pipeline.plan.catalog import read_card
 from pipeline.plan.check import Summary, check
 from pipeline.plan.expand import Plan, make_plan
 from pipeline.plan.flaw import FlawBook
+from pipeline.plan.price import in_region
 from pipeline.runtime import bundled
 from pipeline.runtime.resources import DigestCache, Files, read_plain
 from pipeline.spec.job import JobSpec
 from pipeline.spec.load import decode_spec, load_job, salvage
 from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
+from pipeline.transport.addresses import names_loopback
 from pipeline.transport.secrets import Environment, read_dotenv
 from pipeline.values.card import GatewayCard
 from pipeline.values.folder import STORE
@@ -97,14 +100,29 @@ def schema() -> Mapping[str, object]:
     return loaded
 
 
-def cards() -> dict[str, GatewayCard]:
-    """Every gateway's card, by name. *Raises* CardError."""
+def cards(environ: Mapping[str, str] | None = None) -> dict[str, GatewayCard]:
+    """Every gateway's card, by name, with the money of the region that the environment's base URL leads to.
+
+    A base URL on this machine is a rehearsal of the card's own region. *Raises* CardError.
+    """
+    known = os.environ if environ is None else environ
     found = {}
     for name in bundled.names("schemas/gateways"):
         if name.endswith(".json") and not name.endswith(".schema.json"):
             card = read_card(json.loads(bundled.text("schemas/gateways", name)))
+            override = known.get(card.base_url_env, "").strip()
+            if override and not names_loopback(_host(override)):
+                card = in_region(card, override)
             found[card.name] = card
     return found
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        # The door says so when it is opened.
+        return ""
 
 
 def environment(known: Mapping[str, GatewayCard]) -> tuple[Environment, Environment]:

@@ -179,7 +179,7 @@ not 'My Mugs'; such as mugs
     "a size of another spelling": (
         HEAD + "size: 1024*768\n",
         """\
-spec.yaml:5:7: error: 'size' must be WIDTHxHEIGHT or a template, not '1024*768'; such as 1024x1024
+spec.yaml:5:7: error: 'size' must be WIDTHxHEIGHT, a ratio, auto or a template, not '1024*768'; such as 1024x1024
   size: 1024*768
         ^""",
     ),
