@@ -6,7 +6,7 @@ import base64
 import json
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from math import ceil
 from typing import Final, Literal
@@ -36,6 +36,8 @@ class Books:
     links_base: str
     #: {operation id: operation}, in the order of acceptance.
     operations: dict[str, Operation] = field(default_factory=dict)
+    #: {(gateway, the `key` in an order's notes): operation id}: who sends a key again gets the same operation.
+    keyed: dict[tuple[str, str], str] = field(default_factory=dict)
     #: {(gateway, id): upload}, in the order of arrival.
     uploads: dict[tuple[str, str], Upload] = field(default_factory=dict)
     #: {digest: input picture}.
@@ -116,8 +118,15 @@ class Books:
         self._keep(seen)
         kind = media_type_of(data)
         expires_at = None if lives_s is None else now + lives_s
-        upload = Upload(identity, gateway, name, seen.digest, kind, len(data), now, expires_at, model)
-        self.uploads[gateway, identity] = upload
+        return self._keep_upload(Upload(identity, gateway, name, seen.digest, kind, len(data), now, expires_at, model))
+
+    def copy_upload(self, upload: Upload, identity: str, now: float, *, lives_s: float | None) -> Upload:
+        """Keep what an upload holds once more, under another identity."""
+        expires_at = None if lives_s is None else now + lives_s
+        return self._keep_upload(replace(upload, id=identity, at=now, expires_at=expires_at))
+
+    def _keep_upload(self, upload: Upload) -> Upload:
+        self.uploads[upload.gateway, upload.id] = upload
         self._unsaved.append(_line("uploaded", **asdict(upload)))
         return upload
 
@@ -147,8 +156,7 @@ class Books:
             images=self._images(order, occasion),
             vanished=self.strikes("vanished", occasion, order.prompt),
         )
-        self.operations[operation.id] = operation
-        self._await_end(operation)
+        self._enter(operation)
         self._unsaved.append(_line("accepted", **asdict(operation)))
         return operation
 
@@ -228,7 +236,11 @@ class Books:
     def _counters(self) -> tuple[float, dict[str, int]]:
         return self.clock, dict(self.dice.occasions)
 
-    def _await_end(self, operation: Operation) -> None:
+    def _enter(self, operation: Operation) -> None:
+        self.operations[operation.id] = operation
+        key = operation.order.notes.get("key")
+        if isinstance(key, str):
+            self.keyed[operation.order.gateway, key] = operation.id
         if operation.end != "stuck":
             heappush(self._unbilled, (operation.ends_at, operation.id))
 
@@ -280,8 +292,7 @@ class Books:
         match entry:
             case {"kind": "accepted"}:
                 operation = _operation(entry)
-                self.operations[operation.id] = operation
-                self._await_end(operation)
+                self._enter(operation)
                 self._windows.setdefault(f"{operation.order.gateway}/{operation.order.model}", deque()).append(
                     operation.accepted_at
                 )
