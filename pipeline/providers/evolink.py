@@ -79,8 +79,8 @@ TASK_ERRORS: Final[Mapping[str, tuple[FaultKind, float | None]]] = MappingProxyT
         "invalid_parameters": (FaultKind.REJECTED, None),
         "image_processing_error": (FaultKind.REJECTED, None),
         "image_dimension_mismatch": (FaultKind.REJECTED, None),
-        # The page groups it under "try later", the client never repeats it: the stricter reading.
-        "resource_not_found": (FaultKind.REJECTED, None),
+        # What was named is not there. The page groups it under "try later", the client never repeats it: the stricter.
+        "resource_not_found": (FaultKind.EXPIRED, None),
         "generation_failed_no_content": (FaultKind.UPSTREAM, None),
         "generation_timeout": (FaultKind.UPSTREAM, None),
         "service_error": (FaultKind.UPSTREAM, 60.0),
