@@ -69,6 +69,10 @@ class FaultPlan:
     latency_s: Span = Span(0.05, 0.25)
     #: How long a task takes to be made, in seconds: a number or [min, max].
     generation_s: Span = Span(10.0, 40.0)
+    #: What 1min.ai takes for each picture, in credits; the real figure is not public.
+    onemin_credits_per_image: float = 100.0
+    #: How many credits the 1min.ai team has: a call that needs more gets 406. Left out: enough.
+    onemin_credits: float | None = None
     #: A 429 out of the blue.
     rate_limited: Trigger = _NEVER
     #: 503 for a submit that was not accepted.
@@ -109,6 +113,8 @@ class FaultPlan:
     cut_upload: Trigger = _NEVER
     #: What was uploaded is gone when a submit names it.
     lost_upload: Trigger = _NEVER
+    #: A key below 1min.ai's asset host is refused, and stays refused.
+    asset_refused: Trigger = _NEVER
     #: A download gets 503.
     server_error_download: Trigger = _NEVER
     #: A download breaks in the middle.
@@ -162,6 +168,8 @@ def parse_faults(mapping: Mapping[str, object]) -> FaultPlan:
                 read[key] = None if value is None else _rate_limit(value)
             case "banned_user_agents":
                 read[key] = _texts(key, value)
+            case "onemin_credits_per_image" | "onemin_credits":
+                read[key] = None if value is None and key == "onemin_credits" else _number(key, value, 0.0)
             case "latency_s" | "generation_s":
                 read[key] = _span(key, value)
             case _:

@@ -28,6 +28,8 @@ class Order:
     unit: str = "USD"
     #: What a call costs besides, once anything is made.
     micros_per_call: int = 0
+    #: All `n` pictures stand on the bill once any is made, however few were.
+    billed_whole: bool = False
     #: What else the emulator wants to remember of the request, as JSON.
     notes: Mapping[str, JSON] = field(default_factory=dict)
 
@@ -75,5 +77,6 @@ class Operation:
 
     def billed_micros(self, now: float) -> int:
         """What stands on the bill, in 10^-6 of the order's unit."""
-        images = self.billed_images(now)
-        return images * self.order.micros_per_image + (self.order.micros_per_call if images else 0)
+        made = self.billed_images(now)
+        images = max(made, self.order.n) if made and self.order.billed_whole else made
+        return images * self.order.micros_per_image + (self.order.micros_per_call if made else 0)

@@ -1,0 +1,342 @@
+"""How 1min.ai talks: pictures go up to its Asset API first, then one synchronous POST answers with the pictures made.
+
+*Source* - the vendor's page for IMAGE_EDITOR / qwen-image-edit-plus and its Asset API page, as of 2026-11; statuses
+and error bodies were observed by other clients. There is no operation, no list, no balance: a lost answer stays lost.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Final, assert_never
+from urllib.parse import unquote, urlsplit
+
+from pipeline.errors import Bug
+from pipeline.providers.answers import NAME_MAX, code_text, find_row, is_page, read_object, retry_after_s, words
+from pipeline.values.card import NotBilled
+from pipeline.values.digest import JSON, sha256_hex
+from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Placed, UploadFailed, UploadStep
+from pipeline.values.reply import (
+    BalanceReply,
+    EvidenceBroken,
+    Fault,
+    FaultKind,
+    ListReply,
+    PollBroken,
+    PollReply,
+    Ready,
+    Refused,
+    Reply,
+    Unknown,
+    Unsent,
+)
+from pipeline.values.task import Task
+from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Request, Response
+
+NAME: Final = "1min"
+
+#: The card's further address below which a result's key may answer: a link `asset:KEY`.
+ASSET: Final = "asset"
+
+_FEATURES: Final = "/api/features"
+_ASSETS: Final = "/api/assets"
+#: The most pictures that one call makes (documented: n).
+_PICTURES_MAX: Final = 6
+_LINK_MAX: Final = 8_192
+_KEY_MAX: Final = 1_024
+#: What a file name in a form may hold; ours, so that nothing in it can end the header that it stands in.
+_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
+#: A 400 releases money only if its words speak of the request: then no work was begun. Ours, inferred: a 400 about
+#: anything else may come after the credits were taken, and nobody says that they come back.
+_OF_THE_REQUEST: Final = re.compile(
+    r"\b(?:invalid|required|missing|must|unsupported|not (?:supported|allowed|found|exist)|does not exist|too (?:large|"
+    r"long|many|small)|exceeds?|unknown|malformed|analy[sz]\w*|expected|out of range)\b",
+    re.IGNORECASE,
+)
+#: Words by which a text tells that a filter refused the content; no page shows such an answer (inferred).
+_MODERATION_WORDS: Final = ("prohibited", "moderation", "content policy", "inappropriate", "sensitive", "safety")
+
+#: What an upload's status means. Uploads cost nothing, so that these release nothing either.
+_OF_AN_UPLOAD: Final[Mapping[int, FaultKind]] = MappingProxyType(
+    {
+        400: FaultKind.REJECTED,
+        401: FaultKind.UNAUTHORIZED,
+        403: FaultKind.UNAUTHORIZED,
+        406: FaultKind.OUT_OF_CREDIT,
+        413: FaultKind.REJECTED,
+        415: FaultKind.REJECTED,
+        422: FaultKind.REJECTED,
+        429: FaultKind.RATE_LIMITED,
+    }
+)
+
+
+# --- questions ----------------------------------------------------------------------------------------------------
+
+
+def submit(task: Task, inputs: Sequence[Carried], tag: str = "") -> Request:
+    """The POST that buys this task. Only what the task says is sent, and `n`, which the page requires."""
+    del tag  # No idempotency key is documented.
+    wanted: dict[str, JSON] = dict(task.params)
+    wanted["prompt"] = task.prompt
+    wanted["n"] = task.n
+    paths = [_path(picture) for picture in inputs]
+    if paths:
+        wanted["imageUrl"] = paths[0]
+    if paths[1:]:
+        wanted["additional_images"] = [*paths[1:]]
+    if task.size is not None:
+        width, _, height = task.size.partition("x")
+        wanted |= {"width": int(width), "height": int(height)}
+    if task.negative_prompt is not None:
+        wanted["negative_prompt"] = task.negative_prompt
+    if task.seed is not None:
+        wanted["seed"] = task.seed
+    body: JSON = {"type": "IMAGE_EDITOR", "model": task.model, "promptObject": wanted}
+    return Request(
+        gateway=task.gateway,
+        method="POST",
+        path=_FEATURES,
+        body=json.dumps(body, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(),
+        headers=(("Content-Type", "application/json"), ("Accept", "application/json")),
+    )
+
+
+def upload(model: str, asset: CarriedBytes, name: str, told: Sequence[Outcome]) -> UploadStep:
+    """One form with one file; its answer names the path that a submit names. *Source* - Asset API page."""
+    del model  # A path serves every model of the account.
+    if not told:
+        return _form(asset, _NOT_IN_A_NAME.sub("-", name))
+    match told[-1]:
+        case NotSent(why):
+            return UploadFailed(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
+        case Broken(why):
+            return UploadFailed(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case Answered(response):
+            return _placed(response)
+        case outcome:
+            assert_never(outcome)
+
+
+def _form(asset: CarriedBytes, name: str) -> Request:
+    # A boundary made from the bytes stands in them by no accident, and the same picture makes the same request.
+    boundary = "asset-" + sha256_hex(b"boundary\n" + asset.data)[:32]
+    head = (
+        f"--{boundary}\r\n"
+        f'Content-Disposition: form-data; name="asset"; filename="{name}"\r\n'
+        f"Content-Type: {asset.media_type}\r\n\r\n"
+    )
+    return Request(
+        gateway=NAME,
+        method="POST",
+        path=_ASSETS,
+        body=head.encode() + asset.data + f"\r\n--{boundary}--\r\n".encode(),
+        headers=(("Content-Type", f"multipart/form-data; boundary={boundary}"), ("Accept", "application/json")),
+        free=True,
+    )
+
+
+def _path(picture: Carried) -> str:
+    match picture:
+        case CarriedUrl(location):
+            return location
+        case CarriedBytes():
+            raise Bug("1min.ai takes no picture inside a body: it is uploaded first")
+    assert_never(picture)
+
+
+def poll(task: Task, operation: str) -> Request:
+    """Never asked: the POST's answer holds the pictures. *Raises* Bug."""
+    raise Bug(f"1min.ai has no operations, so none to ask for: {operation[:40]} of task {task.number}")
+
+
+def listing(model: str, since: int, until: int, page: str | None) -> None:
+    """1min.ai documents no list of records."""
+
+
+def balance() -> None:
+    """1min.ai documents no balance."""
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+
+def submitted(task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> Reply:
+    """What the outcome of that POST means; the default is Unknown, which keeps the money.
+
+    Left out of the card's table on purpose: 403, 404 and 5xx, of which nobody says that no credits were taken.
+    """
+    match outcome:
+        case NotSent(why):
+            return Unsent(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
+        case Broken(why):
+            return Unknown(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case Answered(response):
+            return _recorded(task, response) if _is_success(response) else _not_accepted(response, not_billed)
+    assert_never(outcome)
+
+
+def polled(task: Task, outcome: Outcome) -> PollReply:
+    """Never asked: whatever comes says nothing."""
+    del task, outcome
+    return PollBroken(Fault(FaultKind.UNKNOWN, "1min.ai has no operations"))
+
+
+def listed(outcome: Outcome) -> ListReply:
+    """Never asked."""
+    del outcome
+    return EvidenceBroken(Fault(FaultKind.UNKNOWN, "1min.ai lists no records"))
+
+
+def balanced(outcome: Outcome) -> BalanceReply:
+    """Never asked."""
+    del outcome
+    return EvidenceBroken(Fault(FaultKind.UNKNOWN, "1min.ai tells no balance"))
+
+
+def _recorded(task: Task, response: Response) -> Reply:
+    """A 2xx: the record's pictures, or Unknown: what became of the credits is said nowhere."""
+    record = _record(read_object(response.body))
+    if record is None:
+        return Unknown(_fault(FaultKind.MALFORMED, response, "answered without a record"))
+    status = words(record.get("status"), NAME_MAX)
+    if status.upper() != "SUCCESS":
+        told = f"the record's status is {status or 'missing'}, and nobody says whether that costs credits"
+        message = _message(read_object(response.body) or {})
+        return Unknown(_fault(FaultKind.UPSTREAM, response, told, f"{told}: {message}" if message else told))
+    keys = _keys(record)
+    if not keys:
+        return Unknown(_fault(FaultKind.MALFORMED, response, "a record without any picture"))
+    if len(keys) > max(_PICTURES_MAX, 2 * task.n):
+        # A number that the vendor cannot have made is no bill: the hold stays whole, and somebody has to look.
+        many = f"a record with {len(keys)} pictures for {task.n}, which nobody can believe"
+        return Unknown(_fault(FaultKind.MALFORMED, response, many))
+    links = _links(keys, record.get("temporaryUrl"))
+    if not links:
+        return Unknown(_fault(FaultKind.MALFORMED, response, "a record without a usable link or key"))
+    # Credits are asked for before the work, for all of `n`: that some come back when fewer are made is said nowhere.
+    billed = max(len(links), task.n)
+    return Ready(links=links, billed_images=billed, request_id=_request_id(response))
+
+
+def _keys(record: Mapping[str, object]) -> list[object]:
+    detail = record.get("aiRecordDetail")
+    keys = detail.get("resultObject") if isinstance(detail, dict) else None
+    return keys if isinstance(keys, list) else []
+
+
+def _links(keys: Sequence[object], temporary: object) -> tuple[str, ...]:
+    """A link for each picture: the signed one where it belongs, by its path, and `asset:KEY` for the others."""
+    links = [_asset_link(key) for key in keys]
+    if isinstance(temporary, str) and _is_link(temporary):
+        links[_place_of(temporary, keys)] = temporary
+    return tuple(dict.fromkeys(link for link in links if link))
+
+
+def _place_of(link: str, keys: Sequence[object]) -> int:
+    """Which of the keys a signed link is for. A link for none of them is the first one's, as the page shows it."""
+    try:
+        path = "/" + unquote(urlsplit(link).path).lstrip("/")
+    except ValueError:
+        return 0
+    return next((at for at, key in enumerate(keys) if isinstance(key, str) and key and path.endswith("/" + key)), 0)
+
+
+def _asset_link(key: object) -> str:
+    """`asset:KEY`, a path below the asset host; empty for what is no key. A whole link stays one."""
+    if not isinstance(key, str) or not 0 < len(key) <= _KEY_MAX or not key.isprintable():
+        return ""
+    if "://" in key:
+        return key if _is_link(key) else ""
+    if key.startswith("/") or "\\" in key or any(part in {"", ".", ".."} for part in key.split("/")):
+        return ""
+    return f"{ASSET}:{key}"
+
+
+def _is_link(text: str) -> bool:
+    return (
+        text.startswith(("https://", "http://")) and len(text) <= _LINK_MAX and text.isprintable() and " " not in text
+    )
+
+
+def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
+    page, answer = is_page(response), read_object(response.body) or {}
+    message = _message(answer)
+    moderated = any(word in message.lower() for word in _MODERATION_WORDS)
+    believable = not page and message != "" and _record(answer) is None
+    if response.status == 400:
+        believable = believable and not moderated and _OF_THE_REQUEST.search(message) is not None
+    row = find_row(not_billed, response.status, _code(answer), page=page) if believable else None
+    if row is not None:
+        return Refused(_fault(row.kind, response, "refused"))
+    kind = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
+    kind = FaultKind.MODERATED if response.status == 400 and moderated else kind
+    return Unknown(_fault(kind, response, "an answer that is not in the not-billed table"))
+
+
+def _placed(response: Response) -> UploadStep:
+    """The path of an upload: `fileContent.path`, or `asset.key`, which is the same."""
+    if not _is_success(response):
+        status = response.status
+        kind = _OF_AN_UPLOAD.get(status, FaultKind.TRANSIENT if status >= 500 else FaultKind.UNKNOWN)
+        if is_page(response):
+            kind = FaultKind.TRANSIENT  # Somebody in front of the API, who may be gone the next time.
+        return UploadFailed(_fault(kind, response, "the upload was refused"))
+    answer = read_object(response.body) or {}
+    for holder, name in (("fileContent", "path"), ("asset", "key")):
+        part = answer.get(holder)
+        path = part.get(name) if isinstance(part, dict) else None
+        if isinstance(path, str) and 0 < len(path) <= _KEY_MAX and path.isprintable() and " " not in path:
+            return Placed(path)
+    return UploadFailed(_fault(FaultKind.MALFORMED, response, "an upload's answer without a path"))
+
+
+# --- both ---------------------------------------------------------------------------------------------------------
+
+
+def _is_success(response: Response) -> bool:
+    return 200 <= response.status < 300
+
+
+def _record(answer: Mapping[str, object] | None) -> Mapping[str, object] | None:
+    record = None if answer is None else answer.get("aiRecord")
+    return record if isinstance(record, dict) else None
+
+
+def _code(answer: Mapping[str, object]) -> str:
+    error = answer.get("error")
+    return code_text(answer.get("errorCode")) or (code_text(error.get("code")) if isinstance(error, dict) else "")
+
+
+def _message(answer: Mapping[str, object]) -> str:
+    """The gateway's words: `message`, `error`, `detail`, as other clients read them; each may be an object itself."""
+    found = []
+    for key in ("message", "error", "detail"):
+        told = answer.get(key)
+        found.append(told)
+        if isinstance(told, dict):
+            found += [told.get("message"), told.get("detail")]
+        elif isinstance(told, list):
+            found += told[:1]
+    return next((text for text in map(words, found) if text), "")
+
+
+def _fault(kind: FaultKind, response: Response, otherwise: str, message: str = "") -> Fault:
+    """A fault with the gateway's own words where it gave some."""
+    answer = read_object(response.body) or {}
+    return Fault(
+        kind=kind,
+        message=words(message) or _message(answer) or otherwise,
+        code=_code(answer),
+        status=response.status,
+        retry_after_s=retry_after_s(response),
+        request_id=_request_id(response),
+    )
+
+
+def _request_id(response: Response) -> str:
+    """The record's id, by which its team can find it in the web application."""
+    record = _record(read_object(response.body))
+    return "" if record is None else words(record.get("uuid"), NAME_MAX)

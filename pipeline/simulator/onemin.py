@@ -1,0 +1,418 @@
+"""1min.ai as an emulator: an asset store, and one synchronous call that takes credits and answers with keys.
+
+*Source* - the vendor's page for IMAGE_EDITOR / qwen-image-edit-plus and its Asset API page, read 2026-11; statuses as
+other clients observed them. What nobody says is marked ours, and is the stricter of what could be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import parse_qs, quote, unquote
+
+from pipeline.simulator import desk
+from pipeline.simulator.books import Books
+from pipeline.simulator.desk import Desk
+from pipeline.simulator.exchange import Exchange, WireRequest, json_response, page_response
+from pipeline.simulator.forms import read_form
+from pipeline.simulator.orders import Operation, Order, Upload
+from pipeline.simulator.pictures import PictureLimits, SeenPicture, media_type_of
+from pipeline.simulator.results import picture
+from pipeline.values.digest import JSON
+from pipeline.values.wire import Response
+
+NAME: Final = "1min"
+MODEL: Final = "qwen-image-edit-plus"
+#: "About 50 MB" a file (observed), 10 MB for an edit's input (documented); MB is read as 2^20 bytes, the laxer: ours.
+ASSETS: Final = PictureLimits(1, 20_000, 50 * 2**20, ("JPEG", "MPO", "PNG", "WEBP"))
+INPUT_MAX: Final = 10 * 2**20
+#: File names that are taken, by extension. That a name without one is refused was observed; the list is ours.
+_TYPES: Final = {"png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp"}
+NEGATIVE_PROMPT_MAX: Final = 500
+SEED_MAX: Final = 2_147_483_647
+SIDE_MIN, SIDE_MAX, N_MAX, EDIT_AREA = 512, 2048, 6, 1024 * 1024
+#: X-Amz-Expires of the page's sample: 7 days, in seconds.
+LINKS_LIVE_S: Final = 604_800
+
+_FIELDS: Final = ("type", "model", "promptObject")
+_WANTED: Final = (
+    *("imageUrl", "prompt", "n", "additional_images", "width", "height"),
+    *("prompt_extend", "negative_prompt", "seed"),
+)
+#: A result's key ends in its record's uuid and the picture's number: ours; the sample's ends in six digits.
+_KEY: Final = re.compile(r"images/[0-9_]{23}_([0-9a-f-]{36})_([0-9])\.png", re.ASCII)
+_BUCKET: Final = "/asset.1min.ai/"
+#: Keys carry a stamp of local time, seven hours ahead of UTC in the sample.
+_LOCAL: Final = timedelta(hours=7)
+
+
+def handle(books: Books, request: WireRequest, now: float) -> Exchange:
+    """Answer one request to the API (""), to the host of keys (`asset`) or to the host of signed links (`s3`)."""
+    path = request.target.partition("?")[0]
+    match request.base, request.method, path:
+        case "asset", _, _:
+            return _of_the_asset_host(books, request, now)
+        case "s3", _, _:
+            return _of_the_signed_host(books, request, now)
+        case "", "POST", "/api/features":
+            return _submit(books, request, now)
+        case "", "POST", "/api/assets":
+            return desk.upload(_DESK, books, request, now, lambda occasion: _keep(books, request, occasion, now))
+        case _:
+            refusal = _gate(request) or _wrong(404, "NOT_FOUND", f"Cannot {request.method} {path[:80]}")
+            return Exchange(books.latency_s(request.target, now), refusal)
+
+
+# --- assets -------------------------------------------------------------------------------------------------------
+
+
+def _keep(books: Books, request: WireRequest, occasion: str, now: float) -> Response:
+    """An upload, by the Asset API page: one field `asset`, whose file name has an extension."""
+    parts = read_form(request.headers.get("content-type", ""), request.body)
+    if isinstance(parts, str):
+        return _wrong(400, "BAD_REQUEST", parts)
+    if [part.name for part in parts] != ["asset"] or parts[0].filename is None:
+        return _wrong(400, "BAD_REQUEST", "the form must hold one file in the field asset")
+    name, data = parts[0].filename, parts[0].data
+    stem, dot, extension = name.rpartition(".")
+    expected = _TYPES.get(extension.lower())
+    if not stem or not dot or expected is None:
+        return _wrong(400, "BAD_REQUEST", f"Unsupported file type: {name[:60]}")
+    kind = media_type_of(data)
+    if kind != expected or parts[0].media_type != expected:
+        return _wrong(400, "BAD_REQUEST", f"invalid file: its name says {expected}, its data {kind or 'nothing'}")
+    key = f"images/{_stamp(now)}_{name}"
+    while (NAME, key) in books.uploads:
+        now += 0.001
+        key = f"images/{_stamp(now)}_{name}"
+    kept = books.keep_upload(NAME, key, name, data, limits=ASSETS, now=now, lives_s=None)
+    if isinstance(kept, str):
+        return _wrong(400, "BAD_REQUEST", f"invalid file: {kept}")
+    return json_response(200, _asset(books, kept, occasion))
+
+
+def _asset(books: Books, kept: Upload, occasion: str) -> dict[str, JSON]:
+    location = f"https://asset.1min.ai.s3.us-east-1.amazonaws.com/{quote(kept.id)}"
+    return {
+        "asset": {
+            "fieldname": "asset",
+            "originalname": kept.name,
+            "encoding": "7bit",
+            "mimetype": kept.media_type,
+            "size": kept.size_bytes,
+            "bucket": "asset.1min.ai",
+            "key": kept.id,
+            "acl": "private",
+            "contentType": kept.media_type,
+            "metadata": {"team-id": _uuid(books, "team"), "user-id": _uuid(books, "user")},
+            "location": location,
+            "etag": f'"{kept.digest[:32]}"',
+        },
+        "fileContent": {
+            "uuid": _uuid(books, "file", occasion),
+            "path": kept.id,
+            "type": kept.name.rpartition(".")[2],
+            "name": kept.name,
+        },
+    }
+
+
+# --- features -----------------------------------------------------------------------------------------------------
+
+
+def _submit(books: Books, request: WireRequest, now: float) -> Exchange:
+    body = _read(request.body)
+    wanted = None if body is None else body.get("promptObject")
+    prompt = wanted.get("prompt") if isinstance(wanted, dict) else None
+
+    def take(occasion: str) -> Operation | Response:
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+            return _wrong(400, "BAD_REQUEST", "Content-Type must be application/json")
+        if body is None:
+            return _wrong(400, "BAD_REQUEST", "the body must be one JSON object")
+        order, pictures, wrong = read_order(books, body, occasion, now)
+        if order is None:
+            return _wrong(400, "BAD_REQUEST", "; ".join(wrong))
+        return _poor(books, order) or books.accept(order, pictures, occasion, now)
+
+    return desk.submit(
+        _DESK,
+        books,
+        request,
+        now,
+        lane=f"{NAME}/{MODEL}",
+        prompt=prompt if isinstance(prompt, str) else "",
+        take=take,
+        answer=lambda operation: _told(books, operation),
+        waits=True,
+    )
+
+
+def _poor(books: Books, order: Order) -> Response | None:
+    """406 when the team's credits do not suffice. *Source* - observed, words and all."""
+    if books.faults.onemin_credits is None:
+        return None
+    taken = sum(_cost(made.order) for made in books.operations.values() if made.end == "completed" and _ours(made))
+    left = int(books.faults.onemin_credits * 1_000_000) - taken
+    if _cost(order) <= left:
+        return None
+    told = (
+        f"The feature requires {_cost(order) / 1e6:g} credits, but the rehearsal team only has {left / 1e6:g} credits"
+    )
+    return _wrong(406, "INSUFFICIENT_CREDITS", told)
+
+
+def _cost(order: Order) -> int:
+    return order.n * order.micros_per_image
+
+
+def _ours(operation: Operation) -> bool:
+    return operation.order.gateway == NAME
+
+
+def _told(books: Books, operation: Operation) -> Response:
+    """What the call answers when the work is over. Neither a moderated nor a failed call is on any page: ours."""
+    if operation.end == "moderated":
+        return _wrong(400, "CONTENT_MODERATION", "The request was stopped by content moderation")
+    keys = [_key(operation, index) for index in range(operation.images)]
+    done = operation.end == "completed"
+    record: dict[str, JSON] = {
+        "uuid": operation.id,
+        "userId": _uuid(books, "user"),
+        "teamId": _uuid(books, "team"),
+        "model": MODEL,
+        "type": "IMAGE_EDITOR",
+        "metadata": None,
+        "rating": None,
+        "feedback": None,
+        "conversationId": None,
+        "status": "SUCCESS" if done else "FAILED",
+        "createdAt": _timestamp(operation.accepted_at),
+        "aiRecordDetail": {
+            "promptObject": operation.order.notes.get("promptObject"),
+            "resultObject": [*keys] if done else [],
+            "responseObject": {},
+        },
+        "additionalData": None,
+    }
+    if done:
+        record["temporaryUrl"] = _signed(books, operation, keys[0])
+    return json_response(200, {"aiRecord": record})
+
+
+def _signed(books: Books, operation: Operation, key: str) -> str:
+    """A presigned link to the first picture, as the storage host makes them."""
+    at = int(operation.ends_at)
+    if books.strikes("expired_links", operation.id, operation.order.prompt):
+        at -= LINKS_LIVE_S + 1
+    date = datetime.fromtimestamp(max(at, 0), UTC).strftime("%Y%m%dT%H%M%SZ")
+    signature = books.signature(operation.id, 0, max(at, 0) + LINKS_LIVE_S)
+    return (
+        f"{books.address(NAME, 's3')}{_BUCKET}{key}?X-Amz-Algorithm=AWS4-HMAC-SHA256"
+        f"&X-Amz-Date={date}&X-Amz-Expires={LINKS_LIVE_S}&X-Amz-Signature={signature}&X-Amz-SignedHeaders=host"
+    )
+
+
+# --- pictures -----------------------------------------------------------------------------------------------------
+
+
+def _of_the_asset_host(books: Books, request: WireRequest, now: float) -> Exchange:
+    """A key below the asset host: observed with one client only, so a fault can refuse it, and for good."""
+    delay_s = books.latency_s(request.target, now)
+    if "api-key" in request.headers or "authorization" in request.headers:
+        return Exchange(delay_s, page_response(400, "This host takes no credentials"))
+    key = unquote(request.target.partition("?")[0]).removeprefix("/")
+    found = _found(books, key)
+    if found is None or request.method != "GET":
+        return Exchange(delay_s, _denied("AccessDenied", "Access Denied"))
+    operation, index = found
+    if books.strikes("asset_refused", key, operation.order.prompt):
+        return Exchange(delay_s, _denied("AccessDenied", "Access Denied"))
+    return picture(books, operation, index, delay_s, now)
+
+
+def _of_the_signed_host(books: Books, request: WireRequest, now: float) -> Exchange:
+    """A presigned link. It is its own proof: credentials beside it are an error, as the storage host has it."""
+    delay_s = books.latency_s(request.target, now)
+    if "api-key" in request.headers or "authorization" in request.headers:
+        return Exchange(delay_s, page_response(400, "Only one auth mechanism allowed"))
+    path, _, query = request.target.partition("?")
+    asked = {name: values[0] for name, values in parse_qs(query).items()}
+    found = _found(books, unquote(path).removeprefix(_BUCKET))
+    try:
+        at = datetime.strptime(asked["X-Amz-Date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC).timestamp()
+        expires = int(at) + int(asked["X-Amz-Expires"])
+    except (KeyError, ValueError):
+        return Exchange(delay_s, _denied("AuthorizationQueryParametersError", "the link is not signed"))
+    if found is None or asked.get("X-Amz-Signature") != books.signature(found[0].id, found[1], expires):
+        return Exchange(delay_s, _denied("SignatureDoesNotMatch", "The request signature does not match"))
+    if now >= expires:
+        return Exchange(delay_s, _denied("AccessDenied", "Request has expired"))
+    return picture(books, found[0], found[1], delay_s, now)
+
+
+def _found(books: Books, key: str) -> tuple[Operation, int] | None:
+    """The record and the number behind a key."""
+    match = _KEY.fullmatch(key)
+    operation = books.operations.get(match[1]) if match else None
+    if match is None or operation is None or not _ours(operation) or _key(operation, int(match[2])) != key:
+        return None
+    return operation, int(match[2])
+
+
+def _key(operation: Operation, index: int) -> str:
+    return f"images/{_stamp(operation.ends_at)}_{operation.id}_{index}.png"
+
+
+def _denied(code: str, message: str) -> Response:
+    body = f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{message}</Message></Error>'
+    return Response(403, body.encode(), {"content-type": "application/xml"})
+
+
+# --- the rules of a request body ----------------------------------------------------------------------------------
+
+
+def read_order(
+    books: Books, body: Mapping[str, object], occasion: str, now: float
+) -> tuple[Order | None, tuple[SeenPicture, ...], list[str]]:
+    """A request body as an order, or everything that is wrong with it. Unknown fields are wrong: ours, the stricter."""
+    wrong = [f"{key}: unknown field, must be one of {', '.join(_FIELDS)}" for key in body if key not in _FIELDS]
+    if body.get("type") != "IMAGE_EDITOR":
+        wrong.append("type: must be IMAGE_EDITOR")
+    if body.get("model") != MODEL:
+        wrong.append(f"model: must be {MODEL}")
+    wanted = body.get("promptObject")
+    if not isinstance(wanted, dict):
+        return None, (), [*wrong, "promptObject: required, must be an object"]
+    wrong += [f"promptObject.{key}: unknown field" for key in wanted if key not in _WANTED]
+    wrong += _plain_faults(wanted)
+    prompt = wanted.get("prompt", "")
+    pictures = _pictures(books, wanted, occasion, now, wrong)
+    width, height = _size(wanted, pictures, wrong)
+    if wrong:
+        return None, (), wrong
+    seed, n = wanted.get("seed"), wanted["n"]
+    order = Order(
+        gateway=NAME,
+        model=MODEL,
+        prompt=str(prompt),
+        negative_prompt=str(wanted.get("negative_prompt", "")),
+        width=width,
+        height=height,
+        n=int(n),
+        seed=seed if isinstance(seed, int) else None,
+        inputs=tuple(picture.digest for picture in pictures),
+        micros_per_image=round(books.faults.onemin_credits_per_image * 1_000_000),
+        unit="1min-credit",
+        billed_whole=True,
+        notes={"promptObject": wanted},
+    )
+    return order, pictures, []
+
+
+def _plain_faults(wanted: Mapping[str, object]) -> list[str]:
+    wrong = []
+    prompt, negative = wanted.get("prompt"), wanted.get("negative_prompt", "")
+    if not isinstance(prompt, str) or not prompt.strip():
+        wrong.append("promptObject.prompt: required, must be a string")
+    if not isinstance(negative, str) or len(negative) > NEGATIVE_PROMPT_MAX:
+        wrong.append(f"promptObject.negative_prompt: must be a string of at most {NEGATIVE_PROMPT_MAX} characters")
+    if not _is_int(wanted.get("n"), 1, N_MAX):
+        wrong.append(f"promptObject.n: required, must be a number from 1 to {N_MAX}")
+    if not isinstance(wanted.get("prompt_extend", True), bool):
+        wrong.append("promptObject.prompt_extend: must be a boolean")
+    if "seed" in wanted and not _is_int(wanted["seed"], 0, SEED_MAX):
+        wrong.append(f"promptObject.seed: must be a number from 0 to {SEED_MAX}")
+    return wrong
+
+
+def _pictures(
+    books: Books, wanted: Mapping[str, object], occasion: str, now: float, wrong: list[str]
+) -> tuple[SeenPicture, ...]:
+    more = wanted.get("additional_images", [])
+    if not isinstance(more, list) or len(more) > 2:
+        wrong.append("promptObject.additional_images: must be an array of at most 2 paths")
+        more = []
+    named = [("imageUrl", wanted.get("imageUrl"))]
+    named += [(f"additional_images[{index}]", path) for index, path in enumerate(more)]
+    seen = []
+    for field, path in named:
+        upload = books.uploads.get((NAME, path)) if isinstance(path, str) else None
+        found = None if upload is None else books.uploaded(NAME, upload.id, now)
+        prompt = wanted.get("prompt")
+        if upload is not None and books.strikes("lost_upload", f"{occasion}/{field}", str(prompt)):
+            found = None
+        if not isinstance(path, str) or not path:
+            wrong.append(f"promptObject.{field}: required, must be the path of an asset")
+        elif upload is None or found is None:
+            wrong.append(f"promptObject.{field}: asset not found")
+        elif upload.size_bytes > INPUT_MAX:
+            wrong.append(f"promptObject.{field}: too large, at most 10 MB")
+        else:
+            seen.append(found)
+    return tuple(seen)
+
+
+def _size(wanted: Mapping[str, object], pictures: tuple[SeenPicture, ...], wrong: list[str]) -> tuple[int, int]:
+    """Both sides as asked, or near 1024*1024 in the first picture's ratio. One side alone is wrong: ours."""
+    width, height = wanted.get("width"), wanted.get("height")
+    if "width" not in wanted and "height" not in wanted:
+        first = pictures[0] if pictures else None
+        ratio = first.width / first.height if first is not None and first.height else 1.0
+        wide = (EDIT_AREA * ratio) ** 0.5
+        return 16 * round(wide / 16), 16 * round(wide / ratio / 16)
+    if not _is_int(width, SIDE_MIN, SIDE_MAX) or not _is_int(height, SIDE_MIN, SIDE_MAX):
+        wrong.append(f"promptObject.width, promptObject.height: both must be numbers from {SIDE_MIN} to {SIDE_MAX}")
+        return 0, 0
+    return int(str(width)), int(str(height))
+
+
+def _is_int(value: object, minimum: int, maximum: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and minimum <= value <= maximum
+
+
+# --- answers ------------------------------------------------------------------------------------------------------
+
+
+def _gate(request: WireRequest) -> Response | None:
+    """401 unless the key comes in the header API-KEY, as the pages have it."""
+    key = request.headers.get("api-key", "")
+    if re.fullmatch(r"[!-~]+", key):
+        return None
+    return _wrong(401, "UNAUTHORIZED", "API key is missing" if not key else "Invalid API key")
+
+
+def _wrong(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> Response:
+    return json_response(status, {"errorCode": code, "message": message}, headers)
+
+
+_DESK: Final = Desk(
+    gate=_gate,
+    too_many=lambda headers: _wrong(429, "TOO_MANY_REQUESTS", "Too many requests", headers),
+    unavailable=lambda: _wrong(503, "SERVICE_UNAVAILABLE", "Service unavailable, try again later"),
+    upstream=lambda: _wrong(502, "BAD_GATEWAY", "The model did not answer in time"),
+)
+
+
+def _uuid(books: Books, *names: object) -> str:
+    digits = books.new_name(NAME, *names)
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-8{digits[17:20]}-{digits[20:]}"
+
+
+def _stamp(at: float) -> str:
+    return (datetime.fromtimestamp(at, UTC) + _LOCAL).strftime("%Y_%m_%d_%H_%M_%S_%f")[:-3]
+
+
+def _timestamp(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+
+
+def _read(body: bytes) -> Mapping[str, object] | None:
+    try:
+        value = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
