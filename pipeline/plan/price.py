@@ -71,7 +71,9 @@ class Tariff:
 
 
 def _applies(when: Mapping[str, JSON], area_above: int | None, params: Mapping[str, JSON], size: str | None) -> bool:
-    if any(name not in params or params[name] != value for name, value in when.items()):
+    # A size is no parameter, but may decide like one: a word such as `auto`, or null when none is sent.
+    sent = {**params, "size": size}
+    if any(name not in sent or sent[name] != value for name, value in when.items()):
         return False
     if area_above is None:
         return True

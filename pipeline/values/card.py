@@ -102,7 +102,8 @@ class Parameter:
 class PriceRule:
     """Another price per image where a parameter has a value, or the picture asked for an area. *Units* - pixels."""
 
-    #: {parameter: value}, all of which must be sent; {} when the area alone decides.
+    #: {parameter: value}, all of which must be sent, `size` among them (a word; None: no size is sent); {} when the
+    #: area alone decides.
     when: Mapping[str, JSON]
     #: The area above which it holds, when a size in pixels is asked for; None: the size does not matter.
     area_above: int | None
