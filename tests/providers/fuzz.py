@@ -1,7 +1,8 @@
 """Structured fuzz of what gateways answer: `python -m tests.providers.fuzz [--examples N] [--seed S]`.
 
 Any status, bytes and headers have a meaning, the meaning is never lighter with money than the table, and every text
-in it can be stored and shown. One example is replayed with `--seed S --only N`.
+in it can be stored and shown. One example is replayed with `--gateway G --seed S --only N`. What each gateway's answers
+look like stands in `tongues.py`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
-from pipeline.providers import mulerouter
 from pipeline.providers.answers import BODY_MAX
+from pipeline.values.provider import CarriedBytes, Placed, UploadFailed
 from pipeline.values.reply import (
+    Balance,
+    EvidenceBroken,
     Fault,
     Gone,
+    ListedPage,
     OperationFailed,
     Pending,
     PollBroken,
@@ -33,40 +37,21 @@ from pipeline.values.reply import (
     StillRunning,
     Unknown,
 )
-from pipeline.values.task import Price, Task
-from pipeline.values.wire import Answered, Response
-from tests.plan.jobs import CARD
+from pipeline.values.task import Task
+from pipeline.values.wire import Answered, Request, Response
+from tests.providers.tongues import TONGUES, Tongue
 
-_TASK: Final = Task(
-    number=0,
-    id="a" * 64,
-    step="job",
-    operation="image.edit",
-    gateway="mulerouter",
-    model="qwen-image-edit-max",
-    prompt="x",
-    negative_prompt=None,
-    size=None,
-    n=1,
-    seed=None,
-    params={},
-    inputs=(),
-    price=Price("USD", 1, 0, "USD", 1, ""),
-)
-#: {status: whether a body of the API releases money, whether a page does}.
-_ROWS: Final = {row.status for row in CARD.not_billed}
+_PNG: Final = CarriedBytes("image/png", b"\x89PNG")
 
 _TEXTS: Final = (
     *("", "x", "..", "../..", "a b", "a/b?c#d", "%2e%2e", "\ud800", "\udfff\ud800", "\x00", "\x1b[2J", "\u202e", "é墨"),
     *("https://x.example/0.png", "http://169.254.169.254/", "file:///etc/passwd", "x" * 300, "y" * 9000, "3c90-36a"),
     *("pending", "completed", "failed", "prohibited", "Invalid Request"),
 )
-_STATES: Final = ("pending", "completed", "succeeded", "failed", "processing")
 _SCALARS: Final = (None, True, False, 0, -1, 7, 400, 10**17, 10**18, 10**30, -0.0, 1e308, 0.1)
 #: JSON that `json.dumps` would not write.
 _RAW: Final = ("NaN", "-Infinity", "1e999", "-1e999", "9" * 5000, "-" + "9" * 5000, "1" * 4299, "01", "0x1", "'a'")
-_KEYS: Final = ("task_info", "id", "status", "images", "error", "code", "title", "detail", "message", "data", "")
-_HEADERS: Final = ("content-type", "retry-after", "date", "traceparent", "location", "content-length", "x-odd")
+_HEADERS: Final = ("content-type", "retry-after", "date", "location", "content-length", "x-odd")
 _HEADER_TEXTS: Final = (
     *("", "3", "-1", "1e9", "inf", "nan", "9" * 400, "Wed, 21 Oct 2026 07:28:00 GMT", "Mon, 99 X 0 GMT", "0.5", "٣"),
     *("text/html", "application/json", "TEXT/HTML; charset=\x00", "é", "\ufffd", "x" * 10_000, "Wed, 21 Oct 9999 GMT"),
@@ -77,20 +62,22 @@ _STATUSES: Final = (200, 201, 202, 204, 206, 301, 307, 400, 401, 402, 403, 404, 
 class Fuzz:
     """Answers drawn from a seed. It writes JSON by hand, because most of it is not what a library would write."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, tongue: Tongue) -> None:
         self._draw = random.Random(seed)
+        self._tongue = tongue
 
     def response(self) -> Response:
         """One answer."""
         draw = self._draw
         sort = draw.random()
         status = draw.choice((200, 202) if sort < 0.5 else _STATUSES) if sort < 0.9 else draw.randint(0, 1099)
-        headers = {draw.choice(_HEADERS): draw.choice(_HEADER_TEXTS) for _ in range(draw.randint(0, 3))}
+        names = (*_HEADERS, *self._tongue.headers)
+        headers = {draw.choice(names): draw.choice(_HEADER_TEXTS) for _ in range(draw.randint(0, 3))}
         return Response(status, self._spoilt(self._body()), headers)
 
     def task(self) -> Task:
         """The call that is answered."""
-        return replace(_TASK, n=self._draw.randint(1, 6))
+        return replace(self._tongue.task, n=self._draw.randint(1, 6))
 
     def _body(self) -> bytes:
         kinds: tuple[tuple[Callable[[], bytes], int], ...] = (
@@ -111,22 +98,13 @@ class Fuzz:
         links = [f"https://x.example/{number}" for number in range(draw.choice((0, 1, 2, 3, 6, 7, 12, 13, 5000)))]
         links += draw.choices(_TEXTS, k=draw.randint(0, 2))
         places = {
-            '"ID"': self._odd("3c90-36a"),
-            '"STATUS"': self._odd(draw.choice(_STATES)),
+            '"ID"': self._odd(self._tongue.identity),
+            '"STATUS"': self._odd(draw.choice(self._tongue.states)),
             '"IMAGES"': self._odd(links),
             '"ERROR"': self._odd({"code": 400, "title": "Bad", "detail": "no"}),
             '"DETAIL"': self._odd("no"),
         }
-        shapes = (
-            '{"task_info":{"id":"ID","status":"STATUS"}}',
-            '{"task_info":{"id":"ID","status":"STATUS","error":"ERROR"},"images":"IMAGES"}',
-            '{"task_info":{"id":"ID","status":"completed"},"images":"IMAGES"}',
-            '{"task_info":{"id":"ID","id":"ID","status":"completed"},"images":"IMAGES"}',
-            '{"detail":"DETAIL"}',
-            '{"error":"ERROR"}',
-            '{"detail":"DETAIL","task_info":{"id":"ID"}}',
-        )
-        text = draw.choice(shapes)
+        text = draw.choice(self._tongue.shapes)
         for place, value in places.items():
             text = text.replace(place, value)
         return text.encode(errors="surrogatepass")
@@ -148,7 +126,10 @@ class Fuzz:
             case 5:
                 return "[" + ",".join(self._text(depth - 1) for _ in range(draw.randint(0, 3))) + "]"
             case _:
-                pairs = (f"{json.dumps(draw.choice(_KEYS))}:{self._text(depth - 1)}" for _ in range(draw.randint(0, 5)))
+                pairs = (
+                    f"{json.dumps(draw.choice(self._tongue.keys))}:{self._text(depth - 1)}"
+                    for _ in range(draw.randint(0, 5))
+                )
                 return "{" + ",".join(pairs) + "}"
 
     def _deep(self) -> bytes:
@@ -157,7 +138,7 @@ class Fuzz:
         opening, closing = draw.choice(((b"[", b"]"), (b'{"a":', b"}"), (b'{"task_info":', b"}"), (b'[{"a":', b"}]")))
         inner = draw.choice((b"", b"0", b'"x"'))
         whole = opening * depth + inner + (closing * depth if draw.random() < 0.7 else b"")
-        return whole if draw.random() < 0.5 else b'{"task_info":{"id":"x","status":"pending"},"more":' + whole + b"}"
+        return whole if draw.random() < 0.5 else self._tongue.start + b',"more":' + whole + b"}"
 
     def _at_the_cap(self) -> bytes:
         draw = self._draw
@@ -165,7 +146,7 @@ class Fuzz:
         size = BODY_MAX + draw.choice((-1, 0, 1, BODY_MAX))
         if draw.random() < 0.5:
             return honest.ljust(size)
-        return b'{"task_info":{"id":"x","status":"pending"},"more":[' + b"[]," * ((size - 60) // 3) + b"0]}"
+        return self._tongue.start + b',"more":[' + b"[]," * ((size - 100) // 3) + b"0]}"
 
     def _spoilt(self, body: bytes) -> bytes:
         """Sometimes cut, doubled, or with flipped bits."""
@@ -183,21 +164,48 @@ class Fuzz:
         return body[:place] + draw.randbytes(draw.randint(1, 4)) + body[place:]
 
 
-def judge(task: Task, response: Response) -> None:
-    """Both meanings of an answer. *Raises* AssertionError for a meaning that could cost money or break a store."""
-    _judge_reply(response, mulerouter.submitted(task, Answered(response), CARD.not_billed))
-    _judge_poll_reply(task, response, mulerouter.polled(task, Answered(response)))
+def judge(tongue: Tongue, task: Task, response: Response) -> None:
+    """Every meaning of an answer. *Raises* AssertionError for one that could cost money or break a store."""
+    module, outcome = tongue.module, Answered(response)
+    _judge_reply(tongue, task, response, module.submitted(task, outcome, tongue.card.not_billed))
+    _judge_poll_reply(task, response, module.polled(task, outcome))
+    match module.upload(task.model, _PNG, "a.png", [outcome]):
+        case Placed(location, lives_s):
+            assert 200 <= response.status < 300, "kept without a 2xx"
+            assert location.isprintable(), "no location"
+            location.encode()
+            assert lives_s is None or (math.isfinite(lives_s) and lives_s >= 0), "a life without end"
+        case UploadFailed(fault):
+            _judge_fault(fault)
+        case Request():
+            pass
+    match module.balanced(outcome):
+        case Balance(unit, used):
+            assert 200 <= response.status < 300, "a balance without a 2xx"
+            assert unit, "a balance in nothing"
+            assert 0 <= used < 2**62, "a balance that cannot be stored"
+        case EvidenceBroken(fault):
+            _judge_fault(fault)
+    match module.listed(outcome):
+        case ListedPage(operations):
+            assert 200 <= response.status < 300, "a list without a 2xx"
+            for each in operations:
+                each.operation.encode()
+        case EvidenceBroken(fault):
+            _judge_fault(fault)
 
 
-def _judge_reply(response: Response, reply: Reply) -> None:
+def _judge_reply(tongue: Tongue, task: Task, response: Response, reply: Reply) -> None:
     match reply:
         case Pending(operation):
             assert 200 <= response.status < 300, "accepted without a 2xx"
-            path = mulerouter.poll(_TASK, operation).path
-            assert path.rpartition("/")[0] == mulerouter.submit(_TASK, ()).path, "the id leads elsewhere"
-            assert not set("%?#/\\. \r\n").intersection(path.rpartition("/")[2][:1]), "the id leads elsewhere"
+            head, _, tail = tongue.module.poll(task, operation).path.rpartition("/")
+            assert head == tongue.module.poll(task, "x").path.rpartition("/")[0], "the id leads elsewhere"
+            assert not set("%?#/\\. \r\n").intersection(tail[:1]), "the id leads elsewhere"
+        case Ready():
+            _judge_poll_reply(task, response, reply)
         case Refused(fault):
-            assert response.status in _ROWS, "money released without a row"
+            assert response.status in {row.status for row in tongue.card.not_billed}, "money released without a row"
             assert fault.status == response.status, "another status than the answer's"
             assert response.body, "money released on an empty answer"
             _judge_fault(fault)
@@ -240,18 +248,19 @@ def _judge_fault(fault: Fault) -> None:
     assert wait is None or (math.isfinite(wait) and 0 <= wait <= 86_400), "a wait without end"
 
 
-def run(examples: int, seed: int) -> list[str]:
+def run(examples: int, seed: int, tongue: Tongue) -> list[str]:
     """Judge so many answers; a line for each that has no proper meaning."""
     found = []
     for number in range(examples):
-        fuzz = Fuzz(seed * 1_000_003 + number)
+        fuzz = Fuzz(seed * 1_000_003 + number, tongue)
         response = fuzz.response()
         try:
-            judge(fuzz.task(), response)
+            judge(tongue, fuzz.task(), response)
         except BaseException as error:  # noqa: BLE001 - a RecursionError is as wrong as a failed assertion
             where = traceback.extract_tb(error.__traceback__)[-1]
             what = f"{type(error).__name__}: {error} ({where.name})"
-            found.append(f"--seed {seed} --only {number}: {response.status} {response.body[:200]!r}: {what}")
+            which = f"--gateway {tongue.card.name} --seed {seed} --only {number}"
+            found.append(f"{which}: {response.status} {response.body[:200]!r}: {what}")
             if isinstance(error, KeyboardInterrupt):
                 break
     return found
@@ -262,20 +271,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examples", type=int, default=50_000)
     parser.add_argument("--seed", type=int, default=int(os.environ.get("PIPELINE_SEED") or 1))
+    parser.add_argument("--gateway", choices=list(TONGUES), action="append", help="this one alone; may be repeated")
     parser.add_argument("--only", type=int, help="show this one example and judge it")
     asked = parser.parse_args()
+    tongues = [TONGUES[name] for name in asked.gateway or TONGUES]
     if asked.only is not None:
-        fuzz = Fuzz(asked.seed * 1_000_003 + asked.only)
+        fuzz = Fuzz(asked.seed * 1_000_003 + asked.only, tongues[0])
         response = fuzz.response()
         print(response.status, response.headers, response.body[:2000])
-        judge(fuzz.task(), response)
+        judge(tongues[0], fuzz.task(), response)
         return 0
-    found = run(asked.examples, asked.seed)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    for line in found[:20]:
-        print(line)
-    print(f"fuzz: {asked.examples} answers, seed {asked.seed}, {peak} MB at most; {len(found)} violations")
-    return 1 if found else 0
+    wrong = 0
+    for tongue in tongues:
+        found = run(asked.examples, asked.seed, tongue)
+        wrong += len(found)
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        for line in found[:20]:
+            print(line)
+        told = f"{asked.examples} answers of {tongue.card.title}, seed {asked.seed}, {peak} MB at most"
+        print(f"fuzz: {told}; {len(found)} violations")
+    return 1 if wrong else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,127 @@
+"""How each gateway's answers look, for the fuzz: honest shapes with places that something odd may stand in.
+
+In a shape "ID", "STATUS", "IMAGES", "ERROR" and "DETAIL" are places.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from pipeline.plan.catalog import read_card
+from pipeline.providers import evolink, mulerouter
+from pipeline.values.card import GatewayCard
+from pipeline.values.provider import Provider
+from pipeline.values.task import Price, Task
+
+_CARDS: Final = Path(__file__).parents[2] / "schemas" / "gateways"
+
+
+@dataclass(frozen=True)
+class Tongue:
+    """One gateway's module, and what its answers are made of."""
+
+    module: Provider
+    card: GatewayCard
+    #: The call that is answered.
+    task: Task
+    #: An id as the vendor makes them.
+    identity: str
+    states: tuple[str, ...]
+    shapes: tuple[str, ...]
+    keys: tuple[str, ...]
+    #: Header names that its module reads, beside the usual ones.
+    headers: tuple[str, ...]
+    #: An accepted or honest object, without its closing brace.
+    start: bytes
+
+
+def card(name: str) -> GatewayCard:
+    """The shipped card of a gateway."""
+    return read_card((_CARDS / f"{name}.json").read_text(), f"{name}.json")
+
+
+def task(gateway: str, model: str) -> Task:
+    """An edit without anything special."""
+    return Task(
+        number=0,
+        id="a" * 64,
+        step="job",
+        operation="image.edit",
+        gateway=gateway,
+        model=model,
+        prompt="x",
+        negative_prompt=None,
+        size=None,
+        n=1,
+        seed=None,
+        params={},
+        inputs=(),
+        price=Price("USD", 1, 0, "USD", 1, ""),
+    )
+
+
+_MULEROUTER: Final = Tongue(
+    module=mulerouter,
+    card=card("mulerouter"),
+    task=task("mulerouter", "qwen-image-edit-max"),
+    identity="3c90-36a",
+    states=("pending", "completed", "succeeded", "failed", "processing"),
+    shapes=(
+        '{"task_info":{"id":"ID","status":"STATUS"}}',
+        '{"task_info":{"id":"ID","status":"STATUS","error":"ERROR"},"images":"IMAGES"}',
+        '{"task_info":{"id":"ID","status":"completed"},"images":"IMAGES"}',
+        '{"task_info":{"id":"ID","id":"ID","status":"completed"},"images":"IMAGES"}',
+        '{"detail":"DETAIL"}',
+        '{"error":"ERROR"}',
+        '{"detail":"DETAIL","task_info":{"id":"ID"}}',
+    ),
+    keys=("task_info", "id", "status", "images", "error", "code", "title", "detail", "message", "data", ""),
+    headers=("traceparent",),
+    start=b'{"task_info":{"id":"x","status":"pending"}',
+)
+
+_EVOLINK: Final = Tongue(
+    module=evolink,
+    card=card("evolink"),
+    task=task("evolink", "qwen-image-edit-plus"),
+    identity="task-unified-1757156493-imcg5zqt",
+    states=("pending", "completed", "processing", "failed", "cancelled"),
+    shapes=(
+        '{"id":"ID","status":"STATUS","usage":{"credits_reserved":1.5}}',
+        '{"id":"ID","status":"completed","results":"IMAGES"}',
+        '{"id":"ID","status":"completed","results":"IMAGES","usage":{"credits_used":"DETAIL"}}',
+        '{"id":"ID","status":"STATUS","error":"ERROR"}',
+        '{"id":"ID","status":"failed","error":{"code":"content_policy_violation","message":"DETAIL"}}',
+        '{"id":"ID","id":"ID","status":"completed","results":"IMAGES"}',
+        '{"error":{"code":"rate_limit_exceeded","message":"DETAIL","fallback_suggestion":"retry after 60 seconds"}}',
+        '{"error":{"code":"ERROR","message":"DETAIL","type":"invalid_request_error"}}',
+        '{"error":"ERROR","id":"ID"}',
+        '{"success":true,"data":{"token":{"used_credits":1.5},"user":"DETAIL"}}',
+        '{"success":"STATUS","data":{"token":{"used_credits":"ERROR"}}}',
+        '{"success":true,"code":200,"data":{"file_url":"https://x.example/a.png","expires_at":"2026-03-01T10:30:00Z"}}',
+        '{"success":true,"data":{"file_url":"DETAIL","upload_time":"2026-02-26T10:30:00Z","expires_at":"DETAIL"}}',
+        '{"success":false,"code":40001,"msg":"DETAIL"}',
+    ),
+    keys=(
+        "id",
+        "status",
+        "results",
+        "error",
+        "code",
+        "message",
+        "type",
+        "data",
+        "token",
+        "used_credits",
+        "file_url",
+        "",
+    ),
+    headers=("x-request-id", "idempotency-replayed"),
+    start=b'{"id":"task-unified-1-a","status":"pending"',
+)
+
+#: {gateway: how it talks}.
+TONGUES: Final[Mapping[str, Tongue]] = {"mulerouter": _MULEROUTER, "evolink": _EVOLINK}
