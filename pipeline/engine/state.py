@@ -263,7 +263,10 @@ class State:
 
     def resubmits(self, live: LiveTask) -> bool:
         """Whether a task with an attempt in doubt is to be bought again."""
-        return self.policy.on_doubt is OnDoubt.RESUBMIT and 1 <= live.doubts <= DOUBT_RESUBMITS_MAX
+        # One that was billed was bought as well, with or without pictures, and is no reason to buy a third.
+        billed = sum(attempt.settled > 0 for attempt in live.attempts.values())
+        allowed = live.doubts + billed <= DOUBT_RESUBMITS_MAX
+        return self.policy.on_doubt is OnDoubt.RESUBMIT and live.doubts > 0 and allowed
 
 
 def restored(policy: Policy, snapshot: Snapshot, seed: int) -> State:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
     BudgetReached,
     CapAsked,
@@ -12,13 +13,16 @@ from pipeline.engine.messages import (
     Offered,
     OnDoubt,
     PollAnswered,
+    Resumed,
     Settled,
     SlotNear,
     SubmitAnswered,
     TimeCame,
+    VerdictGiven,
 )
-from pipeline.values.reply import FaultKind, Pending, Ready, Refused, Unknown
-from tests.engine.worlds import EACH, LANE, fault, policy, ring, running, submitting, task
+from pipeline.values.reply import FaultKind, OperationFailed, Pending, Ready, Refused, Unknown
+from tests.engine.folding import fold
+from tests.engine.worlds import EACH, LANE, Ring, fault, policy, ring, running, submitting, task
 
 
 @pytest.mark.parametrize("n", [1, 2, 3])
@@ -64,3 +68,32 @@ def test_a_write_off_is_spent() -> None:
     state.tell(SubmitAnswered(1, Unknown(fault(FaultKind.UNKNOWN))))
     account = state.machine.accounts()["USD"]
     assert (account.spent, account.held, account.doubt) == (EACH, 0, 0)
+
+
+def test_a_task_is_bought_again_once_although_its_first_try_turned_out_to_be_billed() -> None:
+    """`resubmit`: a doubt booked as billed and a second doubt are two purchases; a third needs a person."""
+    state = submitting(policy(OnDoubt.RESUBMIT))
+    silence = Unknown(fault(FaultKind.UNKNOWN))
+    state.tell(SubmitAnswered(1, silence))
+    state.tell(TimeCame(task=0), 1000.0)
+    state.tell(SlotNear(LANE), 1000.0)
+    state.tell(VerdictGiven(1, "billed", "the invoice"), 1000.0)
+    state.tell(SubmitAnswered(2, silence), 1000.0)
+    facts, _ = state.tell(TimeCame(task=0), 5000.0)
+    assert not any(isinstance(fact, Held) for fact in facts)
+    assert state.machine.idle()
+
+
+def test_a_restart_buys_no_third_time_what_was_billed_without_pictures() -> None:
+    """The second try under `resubmit` failed and was billed: a crash is no reason to buy once more (I14)."""
+    state = submitting(policy(OnDoubt.RESUBMIT))
+    state.tell(SubmitAnswered(1, Unknown(fault(FaultKind.UNKNOWN))))
+    state.tell(TimeCame(task=0), 1000.0)
+    state.tell(SlotNear(LANE), 1000.0)
+    state.tell(SubmitAnswered(2, Pending("op-2")), 1000.0)
+    state.tell(PollAnswered(2, OperationFailed(fault(FaultKind.TRANSIENT), billed=True)), 1000.0)
+    again = Ring(Machine.restore(policy(OnDoubt.RESUBMIT), fold(state.facts).snapshot()))
+    again.tell(Resumed(), 2000.0)
+    facts, _ = again.tell(TimeCame(task=0), 1e6)
+    assert not any(isinstance(fact, Held) for fact in facts)
+    assert again.machine.doubts()[0].attempt == 1
