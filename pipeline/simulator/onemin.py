@@ -260,7 +260,8 @@ def _found(books: Books, key: str) -> tuple[Operation, int] | None:
     operation = books.operations.get(match[1]) if match else None
     if match is None or operation is None or not _ours(operation) or _key(operation, int(match[2])) != key:
         return None
-    return operation, int(match[2])
+    # A storage host that may not be listed says of what is not there what it says of what is forbidden.
+    return (operation, int(match[2])) if int(match[2]) < operation.images else None
 
 
 def _key(operation: Operation, index: int) -> str:
