@@ -17,6 +17,10 @@ class ListedOperation:
     prompt: str | None
     n: int | None
     seed: int | None
+    #: What to ask a listing for, in the place of a page, to learn what this one repeats; empty: it has said it all.
+    page: str = ""
+    #: It has ended, and the gateway says that it costs nothing.
+    unbilled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +35,6 @@ class Listing:
     until: int
     #: Every page of the window was read.
     complete: bool
-    #: Nobody else buys with this account.
+    #: Nobody else buys with this account: the user says so (`dedicated`).
     exclusive: bool
     operations: tuple[ListedOperation, ...]
