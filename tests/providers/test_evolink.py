@@ -62,7 +62,8 @@ def told(status: str, **more: JSON) -> dict[str, JSON]:
         "object": "image.generation.task",
         "status": status,
         "type": "image",
-    } | more
+        **more,
+    }
 
 
 def error(code: JSON, message: str = "no", **more: JSON) -> dict[str, JSON]:
@@ -346,7 +347,7 @@ def test_an_answer_nobody_vouches_for_keeps_the_money(outcome: Outcome) -> None:
 
 @pytest.mark.parametrize("status", range(400, 600))
 def test_only_rows_of_the_cards_table_release_money(status: int) -> None:
-    """Every error status with a well-formed body: Refused with the row's kind where there is a row, Unknown elsewhere."""
+    """Every error status with a well-formed body: Refused with its row's kind where there is one, Unknown elsewhere."""
     rows = {row.status: row.kind for row in CARD.not_billed if row.code is None}
     reply = evolink.submitted(PLUS, answer(status, error("other")), CARD.not_billed)
     assert isinstance(reply, Refused if status in rows else Unknown)
@@ -610,7 +611,7 @@ def test_the_module_is_registered_under_its_cards_name() -> None:
     """A spec's `evolink/...` reaches it."""
     module: Provider = PROVIDERS["evolink"]
     assert module is evolink
-    assert evolink.NAME == CARD.name
+    assert CARD.name == evolink.NAME
 
 
 @settings(max_examples=200, deadline=None, derandomize=True)
