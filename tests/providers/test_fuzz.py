@@ -7,6 +7,7 @@ import os
 import pytest
 
 from pipeline.providers import mulerouter
+from pipeline.values.provider import CarriedBytes
 from pipeline.values.wire import Answered, Response
 from tests.providers.fuzz import Fuzz, judge, run
 from tests.providers.tongues import TONGUES
@@ -25,7 +26,7 @@ def test_any_answer_has_a_meaning_that_costs_nobody_money(gateway: str) -> None:
 def test_the_fuzz_reaches_every_meaning(gateway: str) -> None:
     """A fuzz that only ever hears nonsense proves nothing: each meaning of a submit and of a poll comes up."""
     tongue, seen = TONGUES[gateway], set()
-    for number in range(600):
+    for number in range(1_500):
         fuzz = Fuzz(number, tongue)
         outcome, task = Answered(fuzz.response()), fuzz.task()
         seen |= {type(tongue.module.submitted(task, outcome, tongue.card.not_billed)).__name__}
@@ -34,6 +35,17 @@ def test_the_fuzz_reaches_every_meaning(gateway: str) -> None:
         *("Pending", "Refused", "Unknown"),
         *("Ready", "StillRunning", "OperationFailed", "Gone", "PollBroken"),
     }
+
+
+def test_the_fuzz_reaches_every_meaning_of_a_synchronous_answer() -> None:
+    """The same of 1min.ai, whose POST is answered with the pictures, and of its uploads."""
+    tongue, seen = TONGUES["1min"], set()
+    for number in range(600):
+        fuzz = Fuzz(number, tongue)
+        outcome, task = Answered(fuzz.response()), fuzz.task()
+        seen |= {type(tongue.module.submitted(task, outcome, tongue.card.not_billed)).__name__}
+        seen |= {type(tongue.module.upload(task.model, CarriedBytes("image/png", b""), "a.png", [outcome])).__name__}
+    assert seen == {"Ready", "Refused", "Unknown", "Placed", "UploadFailed"}
 
 
 def test_the_judge_sees_a_meaning_without_its_ground(monkeypatch: pytest.MonkeyPatch) -> None:

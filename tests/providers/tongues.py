@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.plan.catalog import read_card
-from pipeline.providers import evolink, mulerouter
+from pipeline.providers import evolink, mulerouter, onemin
 from pipeline.values.card import GatewayCard
 from pipeline.values.provider import Provider
 from pipeline.values.task import Price, Task
@@ -123,5 +123,32 @@ _EVOLINK: Final = Tongue(
     start=b'{"id":"task-unified-1-a","status":"pending"',
 )
 
+_RECORD: Final = '{"aiRecord":{"uuid":"ID","status":"STATUS","aiRecordDetail":{"resultObject":"IMAGES"},'
+_ONEMIN: Final = Tongue(
+    module=onemin,
+    card=card("1min"),
+    task=task("1min", "qwen-image-edit-plus"),
+    identity="f85656ed-1eb1-4191-a2ca-8ded269ab888",
+    states=("SUCCESS", "SUCCESS", "SUCCESS", "FAILED", "PROCESSING"),
+    shapes=(
+        _RECORD + '"temporaryUrl":"https://x.example/1?X-Amz-Signature=1"}}',
+        _RECORD + '"temporaryUrl":"DETAIL"}}',
+        _RECORD + '"temporaryUrl":"https://["},"message":"invalid"}',
+        '{"aiRecord":{"uuid":"ID","status":"SUCCESS","aiRecordDetail":{"resultObject":["images/1.png","DETAIL"]}}}',
+        '{"aiRecord":"ERROR","aiRecord":"ERROR"}',
+        '{"errorCode":"INSUFFICIENT_CREDITS","message":"DETAIL"}',
+        '{"errorCode":"DETAIL","message":"n is required"}',
+        '{"message":["ERROR"],"error":"ERROR"}',
+        '{"asset":{"key":"DETAIL"},"fileContent":{"path":"images/1.png"}}',
+        '{"asset":{"key":"ID"},"fileContent":"ERROR"}',
+    ),
+    keys=(
+        *("aiRecord", "aiRecordDetail", "resultObject", "temporaryUrl", "status", "uuid", "message", "error"),
+        *("errorCode", "detail", "asset", "key", "fileContent", "path", ""),
+    ),
+    headers=("x-request-id",),
+    start=b'{"aiRecord":{"status":"SUCCESS","aiRecordDetail":{"resultObject":["images/1.png"]}}',
+)
+
 #: {gateway: how it talks}.
-TONGUES: Final[Mapping[str, Tongue]] = {"mulerouter": _MULEROUTER, "evolink": _EVOLINK}
+TONGUES: Final[Mapping[str, Tongue]] = {"mulerouter": _MULEROUTER, "evolink": _EVOLINK, "1min": _ONEMIN}
