@@ -58,9 +58,10 @@ def upload(gateway: str, asset: CarriedBytes, name: str, told: Sequence[Outcome]
 
 
 def _request(gateway: str, asset: CarriedBytes, name: str) -> Request:
-    boundary = "pipeline-" + hashlib.sha256(asset.data).hexdigest()
+    # RFC 2046 allows 70 characters.
+    boundary = "pipeline-" + hashlib.sha256(asset.data).hexdigest()[:32]
     while boundary.encode() in asset.data:
-        boundary += "-"
+        boundary = "pipeline-" + hashlib.sha256(boundary.encode()).hexdigest()[:32]
     head = (
         f"--{boundary}\r\n"
         f'Content-Disposition: form-data; name="file"; filename="{_NAME.sub("_", name)}"\r\n'

@@ -518,6 +518,7 @@ def test_an_upload_is_one_form_with_one_file() -> None:
     assert request.body is not None
     boundary = kind.removeprefix("multipart/form-data; boundary=").encode()
     assert boundary not in PNG.data
+    assert len(boundary) <= 70, "RFC 2046"
     head, _, rest = request.body.partition(b"\r\n\r\n")
     assert head.split(b"\r\n") == [
         b"--" + boundary,
