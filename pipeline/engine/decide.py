@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import assert_never
 
-from pipeline.engine import answers, evidence, late, ledger
+from pipeline.engine import answers, evidence, late, ledger, meter
 from pipeline.engine.hear import EARLY_S
 from pipeline.engine.messages import (
     AttemptState,
@@ -86,7 +86,7 @@ def decide(state: State, observation: Observation, now: float) -> Iterator[Fact]
         case Listed():
             yield from evidence.listed(state, observation, now)
         case BalanceTold():
-            yield from evidence.balance_told(state, observation, now)
+            yield from meter.balance_told(state, observation, now)
         case _:
             assert_never(observation)
     yield from _hold_ready(state)

@@ -1,18 +1,18 @@
-"""Evidence about doubts: what a gateway's listing (E1, E2), its meter (E4) and time (E6) say about money in doubt.
+"""Evidence about doubts: when a gateway's books are asked, and what its listing (E1, E2) and time (E6) say.
 
-Wrongly freed money is the one mistake that cannot be mended, so absence is believed only when nothing is unexplained.
+What its meter says (E4) stands in `meter`. Wrongly freed money is the one mistake that cannot be mended, so absence is
+believed only when nothing is unexplained.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from pipeline.engine import answers, late
 from pipeline.engine.lanes import Lane
 from pipeline.engine.messages import (
-    BalanceTold,
     Command,
     DoubtReleased,
     Fact,
@@ -31,6 +31,8 @@ from pipeline.values.reply import Fault, FaultKind
 
 #: An accepted operation may be missing from listings this long (seconds); absence is not believed before.
 LISTING_LAG_S: Final = 300.0
+#: What a lost POST bought may show on the key's meter this long after it was accepted: it has to be made first.
+METER_LAG_S: Final = 3600.0
 #: Two listings that prove absence were taken at least so long after one another (seconds).
 APART_S: Final = 30.0
 #: What a gateway has forgotten cannot be found any more (seconds).
@@ -38,6 +40,8 @@ RETENTION_S: Final = 86_400.0
 #: Looks in vain are repeated after a pause that doubles up to a limit (seconds).
 LOOK_FIRST_S: Final = 60.0
 LOOK_MOST_S: Final = 900.0
+#: Where only the meter is read: it says nothing while anything is under way, and is wanted as soon as nothing is.
+METER_MOST_S: Final = 300.0
 
 
 # --- when to look -------------------------------------------------------------------------------------------------
@@ -48,23 +52,44 @@ def absent_at(attempt: LiveAttempt) -> float:
     return math.inf if attempt.quiet_at is None else attempt.quiet_at + LISTING_LAG_S
 
 
+def unbilled_at(attempt: LiveAttempt) -> float:
+    """From when on the meter can show that a POST in doubt was not billed."""
+    return math.inf if attempt.quiet_at is None else attempt.quiet_at + METER_LAG_S
+
+
+def stands_still(state: State, gateway: str, but: Collection[int] = ()) -> bool:
+    """Whether our own books of a gateway stand still: nothing is out, and no bill may still come.
+
+    `but`: attempts that nobody waits for any more.
+    """
+    if any(lane.unanswered or not lane.running <= set(but) for lane in state.lanes_of_gateway(gateway)):
+        return False
+    return not any(state.tasks[state.attempts[number].task].task.gateway == gateway for number in state.rests)
+
+
 def awaits_look(state: State, live: LiveTask) -> bool:
-    """Whether a look that could prove something is still to come for one of a task's doubts."""
+    """Whether a listing that could prove something is still to come for one of a task's doubts."""
     return any(state.suspect(attempt) and not attempt.looked for attempt in live.attempts.values())
 
 
 def expects_look(state: State) -> bool:
     """Whether the run should wait for a look."""
-    return any(not state.attempts[number].looked for lane in state.lanes.values() for number in lane.suspects)
+    return any(
+        any(not state.attempts[number].looked for number in lane.suspects)
+        or any(not state.attempts[number].weighed for number in lane.pooled)
+        for lane in state.lanes.values()
+    )
 
 
 def look(state: State, lane: Lane, now: float) -> Iterator[Command]:
     """Look after this lane's doubts at the next moment at which that may tell something; one look at a time."""
-    if lane.look_at is not None or not lane.suspects:
+    if lane.look_at is not None or not (lane.suspects or lane.pooled):
         return
-    suspects = [state.attempts[number] for number in sorted(lane.suspects)]
-    times = [at for each in suspects for at in (each.quiet_at, absent_at(each)) if at is not None]
-    pause = min(LOOK_MOST_S, LOOK_FIRST_S * 2.0 ** min(lane.looks, 16)) * (0.5 + jitter(state.seed, lane.looks))
+    suspects = [state.attempts[number] for number in sorted(lane.suspects | lane.pooled)]
+    lag_s = [LISTING_LAG_S] * bool(lane.suspects) + [METER_LAG_S] * bool(lane.pooled)
+    times = [each.quiet_at + lag for each in suspects if each.quiet_at is not None for lag in (0.0, *lag_s)]
+    most = LOOK_MOST_S if lane.suspects else METER_MOST_S
+    pause = min(most, LOOK_FIRST_S * 2.0 ** min(lane.looks, 16)) * (0.5 + jitter(state.seed, lane.looks))
     lane.look_at = max(now, min([at for at in times if at > lane.looked_at], default=now + pause))
     reach = max(lane.look_at - each.sent if each.sent is not None else RETENTION_S for each in suspects)
     gateway, _, model = lane.name.partition("/")
@@ -95,7 +120,8 @@ def listed(state: State, told: Listed, now: float) -> Iterator[Fact]:
     for number, operation in attributed(unknown.values(), ended, blocking):
         del unknown[operation]
         yield from late.found(state, state.attempts[number], operation, "the gateway lists it")
-    if not unknown and _shows_all(state, lane, told, offset):
+    # What ended and cost nothing may be one of ours, whichever: nothing was billed for it.
+    if all(each.unbilled for each in unknown.values()) and _shows_all(state, lane, told, offset):
         for number in sorted(lane.suspects):
             attempt = state.attempts[number]
             if absent_at(attempt) <= lane.looked_at and _covers(told, attempt, lane.terms.quiet_s, offset):
@@ -161,59 +187,3 @@ def not_billed(state: State, attempt: LiveAttempt, why: str) -> Iterator[Fact]:
     yield DoubtReleased(attempt.number, attempt.open, why)
     if live.phase is Phase.IN_DOUBT and not live.doubts:
         yield TaskMoved(live.task.number, Phase.WAITING)
-
-
-# --- E4: the meter ------------------------------------------------------------------------------------------------
-
-
-def balance_told(state: State, told: BalanceTold, now: float) -> Iterator[Fact]:
-    """What a key's own meter says about the sum of its doubts: none was billed, or so many were."""
-    pool = [
-        attempt
-        for _, attempt in sorted(state.attempts.items())
-        if attempt.doubtful and state.tasks[attempt.task].task.gateway == told.gateway
-    ]
-    if not pool or not told.dedicated or not told.quiescent or not _quiescent(state, told, pool, now):
-        return
-    rest = told.used_after - told.used_before - state.billed[told.gateway, told.unit]
-    guessed = state.guessed[told.gateway, told.unit]
-    least = min(attempt.open for attempt in pool)
-    if least <= 2 * told.grain:
-        return  # The meter is too coarse to show so small a sum.
-    if abs(rest) <= told.grain:
-        for attempt in pool:
-            yield from not_billed(state, attempt, "the key's meter shows nothing beyond what is settled")
-        return
-    billed = round(rest / least)
-    if guessed or any(attempt.open != least for attempt in pool) or abs(rest - billed * least) > told.grain:
-        return
-    if 1 <= billed <= len(pool):
-        yield from _post(state, pool, billed)
-
-
-def _post(state: State, pool: list[LiveAttempt], billed: int) -> Iterator[Fact]:
-    """So many of the pool were billed, nobody can say which: the sum is booked, and none is bought again unasked."""
-    why = f"the key's meter shows {billed} of {len(pool)} doubts as billed"
-    for attempt in pool[:billed]:
-        yield WrittenOff(attempt.number, attempt.open, why)
-    for attempt in pool[billed:]:
-        yield DoubtReleased(attempt.number, attempt.open, why)
-    for attempt in pool:
-        yield from close(state.tasks[attempt.task], Fault(FaultKind.LOST, f"{why}; `pipeline retry` buys it again"))
-
-
-def _quiescent(state: State, told: BalanceTold, pool: list[LiveAttempt], now: float) -> bool:
-    """Whether our own books stand still: nothing is out, no bill may still come, and the look came late enough."""
-    lanes = list(state.lanes_of_gateway(told.gateway))
-    looks = [lane.look_at for lane in lanes if lane.look_at is not None and lane.look_at <= now]
-    if not looks or any(lane.in_flight for lane in lanes):
-        return False
-    if any(state.tasks[state.attempts[number].task].task.gateway == told.gateway for number in state.rests):
-        return False
-    for attempt in pool:
-        price = state.tasks[attempt.task].task.price
-        if price.native_unit != told.unit or attempt.currency != told.unit:
-            return False
-        if attempt.quiet_at is None or attempt.quiet_at > min(looks) or not attempt.open:
-            return False
-    return True

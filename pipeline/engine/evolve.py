@@ -7,6 +7,7 @@ from typing import TypeAlias, assert_never
 
 from pipeline.engine import ledger, lifecycle
 from pipeline.engine.messages import (
+    BY_METER,
     Accepted,
     AttemptState,
     BudgetReached,
@@ -197,7 +198,7 @@ def _attempted(state: State, fact: Fact, now: float) -> None:
         case Doubted(fault=fault):
             attempt.why = fault.message
             attempt.quiet_at = now + state.lane(live.task.lane).terms.quiet_s
-            attempt.looked = False
+            attempt.looked = attempt.weighed = False
         case DoubtLifted() | WrittenOff() | LateBilled() | RestReleased():
             pass
         case _:
@@ -221,7 +222,8 @@ def _known(state: State, live: LiveTask, attempt: LiveAttempt, operation: str, n
 def _money(state: State, live: LiveTask, attempt: LiveAttempt, fact: Fact) -> None:
     """Move the money of a fact. Whole holds move whole: an amount that differs from what is open is a Bug."""
     account = state.account(attempt.currency)
-    books = (live.task.gateway, attempt.currency)
+    gateway, price = live.task.gateway, live.task.price
+    books = (gateway, price.native_unit)
     match fact:
         case Settled(_, _, amount, overage):
             if amount > attempt.open:
@@ -229,21 +231,18 @@ def _money(state: State, live: LiveTask, attempt: LiveAttempt, fact: Fact) -> No
             account = ledger.settle(account, amount, overage)
             attempt.open -= amount
             attempt.settled += amount + overage
-            state.billed[books] += amount + overage
+            state.billed[books] += price.native_cost(fact.images)
         case LateFound():
             _late(attempt, fact)
-            if attempt.state is AttemptState.WRITTEN_OFF:
-                state.guessed[books] -= 1
-                state.billed[books] += attempt.settled
+            state.unsure.add(gateway)
             return
         case LateBilled(_, amount):
             _late(attempt, fact)
             if attempt.open:
                 raise Bug(f"attempt {attempt.number} has {attempt.open} open, which must be released first: {fact}")
             account = ledger.settle(account, 0, amount)
-            state.billed[books] -= attempt.settled
             attempt.settled += amount
-            state.guessed[books] += 1
+            state.unsure.add(gateway)
         case Doubted(_, amount) | DoubtLifted(_, amount):
             _whole(attempt, fact, amount)
             account = (ledger.doubt if isinstance(fact, Doubted) else ledger.lift)(account, amount)
@@ -254,7 +253,10 @@ def _money(state: State, live: LiveTask, attempt: LiveAttempt, fact: Fact) -> No
                 case WrittenOff():
                     account = ledger.write_off(account, amount)
                     attempt.settled += amount
-                    state.guessed[books] += 1
+                    if fact.why.startswith(BY_METER):
+                        state.billed[books] += price.native_cost(live.task.n)
+                    else:
+                        state.guessed[gateway] += 1
                 case DoubtReleased():
                     account = ledger.release_doubt(account, amount)
                 case _:
@@ -304,6 +306,7 @@ def _place(state: State, live: LiveTask, attempt: LiveAttempt, was: AttemptState
     (state.fetching.add if settled and attempt.pending else state.fetching.discard)(number)
     (state.rests.add if settled and attempt.open else state.rests.discard)(number)
     (lane.suspects.add if state.suspect(attempt) else lane.suspects.discard)(number)
+    (lane.pooled.add if state.metered(attempt) else lane.pooled.discard)(number)
     if number not in state.fetching:
         lane.expiring.pop(number, None)
     elif attempt.links_until < math.inf:

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping
 from typing import Final, assert_never
 
-from pipeline.engine.evidence import absent_at, awaits_look
+from pipeline.engine.evidence import absent_at, awaits_look, stands_still, unbilled_at
 from pipeline.engine.lanes import Lane
 from pipeline.engine.messages import (
     AttemptState,
@@ -47,7 +47,7 @@ def hear(state: State, observation: Observation, now: float) -> None:
             _took(state, state.attempts[number], index, now)
             _fetch_failed(state, state.attempts[number], index, fault.kind)
         case Listed(gateway, model):
-            _listed(state, state.lane(f"{gateway}/{model}"))
+            _listed(state, gateway, state.lane(f"{gateway}/{model}"))
         case TimeCame(task=int(number)) if number in state.tasks:
             _time_came(state, number, now)
         case Resumed(wall):
@@ -102,14 +102,18 @@ def _fetch_failed(state: State, attempt: LiveAttempt, index: int, kind: FaultKin
         picture.renewals += 1
 
 
-def _listed(state: State, lane: Lane) -> None:
-    """A look was answered: it counts for those whose absence it could prove."""
+def _listed(state: State, gateway: str, lane: Lane) -> None:
+    """A look was answered: it counts for those of whom it could have said the last word."""
     if lane.look_at is not None:
         lane.looked_at, lane.look_at = lane.look_at, None
         lane.looks += 1
     for number in lane.suspects:
         attempt = state.attempts[number]
         attempt.looked = attempt.looked or lane.looked_at >= absent_at(attempt)
+    if lane.pooled and stands_still(state, gateway, but=state.stuck):
+        for number in lane.pooled:
+            attempt = state.attempts[number]
+            attempt.weighed = attempt.weighed or lane.looked_at >= unbilled_at(attempt)
 
 
 def _time_came(state: State, number: int, now: float) -> None:

@@ -78,6 +78,8 @@ class Lane:
     expiring: dict[int, float] = field(default_factory=dict)
     #: Attempts in doubt that a listing may find, and {operation: when it was permitted}; of lanes that list.
     suspects: set[int] = field(default_factory=set)
+    #: Attempts in doubt of which the key's meter may say whether they were billed.
+    pooled: set[int] = field(default_factory=set)
     sent: dict[str, float] = field(default_factory=dict)
     #: The time of a Look that is commanded and not answered, of the last that was answered, and how many were in vain.
     look_at: float | None = None

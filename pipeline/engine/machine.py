@@ -109,6 +109,11 @@ class Machine:
         """Whether SlotNear for this lane would permit a submit now."""
         return self.state.may_submit(self.state.lane(lane), now)
 
+    def next_task(self, lane: str) -> Task | None:
+        """The task that SlotNear for this lane would permit; None when none is held."""
+        known = self.state.lane(lane)
+        return self.state.tasks[self.state.attempts[known.first()].task].task if known.held else None
+
     def idle(self) -> bool:
         """Whether nothing will happen by itself any more in this run."""
         state = self.state
@@ -145,6 +150,10 @@ class Machine:
     def knows(self, number: int) -> bool:
         """Whether a task is not over yet: a command that comes late may name one that is."""
         return number in self.state.tasks
+
+    def owns(self, gateway: str, operation: str) -> bool:
+        """Whether an operation of a gateway is known to be one of this folder's."""
+        return (gateway, operation) in self.state.operations
 
     def task(self, number: int) -> Task:
         """The task that a command names. *Raises* Bug when it is over."""

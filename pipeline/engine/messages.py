@@ -17,6 +17,8 @@ from pipeline.values.evidence import Listing
 from pipeline.values.reply import Fault, PollReply, Reply
 from pipeline.values.task import Task
 
+#: How the reason begins when a gateway's meter has shown a sum.
+BY_METER: Final = "the key's meter shows"
 #: A POST that a dead process sent may be accepted this long after (seconds, reliability.md 0.4).
 QUIET_S: Final = 120.0
 
@@ -172,7 +174,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class BalanceTold:
-    """What the gateway's own meter of this key says: at the birth of the run folder, and now, read twice alike.
+    """What the gateway's own meter of this key says: before anything was bought there, and now, read twice alike.
 
     *Units* - used_before, used_after, grain: micro-units of `unit`; grain is the smallest step that the meter shows.
     """
@@ -183,7 +185,7 @@ class BalanceTold:
     used_after: int
     #: Nobody and nothing else ever bought with this key since `used_before`.
     dedicated: bool
-    #: Nothing was under way at the gateway while it was read.
+    #: Nothing of ours was under way at the gateway, from before the first reading until after the last.
     quiescent: bool
     grain: int = 100
 
@@ -293,7 +295,10 @@ class DoubtReleased:
 
 @dataclass(frozen=True, slots=True)
 class WrittenOff:
-    """The doubt is booked as spent and its pictures are given up: state WRITTEN_OFF."""
+    """The doubt is booked as spent and its pictures are given up: state WRITTEN_OFF.
+
+    A `why` that begins with `BY_METER` says that the gateway's meter shows this sum; any other is a guess.
+    """
 
     attempt: int
     amount: int
@@ -501,7 +506,7 @@ class Look:
     """Ask the gateway what it has of this model, not before `at`: the whole time back to `reach_s` before now, twice.
 
     Answered by Listed, always; where the gateway has a meter, by BalanceTold just before it. Only for lanes whose
-    terms say that they list.
+    terms say that they list or that their meter counts.
     """
 
     gateway: str
@@ -531,6 +536,8 @@ class LaneTerms:
     links_live_s: float = math.inf
     #: The gateway can list what it was asked for.
     lists: bool = False
+    #: The gateway tells what the key has used, and the user says that nobody else uses it.
+    meters: bool = False
     #: So long after a POST nobody can say that it was not accepted: the client's timeout, and no less than `QUIET_S`.
     quiet_s: float = QUIET_S
 
@@ -629,6 +636,7 @@ class Snapshot:
     operations: frozenset[tuple[str, str]] = frozenset()
     #: {lane: {operation id: when it was permitted, UTC microseconds}}, of those sent since the oldest doubt.
     sent: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-    #: {(gateway, currency): micro-units known to be billed}, and how many attempts are booked as spent unknowingly.
+    #: {(gateway, unit that it bills in): micro-units known to be billed}, where its meter was read at first.
     billed: Mapping[tuple[str, str], int] = field(default_factory=dict)
-    guessed: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    #: {gateway: attempts booked as spent by guess}, of every gateway that money was ever held for.
+    guessed: Mapping[str, int] = field(default_factory=dict)

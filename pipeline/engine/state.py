@@ -81,6 +81,8 @@ class LiveAttempt:
     quiet_at: float | None = None
     #: In doubt: a listing late enough to prove its absence did not find it.
     looked: bool = False
+    #: In doubt: the meter was read late enough, with nothing under way, and does not say what became of it.
+    weighed: bool = False
     #: It is VOID because evidence said so.
     freed: bool = False
     #: When its links are expected to expire.
@@ -200,9 +202,11 @@ class State:
     draining: bool = False
     #: The disk has no room.
     disk: Fault | None = None
-    #: {(gateway, currency): known to be billed}, and how many attempts are booked as spent unknowingly.
+    #: {(gateway, unit that it bills in): known to be billed}, and {gateway: attempts booked as spent by guess}.
     billed: Counter[tuple[str, str]] = field(default_factory=Counter)
-    guessed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    guessed: Counter[str] = field(default_factory=Counter)
+    #: Gateways of which late bills have made these sums unsure in this process; memory.
+    unsure: set[str] = field(default_factory=set)
     #: {lane: {operation: when it was permitted, UTC microseconds}} until Resumed says what time it is.
     restored_sent: dict[str, Mapping[str, int]] = field(default_factory=dict)
     #: Pictures to fetch; and how long one took lately, seconds.
@@ -261,6 +265,10 @@ class State:
         listed = self.lane_of(attempt).terms.lists
         return listed and attempt.state is AttemptState.DOUBT and not attempt.operation
 
+    def metered(self, attempt: LiveAttempt) -> bool:
+        """Whether the key's meter may say what became of an attempt's money: in doubt, with or without an id."""
+        return attempt.doubtful and self.lane_of(attempt).terms.meters
+
     def resubmits(self, live: LiveTask) -> bool:
         """Whether a task with an attempt in doubt is to be bought again."""
         # One that was billed was bought as well, with or without pictures, and is no reason to buy a third.
@@ -313,6 +321,8 @@ def load(state: State, stored: StoredTask) -> None:
                 pass
         if state.suspect(attempt):
             lane.suspects.add(attempt.number)
+        if state.metered(attempt):
+            lane.pooled.add(attempt.number)
     if stored.phase is Phase.WAITING:
         state.ready.setdefault(stored.task.price.currency, {})[number] = None
 

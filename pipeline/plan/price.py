@@ -66,6 +66,7 @@ class Tariff:
                 self.native,
                 per_image,
                 self.source,
+                per_call,
             )
         return found
 

@@ -261,10 +261,22 @@ class Driver:
                 self.tell(told)
 
     async def _look(self, command: Look) -> None:
-        under_way = any(view.in_flight for view in self.machine.lane_views().values())
+        began = self._standing(command.gateway)
         pacer = self._poll_pacers[command.gateway]
-        for observation in await self._evidence.look(command, pacer, quiescent=not under_way):
+        told = await self._evidence.look(
+            command,
+            pacer,
+            still=lambda: not began[0] and self._standing(command.gateway) == began,
+            known=lambda operation: self.machine.owns(command.gateway, operation),
+        )
+        for observation in told:
             self.tell(observation)
+
+    def _standing(self, gateway: str) -> tuple[int, int]:
+        """What is under way at a gateway, and how many POSTs have ever left for it."""
+        views = self.machine.lane_views()
+        lanes = [view for name, view in views.items() if name.partition("/")[0] == gateway]
+        return sum(lane.in_flight for lane in lanes), sum(lane.submits for lane in lanes)
 
     async def _wake(self, command: Wake) -> None:
         self.tell(TimeCame(command.task, command.attempt, command.lane))

@@ -1,9 +1,10 @@
-"""What a gateway's own books say, asked for when something is in doubt: its list of operations, read twice."""
+"""What a gateway's own books say, asked for when something is in doubt: its list and the key's meter, read twice."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 from pipeline.engine.messages import BalanceTold, Listed, Look, Observation
 from pipeline.runtime.clock import Clock
@@ -13,14 +14,20 @@ from pipeline.values.card import GatewayCard
 from pipeline.values.evidence import ListedOperation, Listing
 from pipeline.values.provider import Provider
 from pipeline.values.reply import Balance, ListedPage
+from pipeline.values.wire import Request
 
 #: Books are read twice, more than 30 seconds apart, and must agree (reliability.md 3.1).
 APART_S = 31.0
 #: More pages than this are no whole list.
 PAGES_MAX = 200
+#: So many operations that nobody knows are asked one by one what they repeat.
+DETAILS_MAX = 500
 TIMEOUT_S = 60.0
 #: The gateway's clock may be off by so many seconds: the window is wider on both sides.
 SKEW_S = 300.0
+
+#: Whether an operation id is one of ours.
+Known: TypeAlias = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,22 +38,35 @@ class Evidence:
     providers: Mapping[str, Provider]
     cards: Mapping[str, GatewayCard]
     clock: Clock
-    #: {gateway: what its meter said when the run folder was born}.
+    #: {gateway: what its meter said before this folder bought anything there}.
     metered: Mapping[str, Balance]
+    #: Gateways whose keys buy for this job alone, as its spec says.
+    dedicated: Collection[str] = ()
 
-    async def look(self, command: Look, pacer: Pacer, *, quiescent: bool) -> list[Observation]:
-        """The answer to a look: always Listed, with BalanceTold before it where there is a meter that stood still."""
+    async def look(self, command: Look, pacer: Pacer, still: Callable[[], bool], known: Known) -> list[Observation]:
+        """The answer to a look: always Listed, with BalanceTold before it where there is a meter that stood still.
+
+        `still`: whether nothing of ours has been under way at the gateway since the look began. `known`: whether an
+        operation of the gateway is one of ours already; the others are asked what they repeat.
+        """
         before = await self.balance(command.gateway, pacer)
-        first = await self._listing(command, pacer)
+        first = await self._listing(command, pacer, known)
         await self.clock.until(self.clock.now() + APART_S)
-        second = await self._listing(command, pacer)
+        second = await self._listing(command, pacer, known)
         after = await self.balance(command.gateway, pacer)
         told: list[Observation] = []
         born = self.metered.get(command.gateway)
         if born is not None and after is not None and before == after and born.unit == after.unit:
-            # Whether nobody else buys with this key is not for us to say, so it is never claimed.
             told.append(
-                BalanceTold(command.gateway, after.unit, born.used, after.used, dedicated=False, quiescent=quiescent)
+                BalanceTold(
+                    command.gateway,
+                    after.unit,
+                    born.used,
+                    after.used,
+                    dedicated=command.gateway in self.dedicated,
+                    quiescent=still(),
+                    grain=after.grain,
+                )
             )
         return [*told, Listed(command.gateway, command.model, first, second)]
 
@@ -60,25 +80,41 @@ class Evidence:
         found = provider.balanced(await self.door.exchange(request, timeout_s=TIMEOUT_S))
         return found if isinstance(found, Balance) else None
 
-    async def _listing(self, command: Look, pacer: Pacer) -> Listing:
+    async def _listing(self, command: Look, pacer: Pacer, known: Known) -> Listing:
         """Every page of the window; one that fails makes the whole list incomplete."""
         provider = self.providers[command.gateway]
         taken = self.clock.wall_micros()
         since, until = taken - round((command.reach_s + SKEW_S) * 1e6), taken + round(SKEW_S * 1e6)
         operations: list[ListedOperation] = []
         page: str | None = None
-        complete = True
+        whole, ended = True, False
         for _ in range(PAGES_MAX):
             request = provider.listing(command.model, since, until, page)
-            if request is None:
-                break
-            await pacer.slot()
-            found = provider.listed(await self.door.exchange(request, timeout_s=TIMEOUT_S))
-            if not isinstance(found, ListedPage):
+            found = None if request is None else await self._page(request, provider, pacer)
+            if found is None:
                 break
             operations += found.operations
-            complete = complete and found.whole
+            whole = whole and found.whole
             page = found.following
-            if page is None:
-                return Listing(taken, since, until, complete=complete, exclusive=False, operations=tuple(operations))
-        return Listing(taken, since, until, complete=False, exclusive=False, operations=tuple(operations))
+            if ended := page is None:
+                break
+        strangers = [each for each in operations if each.page and not known(each.operation)][:DETAILS_MAX]
+        told = {each.operation: await self._detail(command, each, pacer) for each in strangers}
+        shown = tuple(told.get(each.operation, each) for each in operations)
+        return Listing(taken, since, until, whole and ended, command.gateway in self.dedicated, shown)
+
+    async def _page(self, request: Request, provider: Provider, pacer: Pacer) -> ListedPage | None:
+        await pacer.slot()
+        found = provider.listed(await self.door.exchange(request, timeout_s=TIMEOUT_S))
+        return found if isinstance(found, ListedPage) else None
+
+    async def _detail(self, command: Look, listed: ListedOperation, pacer: Pacer) -> ListedOperation:
+        """What an operation repeats when it is asked for by itself; as it was listed where that fails."""
+        provider = self.providers[command.gateway]
+        request = provider.listing(command.model, 0, 0, listed.page)
+        found = None if request is None else await self._page(request, provider, pacer)
+        if found is None or [each.operation for each in found.operations] != [listed.operation]:
+            return listed
+        (own,) = found.operations
+        unbilled = listed.unbilled or own.unbilled
+        return replace(listed, prompt=own.prompt, n=own.n, seed=own.seed, unbilled=unbilled)

@@ -302,7 +302,7 @@ class _Session:
         lanes = wiring.run_lanes(self.plan)
         for task in stored:
             if task.lane not in lanes:
-                lanes[task.lane] = wiring.default_lane(self.plan.cards, task)
+                lanes[task.lane] = wiring.default_lane(self.plan.cards, task, self.plan.job.dedicated)
         self.lanes = lanes
         job = self.plan.job
         return Policy(job.attempts_max, OnDoubt(job.on_doubt), {name: lane.terms for name, lane in lanes.items()})
@@ -413,17 +413,19 @@ class _Session:
             return self._conclude(driver, listener, begun, started)
 
     async def _evidence(self, pacers: Mapping[str, Pacer]) -> Evidence:
-        """Who asks gateways for their books. Meters are read when the folder is born: later is too late."""
+        """Who asks gateways for their books. Meters are read before anything is bought there: later is too late."""
         journal = self.it.journal
         metered: dict[str, Balance] = {}
-        evidence = Evidence(self.door, PROVIDERS, self.plan.cards, self.clock, metered)
+        evidence = Evidence(
+            self.door, PROVIDERS, self.plan.cards, self.clock, metered, frozenset(self.plan.job.dedicated)
+        )
         for name in sorted({lane.partition("/")[0] for lane in self.lanes}):
             key, found = f"meter:{name}", None
             kept = journal.get_meta(key)
             if kept is not None:
                 unit, _, used = kept.partition(" ")
                 found = Balance(unit, int(used))
-            elif self.machine.state.next_attempt == 1:
+            elif name not in self.machine.state.guessed:
                 found = await evidence.balance(name, pacers[name])
                 if found is not None:
                     journal.set_meta({key: f"{found.unit} {found.used}"})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -14,6 +14,7 @@ import yaml
 
 from pipeline.engine.messages import QUIET_S, AttemptState, LaneTerms, Snapshot
 from pipeline.plan.expand import Plan
+from pipeline.plan.proof import evidence_of
 from pipeline.runtime import prepare
 from pipeline.runtime.clock import Clock, RealClock
 from pipeline.runtime.driver import DRAIN_S
@@ -59,19 +60,24 @@ def run_lanes(plan: Plan) -> dict[str, RunLane]:
     """{lane: how it is used}, from cards and the spec's limits."""
     lanes = {}
     for name, lane in plan.lanes.items():
-        terms = _terms(plan.cards[name.partition("/")[0]], lane.card, lane.in_flight, lane.unanswered)
+        gateway = plan.cards[name.partition("/")[0]]
+        terms = _terms(gateway, lane.card, lane.in_flight, lane.unanswered, plan.job.dedicated)
         lanes[name] = RunLane(terms, lane.rate_count, lane.rate_period_s)
     return lanes
 
 
-def default_lane(cards: Mapping[str, GatewayCard], task: Task) -> RunLane:
+def default_lane(cards: Mapping[str, GatewayCard], task: Task, dedicated: Collection[str] = ()) -> RunLane:
     """The lane of a stored task that the spec no longer names: its card's own figures."""
-    card = cards[task.gateway].models[task.model]
-    terms = _terms(cards[task.gateway], card, int(card.in_flight.value or 1), int(card.unanswered.value or 1))
+    gateway = cards[task.gateway]
+    card = gateway.models[task.model]
+    terms = _terms(gateway, card, int(card.in_flight.value or 1), int(card.unanswered.value or 1), dedicated)
     return RunLane(terms, int(card.rate.value or 1), card.rate_period_s)
 
 
-def _terms(gateway: GatewayCard, card: ModelCard, in_flight: int, unanswered: int) -> LaneTerms:
+def _terms(
+    gateway: GatewayCard, card: ModelCard, in_flight: int, unanswered: int, dedicated: Collection[str]
+) -> LaneTerms:
+    resolved = evidence_of(gateway, card, dedicated)
     return LaneTerms(
         in_flight_max=in_flight,
         unanswered_max=unanswered,
@@ -80,7 +86,8 @@ def _terms(gateway: GatewayCard, card: ModelCard, in_flight: int, unanswered: in
         poll_patience_s=card.poll_patience_s,
         release_lag_s=card.release_lag_s,
         links_live_s=card.links_live_s,
-        lists=gateway.lists_operations or gateway.tells_balance,
+        lists="listing" in resolved,
+        meters="meter" in resolved,
         quiet_s=max(QUIET_S, card.submit_timeout_s),
     )
 

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Final
 
 from pipeline.engine.messages import (
+    BY_METER,
     AttemptState,
     Phase,
     Snapshot,
@@ -30,6 +31,15 @@ _UNFINISHED: Final = """
 """
 #: Tasks of the spec, then tasks that it dropped, each by number; both by the index on `number`.
 _IN_ORDER: Final = ("t.number >= 0 ORDER BY t.number", "t.number < 0 ORDER BY t.number DESC")
+#: Whether an attempt was booked as spent because the gateway's meter shows its sum; takes the pattern of that reason.
+_BY_METER: Final = (
+    "EXISTS(SELECT 1 FROM entry e WHERE e.attempt = attempt.id AND e.kind = 'write_off' AND e.why LIKE ?)"
+)
+#: The pictures of an attempt that are known to be billed.
+_BILLED_IMAGES: Final = (
+    "CASE state WHEN 'SETTLED' THEN images WHEN 'WRITTEN_OFF' THEN"  # noqa: S608
+    f" {_BY_METER} * (SELECT json_extract(record, '$.n') FROM task WHERE key = attempt.task) ELSE 0 END"
+)
 _POSTS: Final = "(SELECT count(*) FROM attempt x WHERE x.task = t.key AND x.submitted_at IS NOT NULL)"
 
 
@@ -50,7 +60,8 @@ def snapshot(db: sqlite3.Connection) -> Snapshot:
         images=int(images.fetchone()[0]),
         operations=frozenset((str(gateway), str(operation)) for gateway, operation in operations),
         sent=_sent(db),
-        **_billed(db),
+        billed=_billed(db),
+        guessed=_guessed(db),
     )
 
 
@@ -67,17 +78,23 @@ def _sent(db: sqlite3.Connection) -> dict[str, dict[str, int]]:
     return sent
 
 
-def _billed(db: sqlite3.Connection) -> dict[str, dict[tuple[str, str], int]]:
-    """Per gateway and currency: what is known to be billed, and how many attempts are booked as spent unknowingly."""
+def _billed(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
+    """{(gateway, unit that it bills in): known to be billed}, where a meter was read before anything was bought."""
     sql = (
-        "SELECT gateway, currency, sum(CASE WHEN state = 'WRITTEN_OFF' THEN 0 ELSE settled END),"
-        " sum(state = 'WRITTEN_OFF') FROM attempt GROUP BY gateway, currency"
+        "SELECT a.gateway, json_extract(t.record, '$.price.native_unit'), sum("  # noqa: S608
+        " n * json_extract(t.record, '$.price.native_per_image')"
+        " + (n > 0) * ifnull(json_extract(t.record, '$.price.native_per_call'), 0))"
+        f" FROM (SELECT task, gateway, {_BILLED_IMAGES} AS n FROM attempt"
+        " WHERE gateway IN (SELECT substr(k, 7) FROM meta WHERE k LIKE 'meter:%')) a"
+        " JOIN task t ON t.key = a.task GROUP BY 1, 2"
     )
-    rows = db.execute(sql).fetchall()
-    return {
-        "billed": {(gateway, currency): billed for gateway, currency, billed, _ in rows},
-        "guessed": {(gateway, currency): guessed for gateway, currency, _, guessed in rows},
-    }
+    return {(gateway, unit): billed for gateway, unit, billed in db.execute(sql, (f"{BY_METER}%",))}
+
+
+def _guessed(db: sqlite3.Connection) -> dict[str, int]:
+    """{gateway: attempts booked as spent by guess}, of every gateway that money was ever held for."""
+    sql = f"SELECT gateway, sum(state = 'WRITTEN_OFF' AND NOT {_BY_METER}) FROM attempt GROUP BY gateway"  # noqa: S608
+    return dict(db.execute(sql, (f"{BY_METER}%",)))
 
 
 def accounts(db: sqlite3.Connection) -> tuple[StoredAccount, ...]:

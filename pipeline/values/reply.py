@@ -135,10 +135,12 @@ class ListedPage:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """How much the key has used up so far, in millionths of the unit."""
+    """How much the key has used up so far. *Units* - used, grain: millionths of `unit`."""
 
     unit: str
     used: int
+    #: The smallest step that the meter shows.
+    grain: int = 100
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,8 @@ class Price:
     native_per_image: int
     #: Where the figure stands and when it was read, one line.
     source: str
+    #: What a call costs besides, once anything is made, in the vendor's unit.
+    native_per_call: int = 0
 
     def hold(self, n: int) -> int:
         """The most that one call for n images can cost, in micro-units of `currency`."""
@@ -88,6 +90,10 @@ class Price:
     def cost(self, images: int) -> int:
         """What a call that made this many images costs; nothing made, nothing billed."""
         return images * self.per_image + (self.per_call if images else 0)
+
+    def native_cost(self, images: int) -> int:
+        """The same in the vendor's own unit, as its meter counts it."""
+        return images * self.native_per_image + (self.native_per_call if images else 0)
 
 
 @dataclass(frozen=True, slots=True)

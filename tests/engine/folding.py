@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
 from pipeline.engine.messages import (
+    BY_METER,
     PASSING,
     Accepted,
     AttemptState,
@@ -63,6 +64,8 @@ class FoldedAttempt:
     hold: int = 0
     settled: int = 0
     images: int = 0
+    #: Booked as spent because the meter shows it.
+    by_meter: bool = False
     #: {index: (state, link)}
     pictures: dict[int, tuple[str, str]] = field(default_factory=dict)
 
@@ -98,14 +101,22 @@ class Folded:
             operations=frozenset(
                 (self.tasks[each.task].gateway, each.operation) for each in self.attempts.values() if each.operation
             ),
-            billed=self._sums(lambda each: 0 if each.state is S.WRITTEN_OFF else each.settled),
-            guessed=self._sums(lambda each: int(each.state is S.WRITTEN_OFF)),
+            billed=self._billed(),
+            guessed=self._guessed(),
         )
 
-    def _sums(self, figure: Callable[[FoldedAttempt], int]) -> dict[tuple[str, str], int]:
+    def _billed(self) -> dict[tuple[str, str], int]:
         sums: Counter[tuple[str, str]] = Counter()
         for each in self.attempts.values():
-            sums[self.tasks[each.task].gateway, each.currency] += figure(each)
+            task = self.tasks[each.task]
+            images = each.images if each.state is S.SETTLED else task.n if each.by_meter else 0
+            sums[task.gateway, task.price.native_unit] += task.price.native_cost(images)
+        return dict(sums)
+
+    def _guessed(self) -> dict[str, int]:
+        sums: Counter[str] = Counter()
+        for each in self.attempts.values():
+            sums[self.tasks[each.task].gateway] += each.state is S.WRITTEN_OFF and not each.by_meter
         return dict(sums)
 
 
@@ -179,7 +190,8 @@ def _of_attempt(folded: Folded, row: FoldedAttempt, fact: Fact) -> None:
         case DoubtReleased(_, amount):
             row.state, row.open = S.VOID, row.open - amount
             _move(folded, row.currency, doubt=-amount)
-        case WrittenOff(_, amount):
+        case WrittenOff(_, amount, why):
+            row.by_meter = why.startswith(BY_METER)
             row.state, row.open, row.settled = S.WRITTEN_OFF, row.open - amount, row.settled + amount
             _move(folded, row.currency, doubt=-amount, spent=amount)
         case Settled(_, images, amount, overage, links):
@@ -189,7 +201,7 @@ def _of_attempt(folded: Folded, row: FoldedAttempt, fact: Fact) -> None:
             row.pictures = {index: ("PENDING", link) for index, link in enumerate(links)}
             _move(folded, row.currency, held=-amount, spent=amount + overage, overage=overage)
         case LateFound(_, operation):
-            row.state, row.operation, row.counts, row.pictures = S.ACCEPTED, operation, True, {}
+            row.state, row.operation, row.counts, row.pictures, row.by_meter = S.ACCEPTED, operation, True, {}, False
         case LateBilled(_, amount):
             row.state, row.settled = S.WRITTEN_OFF, row.settled + amount
             _move(folded, row.currency, spent=amount, overage=amount)

@@ -90,13 +90,14 @@ EVERYTHING: Final = WIRE | GATEWAY | EVIDENCE
 #: {type: its fields that are no part of a world}. A field that is neither here nor in `KEPT` makes the walk refuse.
 DROPPED: Final[dict[type, str]] = {
     State: "policy seed next_attempt images counts faults operations stories ended recovering stuck rests fetching "
-    "disk billed guessed restored_sent backlog fetch_s",
+    "disk billed guessed unsure restored_sent backlog fetch_s",
     LiveTask: "task",
     LiveAttempt: "number task ordinal currency operation since broken broken_since gone gone_since rest_at why images "
-    "submitted_at ended_at sent quiet_at looked freed links_until",
+    "submitted_at ended_at sent quiet_at looked weighed freed links_until",
     LivePicture: "index link tries renewals asked_at ahead",
     Lane: "name terms unanswered running submits cooling_until rate_limited rate_limited_streak unsent_streak "
-    "unsent_since doubted_at breaker probe limited_since doubtful expiring suspects sent look_at looked_at looks",
+    "unsent_since doubted_at breaker probe limited_since doubtful expiring suspects pooled sent look_at looked_at "
+    "looks",
 }
 #: {type: its fields that are}.
 KEPT: Final[dict[type, str]] = {

@@ -8,7 +8,6 @@ import pytest
 
 from pipeline.engine.messages import (
     Accepted,
-    BalanceTold,
     DoubtLifted,
     DoubtReleased,
     Fact,
@@ -17,7 +16,6 @@ from pipeline.engine.messages import (
     Listed,
     Look,
     OnDoubt,
-    Permitted,
     Phase,
     SlotNear,
     SubmitAnswered,
@@ -262,63 +260,3 @@ def test_what_the_gateway_has_forgotten_is_written_off() -> None:
     facts = answer(state, listing(86_400.0, KNOWN, complete=False), at=86_400.0)
     assert isinstance(facts[0], WrittenOff)
     assert state.machine.accounts()["USD"].spent == 100
-
-
-# --- E4 ---
-
-
-def metered(state: Ring, used: int, *, dedicated: bool = True, quiescent: bool = True, grain: int = 1) -> list[Fact]:
-    """The key's meter has grown by so much since the folder was born."""
-    state.machine.state.lane(LANE).look_at = LATE
-    return state.tell(BalanceTold("mule", "USD", 5000, 5000 + used, dedicated, quiescent, grain), LATE + 30)[0]
-
-
-def quiet(count: int) -> Ring:
-    """So many tasks in doubt, and nothing else."""
-    state = ring(policy(terms=LISTING), tasks=[task(number) for number in range(count)])
-    for number in range(1, count + 1):
-        state.tell(SlotNear(LANE))
-        state.tell(SubmitAnswered(number, LOST))
-    return state
-
-
-def test_a_meter_that_shows_nothing_frees_every_doubt() -> None:
-    """What was not counted was not billed."""
-    facts = metered(quiet(2), 0)
-    assert [each.attempt for each in facts if isinstance(each, DoubtReleased)] == [1, 2]
-
-
-def test_a_meter_that_shows_some_posts_so_many_and_buys_none_again() -> None:
-    """The sum is exact, which of them it was nobody knows."""
-    state = quiet(3)
-    facts = metered(state, 200)
-    assert [each.attempt for each in facts if isinstance(each, WrittenOff)] == [1, 2]
-    assert [each.attempt for each in facts if isinstance(each, DoubtReleased)] == [3]
-    assert state.machine.counts() == {Phase.FAILED: 3}
-    assert state.machine.accounts()["USD"].spent == 200
-
-
-@pytest.mark.parametrize(
-    ("used", "words"),
-    [(0, {"dedicated": False}), (0, {"quiescent": False}), (0, {"grain": 50}), (50, {}), (400, {}), (-100, {})],
-    ids=["shared", "moving", "too coarse", "half a price", "more than all", "less than settled"],
-)
-def test_what_a_meter_cannot_say_is_left_in_doubt(used: int, words: dict[str, bool]) -> None:
-    """One condition less, and no money moves."""
-    assert metered(quiet(3), used, **words) == []
-
-
-def test_a_meter_is_not_believed_while_a_post_is_out() -> None:
-    """What is billed for it would be taken for a doubt's."""
-    state = ring(policy(terms=LISTING), tasks=[task(0), task(1)])
-    state.tell(SlotNear(LANE))
-    state.tell(SubmitAnswered(1, LOST))
-    assert isinstance(state.tell(SlotNear(LANE))[0][0], Permitted)
-    assert metered(state, 0) == []
-
-
-def test_write_offs_make_a_meters_remainder_ambiguous() -> None:
-    """It may be one of them that was billed."""
-    state = quiet(2)
-    state.machine.state.guessed["mule", "USD"] = 1
-    assert metered(state, 100) == []

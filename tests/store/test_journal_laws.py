@@ -15,7 +15,7 @@ from pipeline.manifest.table import build, meta_of
 from pipeline.store.journal import Journal
 from pipeline.values.folder import IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW
 from tests.engine.folding import fold
-from tests.store.stories import Storyteller, opened
+from tests.store.stories import Storyteller, opened, task
 
 
 def timeless(snapshot: Snapshot) -> Snapshot:
@@ -39,6 +39,7 @@ def test_loading_the_tables_equals_folding_the_facts_laws(seed: int, count: int,
     with TemporaryDirectory() as place:
         path = Path(place) / "state.db"
         journal = opened(path)
+        journal.set_meta({f"meter:{task(0).gateway}": "USD 0"})  # Sums are loaded of gateways that have one.
         for begin in range(0, len(facts), group):
             journal.commit(facts[begin : begin + group])
         assert timeless(journal.snapshot()) == folded.snapshot()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.engine.messages import (
+    BY_METER,
     Accepted,
     AttemptState,
     CapSet,
@@ -27,6 +29,7 @@ from pipeline.engine.messages import (
 )
 from pipeline.errors import StorageFailed
 from pipeline.store.journal import Journal
+from pipeline.values.task import Price
 from tests.store.stories import EACH, FAULT, made, opened, task
 
 CAP = CapSet("USD", 10**9, "the test")
@@ -75,8 +78,37 @@ def test_what_is_known_to_be_billed_is_loaded_apart_from_what_was_written_off(tm
     off: list[Fact] = [*sent(1, 2), Doubted(2, 2 * EACH, FAULT), WrittenOff(2, 2 * EACH, "given up")]
     new = journal(tmp_path, *made(0, 1), *off)
     snapshot = new.snapshot()
-    assert snapshot.billed == {(GATEWAY, "USD"): 2 * EACH}
-    assert snapshot.guessed == {(GATEWAY, "USD"): 1}
+    assert (snapshot.billed, snapshot.guessed) == ({}, {GATEWAY: 1})
+    new.set_meta({f"meter:{GATEWAY}": "USD 0"})
+    assert new.snapshot().billed == {(GATEWAY, "USD"): 2 * EACH}
+    new.close(clean=True)
+
+
+def test_what_a_meter_has_shown_is_known_to_be_billed(tmp_path: Path) -> None:
+    """It is no guess: the next remainder has it in it already."""
+    off: list[Fact] = [
+        *sent(1, 2),
+        Doubted(2, 2 * EACH, FAULT),
+        WrittenOff(2, 2 * EACH, f"{BY_METER} 1 of 1 as billed"),
+    ]
+    new = journal(tmp_path, *off)
+    new.set_meta({f"meter:{GATEWAY}": "USD 0"})
+    snapshot = new.snapshot()
+    assert (snapshot.billed, snapshot.guessed) == ({(GATEWAY, "USD"): 2 * EACH}, {GATEWAY: 0})
+    new.close(clean=True)
+
+
+def test_a_meter_is_compared_in_the_gateways_own_unit(tmp_path: Path) -> None:
+    """The cap may be in dollars; the key's meter counts credits."""
+    credit = Price("USD", EACH, 7, "credit", 1_500_000, "a list", native_per_call=200_000)
+    facts: list[Fact] = [
+        replace(fact, task=replace(fact.task, price=credit)) if isinstance(fact, TaskAdmitted) else fact
+        for fact in made(0, 1)
+    ]
+    new = journal(tmp_path, *facts)
+    new.set_meta({f"meter:{GATEWAY}": "credit 5"})
+    images = sum(len(fact.links) for fact in facts if isinstance(fact, Settled))
+    assert new.snapshot().billed == {(GATEWAY, "credit"): images * 1_500_000 + 200_000}
     new.close(clean=True)
 
 
