@@ -160,6 +160,15 @@ class Books:
         self._unsaved.append(_line("accepted", **asdict(operation)))
         return operation
 
+    def cancel(self, operation: Operation, now: float) -> Operation:
+        """Take an operation back: it ends now, nothing is made and nothing billed."""
+        ended = replace(operation, end="canceled", ends_at=now, images=0)
+        self._unbilled = [one for one in self._unbilled if one[1] != operation.id]
+        heapify(self._unbilled)
+        self._enter(ended)
+        self._unsaved.append(_line("canceled", id=operation.id, at=now))
+        return ended
+
     def link(self, operation: Operation, index: int, expires: int) -> str:
         """A signed link to one picture. *Units* - expires: seconds of the world's clock."""
         signed = f"expires={expires}&signature={self.signature(operation.id, index, expires)}"
@@ -297,6 +306,9 @@ class Books:
                     operation.accepted_at
                 )
                 self.tick(operation.accepted_at)
+            case {"kind": "canceled", "id": str(identity), "at": int() | float() as at}:
+                self.cancel(self.operations[identity], float(at))
+                self._unsaved.clear()
             case {"kind": "uploaded"}:
                 values = {key: value for key, value in entry.items() if key not in {"v", "kind"}}
                 upload = Upload(**values)  # type: ignore[arg-type]  # our own line, written from an Upload

@@ -61,7 +61,7 @@ class Operation:
     order: Order
     accepted_at: float
     ends_at: float
-    end: Literal["completed", "failed", "moderated", "stuck"]
+    end: Literal["completed", "failed", "moderated", "stuck", "canceled"]
     #: Pictures that are made in the end.
     images: int
     #: Nobody knows it when asked; it is made and billed all the same.

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Final
 
-from pipeline.simulator import evolink, mulerouter, onemin
+from pipeline.simulator import dashscope, evolink, mulerouter, onemin
 from pipeline.simulator.books import Books
 from pipeline.simulator.exchange import Exchange, WireRequest, json_response, page_response
 from pipeline.simulator.faults import Dice, FaultPlan
@@ -29,6 +29,7 @@ from pipeline.simulator.results import picture
 #: {gateway: what answers for it}.
 EMULATORS: Final[Mapping[str, Callable[[Books, WireRequest, float], Exchange]]] = {
     mulerouter.NAME: mulerouter.handle,
+    dashscope.NAME: dashscope.handle,
     evolink.NAME: evolink.handle,
     onemin.NAME: onemin.handle,
 }
