@@ -34,6 +34,8 @@ from pipeline.simulator.pictures import SeenPicture
 from pipeline.values.digest import JSON, sha256_hex
 from pipeline.values.wire import Response
 
+__all__ = ["NAME", "handle"]
+
 #: Result links live for 24 h (documented). Seconds.
 LINKS_LIVE_S: Final = 86_400.0
 ROOT: Final = "/api/v1"
