@@ -55,6 +55,10 @@ _OF_THE_REQUEST: Final = re.compile(
     r"long|many|small)|exceeds?|unknown|malformed|analy[sz]\w*|expected|out of range)\b",
     re.IGNORECASE,
 )
+#: What says that an asset is not there any more: it is uploaded again. Its lifetime is on no page (inferred).
+_GONE: Final = re.compile(
+    r"\b(?:asset|image\w*|file\w*|key)\b.{0,80}\b(?:not found|(?:does )?not exist|expired|no longer)\b", re.IGNORECASE
+)
 #: Words by which a text tells that a filter refused the content; no page shows such an answer (inferred).
 _MODERATION_WORDS: Final = ("prohibited", "moderation", "content policy", "inappropriate", "sensitive", "safety")
 
@@ -270,7 +274,8 @@ def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
         believable = believable and not moderated and _OF_THE_REQUEST.search(message) is not None
     row = find_row(not_billed, response.status, _code(answer), page=page) if believable else None
     if row is not None:
-        return Refused(_fault(row.kind, response, "refused"))
+        gone = row.kind is FaultKind.REJECTED and _GONE.search(message) is not None
+        return Refused(_fault(FaultKind.EXPIRED if gone else row.kind, response, "refused"))
     kind = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
     kind = FaultKind.MODERATED if response.status == 400 and moderated else kind
     return Unknown(_fault(kind, response, "an answer that is not in the not-billed table"))

@@ -378,6 +378,16 @@ SUBMITTED: list[tuple[str, Outcome, Reply]] = [
         refused(FaultKind.REJECTED, 400, "Media analysis failed"),
     ),
     (
+        "400 about an asset that is gone (inferred): it is uploaded again",
+        answer(400, {"message": "imageUrl: asset not found"}),
+        refused(FaultKind.EXPIRED, 400, "imageUrl: asset not found"),
+    ),
+    (
+        "400 about a model that is gone (observed: ids are removed without notice)",
+        answer(400, {"message": "model not found"}),
+        refused(FaultKind.REJECTED, 400, "model not found"),
+    ),
+    (
         "400 with the field that is wrong",
         answer(400, {"errorCode": "BAD_REQUEST", "message": "promptObject.n: required"}),
         refused(FaultKind.REJECTED, 400, "promptObject.n: required", code="BAD_REQUEST"),

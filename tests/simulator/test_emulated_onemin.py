@@ -138,7 +138,7 @@ def test_a_task_becomes_pictures_of_the_asked_size(
     [
         ({"rate_limited": 1}, FaultKind.RATE_LIMITED, 0),
         ({"onemin_credits": 99}, FaultKind.OUT_OF_CREDIT, 0),
-        ({"lost_upload": 1}, FaultKind.REJECTED, 0),
+        ({"lost_upload": 1}, FaultKind.EXPIRED, 0),
         ({"server_error_before": 1}, FaultKind.TRANSIENT, 0),
         ({"cut_before": 1}, FaultKind.TIMEOUT, 0),
         ({"moderated": 1}, FaultKind.MODERATED, 0),
