@@ -157,7 +157,7 @@ def test_a_broken_call_is_refused_or_unknown(faults: dict[str, object], kind: Fa
     fetch(world, "https://1min-s3.simulator.invalid/", now=1_000.0)
     assert isinstance(reply, Refused | Unknown), reply
     assert reply.fault.kind is kind
-    assert isinstance(reply, Refused) == (kind in {FaultKind.RATE_LIMITED, FaultKind.OUT_OF_CREDIT, FaultKind.REJECTED})
+    assert isinstance(reply, Refused) == (kind in {FaultKind.RATE_LIMITED, FaultKind.OUT_OF_CREDIT, FaultKind.EXPIRED})
     assert book(world)["micros"] == micros
 
 
