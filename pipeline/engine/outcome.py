@@ -122,9 +122,10 @@ def ended_unbilled(state: State, live: LiveTask, attempt: LiveAttempt, fault: Fa
 
 def settled(state: State, live: LiveTask, attempt: LiveAttempt, reply: Ready) -> Iterator[Fact]:
     """Book what was billed, within the hold and above it, and go for the pictures."""
-    # The gateway's count and what it delivered may differ; the higher one is what it can bill.
+    # The gateway's count and what it delivered may differ; the higher one is what it can bill. So may the price list
+    # and the sum that it names.
     billed = max(reply.billed_images, len(reply.links))
-    cost = max(0, live.task.price.cost(billed) - attempt.settled)
+    cost = max(0, live.task.price.told_cost(billed, reply.charged) - attempt.settled)
     amount = min(cost, attempt.open)
     lost = Fault(FaultKind.LOST, "billed and not delivered", request_id=reply.request_id)
     nothing = Fault(FaultKind.LOST, "the operation ended without pictures", request_id=reply.request_id)

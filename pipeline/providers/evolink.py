@@ -18,6 +18,7 @@ from pipeline.providers import evolink_files
 from pipeline.providers.answers import NAME_MAX, code_text, find_row, is_page, read_object, retry_after_s, words
 from pipeline.values.card import NotBilled
 from pipeline.values.digest import JSON
+from pipeline.values.money import Money
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, UploadStep
 from pipeline.values.reply import (
     Balance,
@@ -55,6 +56,8 @@ _ID: Final = re.compile(r"task-unified-[A-Za-z0-9_-]{1,180}", re.ASCII)
 #: The most pictures that any of the models makes in one call (documented: n of qwen-image-edit-plus).
 _PICTURES_MAX: Final = 6
 _LINK_MAX: Final = 8_192
+#: A sum so many times above the price list is not booked, but looked at by somebody.
+_DEARER_MAX: Final = 10
 #: More credits than anybody has used: what is above is no number to count with.
 _CREDITS_MAX: Final = 1e9
 #: Codes that speak of a purchase which may exist; nothing is released for them, whatever the status (observed).
@@ -282,7 +285,18 @@ def _made(task: Task, response: Response, answer: Mapping[str, object]) -> PollR
         return PollBroken(_fault(FaultKind.MALFORMED, response, "completed, but without a usable link"))
     # What was asked for and is not told by a link of its own counts as billed: it shows as a picture not delivered.
     billed = max(len(links), min(len(told), task.n))
-    return Ready(links=links, billed_images=billed, request_id=_request_id(response))
+    charged = _charged(answer)
+    list_price = task.price.native_cost(billed) if task.price.native_unit == UNIT else 0
+    if charged is not None and list_price and charged.micros > _DEARER_MAX * list_price:
+        much = f"completed for {charged}, which is more than {_DEARER_MAX} times the price list and not to be believed"
+        return OperationFailed(_fault(FaultKind.MALFORMED, response, much), billed=None)
+    return Ready(links=links, billed_images=billed, request_id=_request_id(response), charged=charged)
+
+
+def _charged(answer: Mapping[str, object]) -> Money | None:
+    """What the vendor says that the task used (observed); what it reserved is no bill."""
+    used = micros_told(_object(answer.get("usage")).get("credits_used"))
+    return Money(used, UNIT) if used else None
 
 
 def _is_link(value: object) -> TypeGuard[str]:

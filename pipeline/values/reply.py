@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from pipeline.values.evidence import ListedOperation
+from pipeline.values.money import Money
 
 
 class FaultKind(StrEnum):
@@ -61,6 +62,8 @@ class Ready:
     billed_images: int
     revised_prompt: str | None = None
     request_id: str = ""
+    #: What the gateway itself says that it took; booked where it is more than the pictures cost by the price list.
+    charged: Money | None = None
 
 
 @dataclass(frozen=True, slots=True)

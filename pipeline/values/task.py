@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from pipeline.values.digest import JSON
+from pipeline.values.money import Money
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class LocalInput:
 
     uri: str
     picture: Picture
+    #: The media type that it is converted to before it is uploaded; None: it is sent as it is.
+    sent_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,8 @@ class InlineInput:
 
     uri: str
     picture: Picture
+    #: As of a LocalInput.
+    sent_as: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,17 @@ class Price:
     def cost(self, images: int) -> int:
         """What a call that made this many images costs; nothing made, nothing billed."""
         return images * self.per_image + (self.per_call if images else 0)
+
+    def told_cost(self, images: int, charged: Money | None) -> int:
+        """The same where the gateway may name the sum that it took: the dearer of that and the price list."""
+        cost = self.cost(images)
+        if charged is None:
+            return cost
+        if charged.unit == self.native_unit and self.native_per_image:
+            above = max(0, charged.micros - self.native_cost(images))
+            # By the rate that the price itself was converted with; rounded up, as the price was.
+            return cost - (-above * self.per_image // self.native_per_image)
+        return max(cost, charged.micros) if charged.unit == self.currency else cost
 
     def native_cost(self, images: int) -> int:
         """The same in the vendor's own unit, as its meter counts it."""

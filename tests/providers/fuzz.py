@@ -227,6 +227,7 @@ def _judge_poll_reply(task: Task, response: Response, reply: PollReply) -> None:
             assert all(link.isprintable() and len(link) <= 8192 for link in links), "no link"
             "".join(links).encode()
             reply.request_id.encode()
+            assert reply.charged is None or 0 < reply.charged.micros < 2**53, "a sum that no book can hold"
         case StillRunning():
             assert 200 <= response.status < 300, "a state without a 2xx"
         case OperationFailed(fault, _):

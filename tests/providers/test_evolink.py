@@ -15,6 +15,7 @@ from pipeline.errors import Bug
 from pipeline.providers import PROVIDERS, evolink
 from pipeline.providers.answers import BODY_MAX
 from pipeline.values.digest import JSON
+from pipeline.values.money import Money
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Placed, Provider, UploadFailed
 from pipeline.values.reply import (
     Balance,
@@ -33,7 +34,7 @@ from pipeline.values.reply import (
     Unknown,
     Unsent,
 )
-from pipeline.values.task import Task
+from pipeline.values.task import Price, Task
 from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Request, Response
 from tests.providers.tongues import card, task
 
@@ -376,6 +377,21 @@ POLLED: list[tuple[str, Outcome, PollReply]] = [
         Ready(("https://cdn.example.com/0.png", "https://cdn.example.com/1.png"), 2, request_id="r"),
     ),
     (
+        "completed, with the sum that the vendor took (observed)",
+        answer(200, told("completed", results=LINKS[:1], usage={"credits_reserved": 9, "credits_used": 1.5})),
+        Ready(("https://cdn.example.com/0.png",), 1, charged=Money(1_500_000, "evolink-credit")),
+    ),
+    (
+        "completed, with a sum that is no number: the price list holds",
+        answer(200, told("completed", results=LINKS[:1], usage={"credits_used": "much"})),
+        Ready(("https://cdn.example.com/0.png",), 1),
+    ),
+    (
+        "completed, with what was reserved only: the price list holds",
+        answer(200, told("completed", results=LINKS[:1], usage={"credits_reserved": 1.5})),
+        Ready(("https://cdn.example.com/0.png",), 1),
+    ),
+    (
         "completed with nothing: nobody says that it is free",
         answer(200, told("completed", results=[])),
         OperationFailed(Fault(FaultKind.SHORT, "completed without any picture", status=200), billed=None),
@@ -490,6 +506,18 @@ def test_a_count_that_nobody_can_believe_is_no_bill(n: int, count: int) -> None:
     reply = evolink.polled(replace(PLUS, n=n), answer(200, told("completed", results=many)))
     assert isinstance(reply, OperationFailed)
     assert (reply.billed, reply.fault.kind) == (None, FaultKind.MALFORMED)
+
+
+@pytest.mark.parametrize(("used", "booked"), [(1.5, True), (3.0, True), (15.0, True), (15.0001, False)])
+def test_a_sum_far_above_the_price_list_is_looked_at_by_somebody(used: float, booked: bool) -> None:  # noqa: FBT001
+    """Up to ten times the list is booked in full; what is above keeps the hold whole and in doubt."""
+    priced = replace(PLUS, price=Price("USD", 22_059, 0, "evolink-credit", 1_500_000, "a list"))
+    reply = evolink.polled(priced, answer(200, told("completed", results=[A], usage={"credits_used": used})))
+    if booked:
+        assert reply == Ready((A,), 1, charged=Money(round(used * 1_000_000), "evolink-credit"))
+    else:
+        assert isinstance(reply, OperationFailed)
+        assert (reply.billed, reply.fault.kind) == (None, FaultKind.MALFORMED)
 
 
 # --- the file service ---------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from pipeline.providers import evolink
 from pipeline.simulator.exchange import Exchange, WireRequest
 from pipeline.simulator.faults import parse_faults
 from pipeline.simulator.world import World
+from pipeline.values.money import Money
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Placed, UploadFailed
 from pipeline.values.reply import (
     Balance,
@@ -476,6 +477,7 @@ def test_a_task_that_is_sent_is_understood_made_and_billed(one: Task, micros: in
     reply = poll(world, submit(world, one, (CarriedUrl(placed.location),), "tag"), one)
     assert isinstance(reply, Ready)
     assert reply.billed_images == len(reply.links) == one.n
+    assert reply.charged == Money(micros, "evolink-credit")
     assert all(world.fetch(link, 110.0).response for link in reply.links)
     assert stands_at(world)["micros"] == micros
     assert evolink.balanced(carry(world, evolink.balance(), 110.0)) == Balance("evolink-credit", micros)
