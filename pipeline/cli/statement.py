@@ -211,7 +211,7 @@ def _next(found: Standing, ending: Ending) -> list[str]:
             steps.append(f"{command}   goes on where this stopped")
         case _:
             pass
-    if found.tasks.get("in_doubt"):
+    if found.doubts or found.tasks.get("in_doubt"):
         steps.append(f"pipeline resolve {folder}   lists what is in doubt; it is held, and never sent again by itself")
     if found.tasks.get("failed") or found.tasks.get("short"):
         if _all_refused(found):

@@ -47,13 +47,16 @@ class Result:
 EXITS = {"stopped": 130, "parked": 6, "in_doubt": 5, "budget_reached": 3, "failed_tasks": 4, "complete": 0}
 
 
-def state_of(*, draining: bool, parked: bool, budget: bool, counts: Mapping[Phase, int]) -> str:
-    """The first that holds of stopped, parked, in_doubt, budget_reached, failed_tasks, complete (interface.md)."""
+def state_of(*, draining: bool, parked: bool, doubts: int, budget: bool, counts: Mapping[Phase, int]) -> str:
+    """The first that holds of stopped, parked, in_doubt, budget_reached, failed_tasks, complete (interface.md).
+
+    `doubts`: attempts in doubt. One may wait although its task has ended, by pictures of another attempt.
+    """
     if draining:
         return "stopped"
     if parked:
         return "parked"
-    if counts.get(Phase.IN_DOUBT, 0):
+    if doubts:
         return "in_doubt"
     if budget:
         return "budget_reached"

@@ -288,10 +288,10 @@ def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
             return None
         if harm := journal.damage():
             raise seal.refused(harm, folder / STORE)
-        counts = journal.snapshot().counts
+        counts, doubts = journal.snapshot().counts, len(_doubts(journal))
         gone = sum(not (folder / path).is_file() for path in journal.picture_paths())
     found = _status_of_store(folder)
-    state = state_of(draining=False, parked=False, budget=False, counts=counts)
+    state = state_of(draining=False, parked=False, doubts=doubts, budget=False, counts=counts)
     ended = counts.get(Phase.DONE, 0)
     note = f"nothing to do: {ended} tasks done before, 0.00 more (--fresh starts over)"
     notes: tuple[str, ...] = (note,)

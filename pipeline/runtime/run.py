@@ -459,6 +459,7 @@ class _Session:
         state = state_of(
             draining=driver.draining,
             parked=bool(parked),
+            doubts=len(self.machine.doubts()),
             budget=self.machine.budget_blocked() is not None,
             counts=self.machine.counts(),
         )

@@ -192,7 +192,8 @@ class Judge:
             journal.close(clean=False)
         books = Books.read(self.world)
         found = list(self._pictures(books, attempts, code))
-        wanted = _exit_code(phases, total)
+        waiting = sum(attempt.state in _DOUBTS for attempt in attempts)
+        wanted = _exit_code(phases, total, waiting)
         if code not in (6, 130) and code != wanted:
             found.append(f"exit code {code} where {wanted} was due: {dict(phases)} of {total}")
         states = {attempt.state for attempt in attempts}
@@ -309,9 +310,9 @@ def _tables(folder: Path) -> Iterator[str]:
                     yield f"images.arrow has {place}, whose file is missing or another"
 
 
-def _exit_code(phases: Mapping[str, int], total: int) -> int:
+def _exit_code(phases: Mapping[str, int], total: int, doubts: int) -> int:
     """The first that holds (interface.md), for an end that was neither parked nor drained."""
-    if phases.get("in_doubt", 0):
+    if doubts:
         return 5
     if sum(phases.get(phase, 0) for phase in _ENDED) < total:
         return 3
