@@ -342,6 +342,6 @@ def _fault(kind: FaultKind, response: Response, otherwise: str, message: str = "
 
 
 def _request_id(response: Response) -> str:
-    """The record's id, by which its team can find it in the web application."""
+    """The record's id: the only name that the vendor gives a call."""
     record = _record(read_object(response.body))
     return "" if record is None else words(record.get("uuid"), NAME_MAX)
