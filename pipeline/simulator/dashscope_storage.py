@@ -58,7 +58,7 @@ def policy(books: Books, model: str, now: float) -> dict[str, JSON]:
         "policy": text,
         "signature": _signature(books, text),
         "upload_dir": folder,
-        "upload_host": books.address(NAME, BASE),
+        "upload_host": f"{books.address(NAME, BASE)}/",
         "expire_in_seconds": POLICY_S,
         "max_file_size_mb": FILE_MB,
         "oss_access_key_id": _ACCESS_KEY,
