@@ -66,6 +66,10 @@ def submit_answered(state: State, number: int, reply: Reply, now: float) -> Iter
 def _answer(state: State, live: LiveTask, attempt: LiveAttempt, reply: Reply, now: float) -> Iterator[Fact]:
     lane = state.lane_of(attempt)
     match reply:
+        case Pending(operation, replayed=True) if (first := _repeated(state, live, attempt, operation)) is not None:
+            again = Fault(FaultKind.NOT_SENT, f"the gateway repeated its answer to attempt {first.number}")
+            yield Released(attempt.number, attempt.open, again, counts=False)
+            yield from _repeat_found(live, first, operation)
         case Pending(operation):
             if (live.task.gateway, operation) in state.operations:
                 twice = Fault(FaultKind.MALFORMED, f"the gateway gave an operation id twice: {operation}")
@@ -100,6 +104,26 @@ def _answer(state: State, live: LiveTask, attempt: LiveAttempt, reply: Reply, no
             assert_never(reply)
 
 
+def _repeated(state: State, live: LiveTask, attempt: LiveAttempt, operation: str) -> LiveAttempt | None:
+    """The attempt that an answer with `replayed` repeats the answer to; None when there is none, so it is this one's.
+
+    By its operation where that is known, else the first attempt in doubt, whose tag the POST had.
+    """
+    others = [other for other in live.attempts.values() if other.number != attempt.number]
+    if (live.task.gateway, operation) in state.operations:
+        return next((other for other in others if other.operation == operation), None)
+    doubts = (other for other in others if other.state is AttemptState.DOUBT)
+    return min(doubts, key=lambda each: each.number, default=None)
+
+
+def _repeat_found(live: LiveTask, first: LiveAttempt, operation: str) -> Iterator[Fact]:
+    """The attempt in doubt has turned out to be this operation, unless that was found out already."""
+    if first.state is AttemptState.DOUBT:
+        yield from found(live, first, operation, "the gateway repeated its answer")
+    else:
+        yield from close(live, Fault(FaultKind.LOST, "its operation had ended"))
+
+
 def _pointless(fault: Fault) -> Fault:
     words = (
         f"the gateway has answered nothing but 429 for {LIMITED_S / 60:.0f} minutes ({fault.message}); lower "
@@ -118,6 +142,10 @@ def _evidence(state: State, live: LiveTask, attempt: LiveAttempt, reply: Reply, 
     match reply:
         case Unknown():
             return
+        case Pending(operation, replayed=True) if (first := _repeated(state, live, attempt, operation)) is not None:
+            words = f"the gateway repeated its answer to attempt {first.number}"
+            yield DoubtReleased(attempt.number, attempt.open, words)
+            yield from _repeat_found(live, first, operation)
         case Pending(operation):
             # An accepted operation that vanished has its own id in `operations`.
             if operation == attempt.operation or (live.task.gateway, operation) not in state.operations:

@@ -466,6 +466,8 @@ class Submit:
 
     attempt: int
     task: int
+    #: The attempt in doubt that this one asks for once more, with the same tag.
+    repeats: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

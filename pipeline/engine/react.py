@@ -39,7 +39,10 @@ def react(state: State, fact: Fact, now: float) -> Iterator[Command]:
     """The commands that a durable fact asks for. Facts of tasks that are over by now ask for nothing."""
     match fact:
         case Permitted(number):
-            yield Submit(number, state.attempts[number].task)
+            attempt = state.attempts[number]
+            others = state.tasks[attempt.task].attempts.values()
+            doubts = (other.number for other in others if other.state is AttemptState.DOUBT)
+            yield Submit(number, attempt.task, min(doubts, default=None))
         case Accepted(number) if number in state.attempts:
             attempt = state.attempts[number]
             yield from poll(attempt, now + state.lane_of(attempt).terms.poll_first_s)

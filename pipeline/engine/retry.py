@@ -54,7 +54,8 @@ AFTER: Final[Mapping[FaultKind, After]] = {
     FaultKind.UNKNOWN: After.AGAIN,
     FaultKind.REJECTED: After.GIVE_UP,
     FaultKind.MODERATED: After.GIVE_UP,
-    FaultKind.EXPIRED: After.GIVE_UP,
+    # What was uploaded is gone: it is uploaded again.
+    FaultKind.EXPIRED: After.AGAIN,
     FaultKind.LOST: After.GIVE_UP,
     FaultKind.SHORT: After.GIVE_UP,
 }

@@ -105,10 +105,18 @@ def _labels(task: Task) -> dict[str, _Cell]:
 def _input(source: Input) -> dict[str, str | int | None]:
     match source:
         case LocalInput() | InlineInput():
-            return {"uri": source.uri, "sha256": source.picture.sha256, "task_id": None, "image_index": None}
+            return {
+                "uri": source.uri,
+                "sha256": source.picture.sha256,
+                "task_id": None,
+                "image_index": None,
+                "sent_as": source.sent_as,
+            }
         case UrlInput():
-            return {"uri": public_uri(source.url), "sha256": None, "task_id": None, "image_index": None}
+            uri = public_uri(source.url)
+            return {"uri": uri, "sha256": None, "task_id": None, "image_index": None, "sent_as": None}
         case UpstreamInput():
-            return {"uri": None, "sha256": None, "task_id": source.task_id, "image_index": source.image_index}
+            task, index = source.task_id, source.image_index
+            return {"uri": None, "sha256": None, "task_id": task, "image_index": index, "sent_as": None}
         case _ as never:
             assert_never(never)

@@ -18,6 +18,7 @@ _INPUTS: Final = pa.list_(
             pa.field("sha256", pa.string()),
             pa.field("task_id", pa.string()),
             pa.field("image_index", pa.int16()),
+            pa.field("sent_as", pa.string()),
         ]
     )
 )
@@ -84,7 +85,12 @@ IMAGES: Final = (
     _field("bytes", pa.int64(), "bytes", "size of the stored file"),
     _field("sha256", _TEXT, "64 hex digits", "SHA-256 of the stored file"),
     _field("path", _TEXT, "", "file, relative to the run folder"),
-    _field("inputs", _INPUTS, "", "input pictures: where from (without query), digest, or task and image upstream"),
+    _field(
+        "inputs",
+        _INPUTS,
+        "",
+        "input pictures: where from (without query), digest, or task and image upstream; the type it was converted to",
+    ),
     _field("cost_micros", _MICROS, "10^-6 of currency", "this picture's share of what its call cost"),
     _CURRENCY,
     _field("price_source", _TEXT, "", "where the price stands and when it was read"),

@@ -5,15 +5,19 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from dataclasses import replace
 from typing import Final
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from pipeline.plan.flaw import Flaw, Flawed
 from pipeline.plan.identity import json_of
 from pipeline.plan.resources import ResourceMissing, Resources
+from pipeline.values.card import PictureRule
 from pipeline.values.digest import sha256_hex
-from pipeline.values.task import InlineInput, Input, LocalInput, UrlInput, input_identity
+from pipeline.values.task import InlineInput, Input, LocalInput, Picture, UrlInput, input_identity
 
+#: What a picture becomes that an upload does not take as it is: without loss.
+CONVERTED: Final = "image/png"
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]+:", re.IGNORECASE)
 
 
@@ -56,6 +60,21 @@ class Pictures:
         if _SCHEME.match(written):
             raise ResourceMissing(written, "only http, https and data URIs are known")
         return LocalInput(written, self._resources.picture(written))
+
+
+def is_uploaded(rule: PictureRule, picture: Picture) -> bool:
+    """Whether a local picture travels by an upload before the call, and not inside the call's body."""
+    return rule.carry == "upload" or (rule.carry == "auto" and picture.size_bytes > (rule.inline_bytes_max or 0))
+
+
+def sent_as(source: Input, rule: PictureRule) -> Input:
+    """The input with the type that it is converted to where the upload does not take its own."""
+    match source:
+        case LocalInput() | InlineInput():
+            fits = not rule.upload_formats or source.picture.media_type in rule.upload_formats
+            return source if fits or not is_uploaded(rule, source.picture) else replace(source, sent_as=CONVERTED)
+        case _:
+            return source
 
 
 def _link(written: str) -> UrlInput:

@@ -11,7 +11,7 @@ from pipeline.plan.bounds import SIZE, SIZE_WORD, find_model, misspelt_size, see
 from pipeline.plan.fields import Fields, Rule, Text, overlay
 from pipeline.plan.flaw import Flaw, Flawed
 from pipeline.plan.naming import safe_path
-from pipeline.plan.pictures import Pictures
+from pipeline.plan.pictures import Pictures, sent_as
 from pipeline.plan.price import Tariff, tariff_of
 from pipeline.plan.scalar import text_of
 from pipeline.plan.template import Scope
@@ -128,6 +128,8 @@ class Renderer:
         try:
             if fields.images:
                 inputs, inputs_json = self._inputs(fields, scope)
+                if terms is not None and terms.card.pictures is not None and terms.card.pictures.upload_formats:
+                    inputs = tuple([sent_as(source, terms.card.pictures) for source in inputs])
         except Flawed as flawed:
             flaws.extend(flawed.flaws)
         try:

@@ -10,6 +10,7 @@ from typing import Protocol, TypeAlias
 
 from pipeline.engine.messages import Fact
 from pipeline.errors import Bug, StorageFailed
+from pipeline.values.rows import Placement
 
 
 class Journal(Protocol):
@@ -19,11 +20,16 @@ class Journal(Protocol):
         """Make all of these durable, in this order, or none. *Raises* StorageFailed."""
         ...
 
+    def keep_placement(self, placement: Placement) -> None:
+        """Keep where an uploaded picture stands, durably. *Raises* StorageFailed."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     facts: tuple[Fact, ...]
     future: asyncio.Future[None]
+    placement: Placement | None = None
 
 
 _Batch: TypeAlias = list[_Waiting]
@@ -53,10 +59,12 @@ def _write(journal: Journal, batch: _Batch, doom: _Doom) -> None:
     if doom.came:
         return
     facts = [fact for waiting in batch for fact in waiting.facts]
-    if not facts:
-        return
     try:
-        journal.commit(facts)
+        if facts:
+            journal.commit(facts)
+        for waiting in batch:
+            if waiting.placement is not None:
+                journal.keep_placement(waiting.placement)
     except Exception as error:  # noqa: BLE001 - whatever it was, the state of the disk is unknown
         doom.come(error)
 
@@ -89,11 +97,18 @@ class ThreadCommitter:
         """Queue these facts now; the future is done once they are durable. It fails with StorageFailed, and so does
         every later one.
         """
+        return self._queue(tuple(facts), None)
+
+    def keep(self, placement: Placement) -> asyncio.Future[None]:
+        """As `commit`, for where an uploaded picture stands."""
+        return self._queue((), placement)
+
+    def _queue(self, facts: tuple[Fact, ...], placement: Placement | None) -> asyncio.Future[None]:
         future = self._loop.create_future()
         with self._news:
             if self._closing:
                 raise Bug("a commit after the journal was closed")
-            self._batch.append(_Waiting(tuple(facts), future))
+            self._batch.append(_Waiting(facts, future, placement))
             self._news.notify()
         return future
 
@@ -135,13 +150,20 @@ class InlineCommitter:
 
     def commit(self, facts: Sequence[Fact]) -> asyncio.Future[None]:
         """As `ThreadCommitter.commit`: what is queued in one turn of the loop becomes one commit at its end."""
+        return self._queue(tuple(facts), None)
+
+    def keep(self, placement: Placement) -> asyncio.Future[None]:
+        """As `ThreadCommitter.keep`."""
+        return self._queue((), placement)
+
+    def _queue(self, facts: tuple[Fact, ...], placement: Placement | None) -> asyncio.Future[None]:
         if self._closed:
             raise Bug("a commit after the journal was closed")
         loop = asyncio.get_running_loop()
         if not self._batch:
             loop.call_soon(self._flush)
         future = loop.create_future()
-        self._batch.append(_Waiting(tuple(facts), future))
+        self._batch.append(_Waiting(facts, future, placement))
         return future
 
     async def close(self) -> None:

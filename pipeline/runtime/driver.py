@@ -16,6 +16,7 @@ from pipeline.engine.messages import (
     DrainAsked,
     Fact,
     Fetch,
+    Held,
     LaneParked,
     Look,
     Observation,
@@ -150,6 +151,8 @@ class Driver:
         return facts
 
     def _note(self, fact: Fact) -> None:
+        if isinstance(fact, Held):
+            self._place(self.machine.task(fact.task))
         if (isinstance(fact, TaskMoved) and fact.fault is not None) or isinstance(fact, Released):
             self.last_fault = fact.fault
 
@@ -230,6 +233,23 @@ class Driver:
     async def _later(self, at: float, work: _Work) -> None:
         await self._clock.until(at)
         await work()
+
+    def _place(self, task: Task) -> None:
+        """Put what a task needs at the gateway, as far as nobody is at it already."""
+        for work in self._performer.placements.missing(task):
+            self._spawn(partial(self._placed, work))
+
+    async def _placed(self, work: _Work) -> None:
+        await work()
+        self._touch()
+
+    def _is_placed(self, lane: str) -> bool:
+        """Whether what the lane would submit next has its pictures at the gateway, or cannot have them."""
+        task = self.machine.next_task(lane)
+        if task is None or self._performer.placements.ready(task):
+            return True
+        self._place(task)
+        return False
 
     async def _submit(self, command: Submit) -> None:
         task = self.machine.task(command.task)
@@ -403,7 +423,12 @@ class Driver:
         while True:
             while not self.machine.lane_ready(lane, self._clock.now()) or not self._may_permit(lane, pacer):
                 await self._change()
+            if not self._is_placed(lane):
+                await self._change()
+                continue
             await pacer.near(LEAD_S)
+            if not self._is_placed(lane):
+                continue
             self._look_at_disk()
             facts = self.tell(SlotNear(lane))
             permitted = sum(isinstance(fact, Permitted) for fact in facts)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from pipeline.engine.messages import (
     Fetch,
@@ -24,15 +24,18 @@ from pipeline.failpoints import reach
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.pictures import examine
+from pipeline.runtime.placements import DEFINITE, NotPlaced, Placements
 from pipeline.runtime.resources import Files
 from pipeline.store.blackbox import BlackBox
 from pipeline.store.blobs import Blobs
 from pipeline.transport.door import Door
 from pipeline.values.artifact import Artifact
 from pipeline.values.card import GatewayCard, ModelCard
+from pipeline.values.digest import sha256_hex
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Provider
-from pipeline.values.reply import Fault, FaultKind, Pending, Refused, Unsent
-from pipeline.values.task import InlineInput, LocalInput, Task, UpstreamInput, UrlInput
+from pipeline.values.reply import Fault, FaultKind, OperationFailed, Pending, Refused, Reply, Unsent
+from pipeline.values.rows import Placement
+from pipeline.values.task import InlineInput, Input, LocalInput, Task, UpstreamInput, UrlInput
 from pipeline.values.wire import Answered, Broken, Downloaded, DownloadRefused, Outcome
 
 POLL_TIMEOUT_S = 60.0
@@ -43,7 +46,7 @@ DISK_FULL = "disk_full"
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
-class InputChanged(Exception):  # noqa: N818 - caught one screen below
+class InputChanged(ValueError):  # noqa: N818 - caught one screen below
     """An input picture is not what the plan saw: buying it would buy something else."""
 
 
@@ -69,6 +72,9 @@ class Performer:
         blackbox: BlackBox,
         clock: Clock,
         inline: Callable[[str], bytes | None],
+        run_id: str,
+        keep: Callable[[Placement], asyncio.Future[None]],
+        placed: Iterable[Placement] = (),
     ) -> None:
         self._door = door
         self._providers = providers
@@ -79,6 +85,10 @@ class Performer:
         self._clock = clock
         #: The bytes of a picture written into the spec as a data URI, by its digest.
         self._inline = inline
+        self._run_id = run_id
+        self.placements = Placements(
+            door=door, providers=providers, cards=cards, clock=clock, data=self._data, keep=keep, known=placed
+        )
 
     def _model(self, task: Task) -> ModelCard:
         return self._cards[task.gateway].models[task.model]
@@ -90,17 +100,21 @@ class Performer:
         Being called off is an answer like any other: before the POST nothing was sent, after it nobody knows.
         """
         provider = self._providers[task.gateway]
+        reply: Reply
         reach("submit.permitted")
         may_go = False
         try:
             try:
-                inputs = [await self._carry(source) for source in task.inputs]
-                request = provider.submit(task, inputs)
+                inputs = [await self._carry(task, source) for source in task.inputs]
+                request = provider.submit(task, inputs, self._tag(command))
                 await pacer.slot()
             finally:
                 may_go = slotted()
         except InputChanged as changed:
             return SubmitAnswered(command.attempt, Refused(Fault(FaultKind.REJECTED, str(changed))))
+        except NotPlaced as unplaced:
+            reply = Refused(unplaced.fault) if unplaced.fault.kind in DEFINITE else Unsent(unplaced.fault)
+            return SubmitAnswered(command.attempt, reply)
         except asyncio.CancelledError:
             may_go = False
         if not may_go:
@@ -117,14 +131,33 @@ class Performer:
             reach("submit.kept")
         reply = provider.submitted(task, outcome, self._cards[task.gateway].not_billed)
         reach("submit.parsed")
-        if isinstance(reply, Pending):
-            self._blackbox.named(command.attempt, reply.operation)
+        match reply:
+            case Pending(operation, replayed=False):
+                self._blackbox.named(command.attempt, operation)
+            case Refused(Fault(FaultKind.EXPIRED)):
+                self.placements.gone(task)
+            case _:
+                pass
         return SubmitAnswered(command.attempt, reply)
 
-    async def _carry(self, source: LocalInput | InlineInput | UrlInput | UpstreamInput) -> Carried:
+    def _tag(self, command: Submit) -> str:
+        """What names this purchase to a gateway: the same for the attempt that is in doubt and for its repetition."""
+        attempt = command.attempt if command.repeats is None else command.repeats
+        return sha256_hex(f"pipeline attempt\n{self._run_id}/{attempt}".encode())[:32]
+
+    async def _carry(self, task: Task, source: Input) -> Carried:
         match source:
             case UrlInput():
                 return CarriedUrl(source.url)
+            case UpstreamInput():
+                raise InputChanged("chained steps are not part of this version")
+            case LocalInput() | InlineInput():
+                if source in self.placements.uploads(task):
+                    return CarriedUrl(self.placements.location(task, source))
+                return CarriedBytes(source.picture.media_type, await self._data(source))
+
+    async def _data(self, source: LocalInput | InlineInput) -> bytes:
+        match source:
             case InlineInput():
                 data = self._inline(source.picture.sha256)
                 if data is None:
@@ -136,9 +169,7 @@ class Performer:
                     raise InputChanged(f"the input picture {source.uri} can no longer be read") from error
                 if hashlib.sha256(data).hexdigest() != source.picture.sha256:
                     raise InputChanged(f"the input picture {source.uri} changed since the plan was made; run again")
-            case UpstreamInput():
-                raise InputChanged("chained steps are not part of this version")
-        return CarriedBytes(source.picture.media_type, data)
+        return data
 
     async def poll(self, command: Poll, task: Task, pacer: Pacer) -> Observation:
         """Ask how an operation stands, at the account's own pace."""
@@ -146,7 +177,10 @@ class Performer:
         provider = self._providers[task.gateway]
         outcome = await self._door.exchange(provider.poll(task, command.operation), timeout_s=POLL_TIMEOUT_S)
         reach("poll.answered")
-        return PollAnswered(command.attempt, provider.polled(task, outcome))
+        reply = provider.polled(task, outcome)
+        if isinstance(reply, OperationFailed) and reply.fault.kind is FaultKind.EXPIRED:
+            self.placements.gone(task)
+        return PollAnswered(command.attempt, reply)
 
     async def fetch(self, command: Fetch, task: Task) -> Observation:
         """Download a picture, look at every pixel of it, and put it under its final name durably (W6).

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.runtime.containers import FRAMES_MAX, gif_ends, jpeg_ends, png_ends, webp_ends, webp_size
 from pipeline.values.task import Picture
@@ -36,6 +36,8 @@ _MEDIA_TYPES: Final[Mapping[str, str]] = {
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
 }
+#: What a PNG holds without a conversion of its colours.
+_PNG_MODES: Final = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _INPUTS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _OUTPUTS: Final = ("PNG", "JPEG", "WEBP", "GIF")
 
@@ -87,6 +89,20 @@ def examine(path: Path, *, pixels_max: int = PIXELS_MAX, size_bytes_max: int = S
             for number in range(frames):
                 _decode(image, number, pixels_max // frames)
         return Examined(_MEDIA_TYPES[kind], width, height)
+
+
+def to_png(data: bytes) -> bytes:
+    """The first frame of an input picture as PNG: the same pixels, upright. *Raises* ValueError when it is damaged."""
+    with _DECODERS, _opened(data, _INPUTS) as image:
+        _check_pixels(*image.size, 1, INPUT_PIXELS_MAX)
+        try:
+            upright = ImageOps.exif_transpose(image)
+            plain = upright if upright.mode in _PNG_MODES else upright.convert("RGB")
+            made = io.BytesIO()
+            plain.save(made, "PNG", icc_profile=image.info.get("icc_profile"))
+        except Exception as error:
+            raise ValueError("it is cut short or damaged") from error
+    return made.getvalue()
 
 
 def _read(source: bytes | Path, size_bytes_max: int) -> bytes:

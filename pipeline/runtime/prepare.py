@@ -100,17 +100,21 @@ def schema() -> Mapping[str, object]:
     return loaded
 
 
-def cards(environ: Mapping[str, str] | None = None) -> dict[str, GatewayCard]:
-    """Every gateway's card, by name, with the money of the region that the environment's base URL leads to.
+def cards() -> dict[str, GatewayCard]:
+    """Every gateway's card, by name, as it holds for this environment. *Raises* CardError."""
+    return cards_in(os.environ)
+
+
+def cards_in(environ: Mapping[str, str]) -> dict[str, GatewayCard]:
+    """The cards, with the money of the region that a base URL in the environment leads to.
 
     A base URL on this machine is a rehearsal of the card's own region. *Raises* CardError.
     """
-    known = os.environ if environ is None else environ
     found = {}
     for name in bundled.names("schemas/gateways"):
         if name.endswith(".json") and not name.endswith(".schema.json"):
             card = read_card(json.loads(bundled.text("schemas/gateways", name)))
-            override = known.get(card.base_url_env, "").strip()
+            override = environ.get(card.base_url_env, "").strip()
             if override and not names_loopback(_host(override)):
                 card = in_region(card, override)
             found[card.name] = card

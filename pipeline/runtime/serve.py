@@ -157,7 +157,7 @@ def serve_forever(
 def environment(port: int) -> dict[str, str]:
     """The variables that lead every emulated gateway, with all its addresses, to this port. Emulators take any key."""
     found = {}
-    for name, card in prepare.cards({}).items():
+    for name, card in prepare.cards_in({}).items():
         if name in EMULATORS:
             found[card.base_url_env] = _here(port, name, card.base_url)
             found |= {base.env: _here(port, f"{name}-{key}", base.url) for key, base in card.bases.items()}

@@ -19,14 +19,15 @@ def picture(books: Books, operation: Operation, index: int, delay_s: float, now:
     if books.strikes("page_picture", occasion, prompt):
         return Exchange(delay_s, page_response(200, "One moment, please"))
     wrong = books.strikes("wrong_size_picture", occasion, prompt)
-    data = draw(_scene(books, operation, index, wrong_size=wrong))
+    data = draw(scene(books, operation, index, wrong_size=wrong))
     if books.strikes("truncated_picture", occasion, prompt):
         data = data[: len(data) // 2]
     cut = books.strikes("cut_download", occasion, prompt)
     return Exchange(delay_s, Response(200, data, {"content-type": "image/png"}), "mid" if cut else "none")
 
 
-def _scene(books: Books, operation: Operation, index: int, *, wrong_size: bool) -> Scene:
+def scene(books: Books, operation: Operation, index: int, *, wrong_size: bool = False) -> Scene:
+    """What is drawn for one picture of an operation."""
     order = operation.order
     seed = str(order.seed) if order.seed is not None else f"random {operation.id}"
     return Scene(

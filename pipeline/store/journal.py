@@ -25,7 +25,7 @@ from pipeline.store.booking import Booking
 from pipeline.store.durable import open_private, refuse_links, sync_folder
 from pipeline.store.migrations import MIGRATIONS, migrate
 from pipeline.store.record import task_from_json, task_to_json
-from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, NotedPlan, TaskRow
+from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, NotedPlan, Placement, TaskRow
 from pipeline.values.task import Task
 
 #: STRICT tables.
@@ -353,6 +353,29 @@ class Journal:
     def note_sends(self, stamps: Mapping[str, Sequence[int]]) -> None:
         """Keep the last sends of lanes (steady microseconds), so that a resume need not wait out a whole window."""
         self.set_meta({f"sends:{lane}": ",".join(map(str, sends)) for lane, sends in stamps.items()})
+
+    def placements(self, now: int) -> list[Placement]:
+        """Where uploaded pictures stand, after those that have expired by `now` (UTC microseconds) were erased."""
+
+        def erase() -> None:
+            self._db.execute("DELETE FROM placement WHERE expires_at <= ?", (now,))
+
+        if self._db.execute("SELECT 1 FROM placement WHERE expires_at <= ? LIMIT 1", (now,)).fetchone():
+            self._durably(erase)
+        rows = self._db.execute("SELECT gateway, account, model, sha256, location, expires_at FROM placement")
+        return [Placement(*row) for row in rows]
+
+    def keep_placement(self, placement: Placement) -> None:
+        """Keep where an uploaded picture stands; without a location it is forgotten."""
+        key = (placement.gateway, placement.account, placement.model, placement.sha256)
+
+        def keep() -> None:
+            self._db.execute("DELETE FROM placement WHERE (gateway, account, model, sha256) = (?, ?, ?, ?)", key)
+            if placement.location:
+                values = (*key, placement.location, placement.expires_at)
+                self._db.execute("INSERT INTO placement VALUES (?, ?, ?, ?, ?, ?)", values)
+
+        self._durably(keep)
 
     def mark_plan(self, tasks: Iterable[tuple[bytes, Task]]) -> int:
         """After an edit of the spec: owned tasks take the plan's number and labels, others are marked as dropped.

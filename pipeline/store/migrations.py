@@ -8,7 +8,14 @@ from typing import Final
 
 #: The first brings version 1 to 2, the second 2 to 3 ...; never edited, never reordered. A new one comes with a higher
 #: `schema.VERSION` and with the tables of `schema.TABLES` as they are after it.
-MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = ()
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        """CREATE TABLE placement(
+  gateway TEXT NOT NULL, account TEXT NOT NULL, model TEXT NOT NULL, sha256 TEXT NOT NULL CHECK(length(sha256) = 64),
+  location TEXT NOT NULL, expires_at INTEGER,
+  PRIMARY KEY(gateway, account, model, sha256)) STRICT, WITHOUT ROWID""",
+    ),
+)
 
 
 def migrate(db: sqlite3.Connection, migrations: Sequence[Sequence[str]]) -> int:

@@ -48,9 +48,9 @@ def task_from_json(text: str, number: int) -> Task:
 def _input_to_json(source: Input) -> JSON:
     match source:
         case LocalInput():
-            return {"kind": "local", "uri": source.uri, "picture": _plain(source.picture)}
+            return {"kind": "local", **_picture_to_json(source)}
         case InlineInput():
-            return {"kind": "inline", "uri": source.uri, "picture": _plain(source.picture)}
+            return {"kind": "inline", **_picture_to_json(source)}
         case UrlInput():
             return {"kind": "url", "url": source.url}
         case UpstreamInput():
@@ -59,12 +59,17 @@ def _input_to_json(source: Input) -> JSON:
             assert_never(never)
 
 
+def _picture_to_json(source: LocalInput | InlineInput) -> dict[str, JSON]:
+    made: dict[str, JSON] = {"uri": source.uri, "picture": _plain(source.picture)}
+    return made if source.sent_as is None else {**made, "sent_as": source.sent_as}
+
+
 def _input_from_json(record: dict[str, Any]) -> Input:
     match record["kind"]:
         case "local":
-            return LocalInput(record["uri"], Picture(**record["picture"]))
+            return LocalInput(record["uri"], Picture(**record["picture"]), record.get("sent_as"))
         case "inline":
-            return InlineInput(record["uri"], Picture(**record["picture"]))
+            return InlineInput(record["uri"], Picture(**record["picture"]), record.get("sent_as"))
         case "url":
             return UrlInput(record["url"])
         case "upstream":

@@ -5,11 +5,21 @@ from __future__ import annotations
 from typing import Final
 
 #: Version of the tables, in `PRAGMA user_version`; migrations are append-only.
-VERSION: Final = 1
+VERSION: Final = 2
 #: Marks the file as ours ("pipe").
 APPLICATION: Final = 0x70697065
 
-TABLES: Final = """
+#: Where uploaded input pictures stand at gateways. A location is as secret as a presigned link: it stands here until it
+#: expires. `account` is a digest of the key; `model` is empty where an upload serves every model.
+PLACEMENT: Final = """
+CREATE TABLE placement(
+  gateway TEXT NOT NULL, account TEXT NOT NULL, model TEXT NOT NULL, sha256 TEXT NOT NULL CHECK(length(sha256) = 64),
+  location TEXT NOT NULL, expires_at INTEGER,
+  PRIMARY KEY(gateway, account, model, sha256)) STRICT, WITHOUT ROWID;
+"""
+
+TABLES: Final = (
+    """
 CREATE TABLE meta(k TEXT PRIMARY KEY, v TEXT NOT NULL) STRICT;
 
 -- `high_cap` is the highest cap ever set: a lowered budget can still settle and collect.
@@ -73,6 +83,8 @@ CREATE TABLE picture(
   PRIMARY KEY(attempt, idx)) STRICT, WITHOUT ROWID;
 CREATE INDEX pending ON picture(attempt) WHERE state = 'PENDING';
 """
+    + PLACEMENT
+)
 
 #: What the accounts must be, from the entries alone: currency, spent, held, doubt, overage.
 SUMS: Final = """

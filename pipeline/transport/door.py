@@ -5,10 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from pipeline.values.digest import sha256_hex
 from pipeline.values.wire import DownloadOutcome, Outcome, Request
 
 #: An answer of an API holds ids, links and words; twenty of this size at once still fit into memory (bytes).
 ANSWER_MAX: Final = 4 * 1024 * 1024
+
+
+def account_of(key: str) -> str:
+    """What is kept of a key to tell accounts apart: 16 hex digits of a digest of its own."""
+    return sha256_hex(b"pipeline placement\n" + key.encode())[:16]
 
 
 class Door(Protocol):
@@ -22,6 +28,10 @@ class Door(Protocol):
         self, gateway: str, link: str, write: Callable[[bytes], object], *, timeout_s: float, size_max: int
     ) -> DownloadOutcome:
         """Stream a result link's body into `write`, without credentials, hashing as it passes."""
+        ...
+
+    def account(self, gateway: str) -> str:
+        """Whose key it is, as a digest that gives nothing of it away: 16 hex digits."""
         ...
 
     async def close(self) -> None:

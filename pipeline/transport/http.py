@@ -27,7 +27,7 @@ from yarl import URL
 from pipeline.errors import Bug, CardError
 from pipeline.transport.addresses import AddressGuard, BlockedAddress, GuardedResolver, checked_link, names_loopback
 from pipeline.transport.deadline import in_time
-from pipeline.transport.door import ANSWER_MAX
+from pipeline.transport.door import ANSWER_MAX, account_of
 from pipeline.transport.secrets import Header, RedactingFilter, Secret, hide, need_key
 from pipeline.values.card import GatewayCard
 from pipeline.values.wire import (
@@ -224,6 +224,10 @@ class HttpDoor:
             if _was_blocked(error):
                 return DownloadBroken("the link leads to an address that is not public", blocked=True)
             return DownloadBroken(f"{_named(error)} while downloading")
+
+    def account(self, gateway: str) -> str:
+        """Whose key it is, as a digest that gives nothing of it away: 16 hex digits."""
+        return account_of(self._known(gateway).key.reveal())
 
     async def close(self) -> None:
         """Let go of every connection."""

@@ -19,7 +19,7 @@ from pipeline.simulator.faults import FaultPlan
 from pipeline.simulator.world import LINKS_BASE
 from pipeline.simulator.world import World as SimulatedWorld
 from pipeline.transport.deadline import in_time
-from pipeline.transport.door import ANSWER_MAX
+from pipeline.transport.door import ANSWER_MAX, account_of
 from pipeline.values.card import GatewayCard
 from pipeline.values.wire import (
     Answered,
@@ -196,6 +196,11 @@ class MemoryDoor:
         return Downloaded(
             response.status, media_type.strip().lower(), len(response.body), hashlib.sha256(response.body).hexdigest()
         )
+
+    def account(self, gateway: str) -> str:
+        """As of a key: there is one account in a rehearsal."""
+        del gateway
+        return account_of(_KEY)
 
     def _wire(self, request: Request) -> WireRequest:
         """A request as the gateway gets it: with the key where it belongs, and below the base URL's own path."""

@@ -36,6 +36,22 @@ class ImageRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Placement:
+    """An input picture that stands at a gateway. *Units* - expires_at: UTC microseconds; None: no end is known."""
+
+    gateway: str
+    #: A digest of the key that it was uploaded with.
+    account: str
+    #: The only model that may use it; empty: all of them.
+    model: str
+    #: Of the picture as it is here, before any conversion.
+    sha256: str
+    #: What a submit names; empty: it is gone.
+    location: str
+    expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRow:
     """A task that entered the store, with its money and where it stands (`phase` is an engine Phase's text)."""
 

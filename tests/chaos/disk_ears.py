@@ -101,6 +101,9 @@ class _Watched:
         self._filler.came("download")
         return await self._door.download(gateway, link, write, timeout_s=timeout_s, size_max=size_max)
 
+    def account(self, gateway: str) -> str:
+        return self._door.account(gateway)
+
     async def close(self) -> None:
         await self._door.close()
 

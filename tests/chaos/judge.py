@@ -18,6 +18,7 @@ from PIL import Image
 from pyarrow import feather, parquet
 
 from pipeline.simulator.pixels import draw
+from pipeline.simulator.results import scene
 from pipeline.simulator.world import World
 from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
@@ -96,11 +97,10 @@ class Books:
 
     def pictures(self, ids: Iterable[str]) -> dict[str, list[str]]:
         """{operation: digests of the pictures that were made}, drawn once more."""
-        world = World.load(self.lines)
-        books = world._books
+        books = World.load(self.lines)._books
         return {
             one: [
-                hashlib.sha256(draw(world._scene(books.operations[one], index, wrong_size=False))).hexdigest()
+                hashlib.sha256(draw(scene(books, books.operations[one], index))).hexdigest()
                 for index in range(self.sold[one].images)
             ]
             for one in ids

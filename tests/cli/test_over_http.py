@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.runtime import serve
+
 SPEC = """\
 version: 1
 name: cups
@@ -47,7 +49,7 @@ def served(tmp_path: Path) -> Iterator[dict[str, str]]:
     process = start("simulate", "--port", "0", "--faults", "faults.yaml", folder=tmp_path, environment={})
     assert process.stdout is not None
     exports = {}
-    for _ in range(2):
+    for _ in serve.environment(0):
         word, _, assignment = process.stdout.readline().partition(" ")
         assert word == "export"
         name, _, value = assignment.partition("=")

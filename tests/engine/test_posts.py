@@ -28,7 +28,7 @@ REFUSED: dict[FaultKind, tuple[Phase, bool, str]] = {
     K.UNKNOWN: (Phase.WAITING, True, "goes on"),
     K.REJECTED: (Phase.FAILED, True, "goes on"),
     K.MODERATED: (Phase.FAILED, True, "goes on"),
-    K.EXPIRED: (Phase.FAILED, True, "goes on"),
+    K.EXPIRED: (Phase.WAITING, True, "goes on"),
     K.LOST: (Phase.FAILED, True, "goes on"),
     K.SHORT: (Phase.FAILED, True, "goes on"),
 }

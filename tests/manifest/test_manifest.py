@@ -47,7 +47,7 @@ task_id string, image_index int16, step string, row_id string, row map<string, s
 sample int32, gateway string, model string, prompt string, negative_prompt string, revised_prompt string,
 params string, seed int64, n int16, size_requested string, width int32, height int32, media_type string, bytes int64,
 sha256 string, path string,
-inputs list<item: struct<uri: string, sha256: string, task_id: string, image_index: int16>>,
+inputs list<item: struct<uri: string, sha256: string, task_id: string, image_index: int16, sent_as: string>>,
 cost_micros int64, currency string, price_source string, operation_id string, attempts int16, in_spec bool,
 submitted_at timestamp[us, tz=UTC], completed_at timestamp[us, tz=UTC], stored_at timestamp[us, tz=UTC]
 """
@@ -148,7 +148,8 @@ def test_an_image_row_says_everything(run: Run) -> None:
     assert all(time.utcoffset().total_seconds() == 0 for time in times)
     assert json.loads(row.pop("params")) == {"prompt_extend": True, "strength": 0.5}
     assert row.pop("sha256") == sha256_hex(b"0")
-    picture = {"sha256": "ab" * 32, "task_id": None, "image_index": None}
+    nowhere: dict[str, str | None] = {"task_id": None, "image_index": None, "sent_as": None}
+    picture = {"sha256": "ab" * 32, **nowhere}
     assert row == {
         "task_id": task(0).id,
         "image_index": 0,
@@ -172,9 +173,9 @@ def test_an_image_row_says_everything(run: Run) -> None:
         "path": "images/00/0000000000000000-0.png",
         "inputs": [
             {"uri": "photos/fox.png", **picture},
-            {"uri": "data:image/png;sha256=" + "ab" * 32, **picture},
-            {"uri": "https://pictures.example/in.png", "sha256": None, "task_id": None, "image_index": None},
-            {"uri": None, "sha256": None, "task_id": "cd" * 32, "image_index": 1},
+            {"uri": "data:image/png;sha256=" + "ab" * 32, **picture, "sent_as": "image/png"},
+            {"uri": "https://pictures.example/in.png", "sha256": None, **nowhere},
+            {"uri": None, "sha256": None, "task_id": "cd" * 32, "image_index": 1, "sent_as": None},
         ],
         "cost_micros": EACH,
         "currency": "USD",

@@ -13,6 +13,7 @@ from pipeline.engine.messages import Fact, Permitted
 from pipeline.errors import Bug, StorageFailed
 from pipeline.runtime.clock import VirtualClock, run_virtual
 from pipeline.runtime.commits import InlineCommitter, ThreadCommitter
+from pipeline.values.rows import Placement
 
 Kind: TypeAlias = type[InlineCommitter] | type[ThreadCommitter]
 KINDS = pytest.mark.parametrize("kind", [InlineCommitter, ThreadCommitter])
@@ -40,6 +41,10 @@ class Pages:
         if self.calls - 1 == self._fails_at:
             raise self._error
         self.pages.append([fact.attempt for fact in facts if isinstance(fact, Permitted)])
+
+    def keep_placement(self, placement: Placement) -> None:
+        """Write a page of one number: how long the location is."""
+        self.pages.append([len(placement.location)])
 
 
 @KINDS

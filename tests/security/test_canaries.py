@@ -40,7 +40,7 @@ HOLDERS: dict[str, Callable[[], object]] = {
     "environment": lambda: Environment({"ACME_API_KEY": KEY}),
     "door": door,
     "gateway": lambda: next(iter(door()._gateways.values())),
-    "headers": lambda: next(iter(door()._gateways.values())).headers(()),
+    "headers": lambda: next(iter(door()._gateways.values())).headers((), keyed=True),
 }
 WAYS: dict[str, Callable[[Any], object]] = {
     "repr": repr,

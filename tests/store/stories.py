@@ -74,7 +74,7 @@ def task(number: int, *, n: int = 2, path: str = "", prompt: str = "a fox", gate
         params={"prompt_extend": True, "strength": 0.5},
         inputs=(
             LocalInput("photos/fox.png", picture),
-            InlineInput("data:image/png;sha256=" + "ab" * 32, picture),
+            InlineInput("data:image/png;sha256=" + "ab" * 32, picture, sent_as="image/png"),
             UrlInput("https://user:word@pictures.example/in.png?token=secret#top"),
             UpstreamInput("cd" * 32, 1),
         ),
