@@ -74,11 +74,8 @@ def awaits_look(state: State, live: LiveTask) -> bool:
 
 def expects_look(state: State) -> bool:
     """Whether the run should wait for a look."""
-    return any(
-        any(not state.attempts[number].looked for number in lane.suspects)
-        or any(not state.attempts[number].weighed for number in lane.pooled)
-        for lane in state.lanes.values()
-    )
+    lanes = state.lanes.values()
+    return any(not state.attempts[number].weighed for lane in lanes for number in (*lane.suspects, *lane.pooled))
 
 
 def look(state: State, lane: Lane, now: float) -> Iterator[Command]:
@@ -152,10 +149,10 @@ def _shows_all(state: State, lane: Lane, told: Listed, offset: float) -> bool:
 
 def _shows(state: State, lane: Lane, gateway: str, listing: Listing, offset: float) -> bool:
     shown = {each.operation for each in listing.operations}
+    # What was sent just now may not be listed yet, and says nothing of what was sent long before.
+    latest = min(listing.until / 1e6 - SKEW_S, listing.taken_at / 1e6 - LISTING_LAG_S)
     due = {
-        operation
-        for operation, sent in lane.sent.items()
-        if listing.since / 1e6 + SKEW_S <= sent + offset <= listing.until / 1e6 - SKEW_S
+        operation for operation, sent in lane.sent.items() if listing.since / 1e6 + SKEW_S <= sent + offset <= latest
     }
     return due <= shown and any((gateway, operation) in state.operations for operation in shown)
 

@@ -110,6 +110,8 @@ def _listed(state: State, gateway: str, lane: Lane) -> None:
     for number in lane.suspects:
         attempt = state.attempts[number]
         attempt.looked = attempt.looked or lane.looked_at >= absent_at(attempt)
+        if number not in lane.pooled and not lane.unanswered:
+            attempt.weighed = attempt.weighed or attempt.looked
     if lane.pooled and stands_still(state, gateway, but=state.stuck):
         for number in lane.pooled:
             attempt = state.attempts[number]

@@ -81,7 +81,8 @@ class LiveAttempt:
     quiet_at: float | None = None
     #: In doubt: a listing late enough to prove its absence did not find it.
     looked: bool = False
-    #: In doubt: the meter was read late enough, with nothing under way, and does not say what became of it.
+    #: In doubt: books were read late enough, with nothing under way, and do not say what became of it: no more in this
+    #: run.
     weighed: bool = False
     #: It is VOID because evidence said so.
     freed: bool = False

@@ -1,0 +1,143 @@
+"""Stories of keys that buy for one job alone: the gateways' own books end its doubts, to the last credit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.runtime import inspect
+from pipeline.runtime.history import Result
+from pipeline.simulator.exchange import WireRequest
+from pipeline.transport.memory import WorldFile, open_world
+from tests.stories.jobs import faults, rehearse
+
+SPEC = """\
+version: 1
+name: story
+model: MODEL
+matrix:
+  color: [red, teal, black, white, green, blue]
+  scene: [desk, sink, shelf]
+prompt: "A {{ color }} mug on a {{ scene }}"
+"""
+#: (model, its price in the gateway's unit, in 10^-6)
+EVOLINK, CREDIT = "evolink/qwen-image-3.0", 1_836_000
+DASHSCOPE, CENT = "dashscope/qwen-image-plus", 30_000
+#: Some submits are lost on their way, and some answers on theirs.
+BOTH_WAYS = 'cut_before: {prompt: "teal mug"}\ncut_after: {prompt: "sink"}\n'
+LOST_AT_FIRST = "cut_before: {first: 3}\n"
+UNHEARD = 'cut_after: {prompt: "teal mug"}\n'
+
+
+def job(folder: Path, model: str, more: str) -> Path:
+    """A spec of 18 pictures."""
+    path = folder / "spec.yaml"
+    path.write_text(SPEC.replace("MODEL", model) + more)
+    return path
+
+
+def bill(folder: Path, gateway: str) -> tuple[int, int]:
+    """(operations accepted, micro-units billed), as the emulator's own book has it."""
+    book = open_world(folder / "run" / "world.jsonl").bill()["gateways"][gateway]  # type: ignore[index]  # plain JSON
+    return int(book["accepted"]), int(book["micros"])
+
+
+def money(result: Result, unit: str) -> tuple[int, int, int]:
+    """(settled, held, in doubt), in micro-units."""
+    account = result.status["money"][unit]  # type: ignore[index]  # plain JSON
+    return account["settled_micros"], account["held_micros"], account["doubt_micros"]
+
+
+# --- DashScope: a list ---
+
+
+def test_lost_answers_are_found_in_the_list(tmp_path: Path) -> None:
+    """Nobody has to say that the account is ours: a task repeats its prompt. Done, paid once, without a person."""
+    path = job(tmp_path, DASHSCOPE, "budget: 2 USD\n")
+    result = rehearse(path, faults=faults(tmp_path, UNHEARD))
+    assert (result.state, result.exit_code, result.status["images"]) == ("complete", 0, 18)
+    assert bill(tmp_path, "dashscope") == (18, 18 * CENT)
+    assert money(result, "USD") == (18 * CENT, 0, 0)
+    assert inspect.verify(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("dedicated", [True, False])
+def test_a_list_proves_what_never_arrived_only_of_an_account_that_is_ours(tmp_path: Path, dedicated: bool) -> None:
+    """Three submits got lost: proven absent and bought, or left to a person."""
+    path = job(tmp_path, DASHSCOPE, "budget: 2 USD\n" + "dedicated: [dashscope]\n" * dedicated)
+    result = rehearse(path, faults=faults(tmp_path, LOST_AT_FIRST))
+    if dedicated:
+        assert (result.exit_code, result.status["images"]) == (0, 18)
+        assert bill(tmp_path, "dashscope") == (18, 18 * CENT)
+        assert money(result, "USD") == (18 * CENT, 0, 0)
+    else:
+        assert (result.exit_code, result.status["images"]) == (5, 15)
+        assert money(result, "USD") == (15 * CENT, 0, 3 * CENT)
+    assert inspect.verify(tmp_path / "run") == []
+
+
+def test_a_task_that_failed_unheard_cost_nothing(tmp_path: Path) -> None:
+    """The list shows that it failed; failed calls are not billed, so its money is free and it is bought again."""
+    plan = faults(tmp_path, "cut_after: {first: 2}\nfailed: {first: 2}\n")
+    result = rehearse(job(tmp_path, DASHSCOPE, "budget: 2 USD\ndedicated: [dashscope]\n"), faults=plan)
+    assert (result.exit_code, result.status["images"]) == (0, 18)
+    assert bill(tmp_path, "dashscope") == (20, 18 * CENT)
+    assert money(result, "USD") == (18 * CENT, 0, 0)
+
+
+# --- Evolink: a meter ---
+
+
+@pytest.mark.parametrize("budget", ["100 evolink-credit", "2 USD"])
+def test_a_meter_that_shows_nothing_buys_again(tmp_path: Path, budget: str) -> None:
+    """Lost on the way to the gateway, whatever money the cap is in: all are made, and paid once."""
+    path = job(tmp_path, EVOLINK, f"budget: {budget}\ndedicated: [evolink]\n")
+    result = rehearse(path, faults=faults(tmp_path, LOST_AT_FIRST))
+    assert (result.state, result.exit_code, result.status["images"]) == ("complete", 0, 18)
+    assert bill(tmp_path, "evolink") == (18, 18 * CREDIT)
+    unit = budget.split()[1]
+    assert money(result, unit) == (18 * (CREDIT if unit != "USD" else 27_001), 0, 0)
+    assert inspect.verify(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("budget", ["100 evolink-credit", "2 USD"])
+def test_a_meter_books_exactly_what_was_billed(tmp_path: Path, budget: str) -> None:
+    """Both mixed: so many were billed, which ones nobody can say. The sum is right, the rest free, none bought twice."""
+    path = job(tmp_path, EVOLINK, f"budget: {budget}\ndedicated: [evolink]\n")
+    result = rehearse(path, faults=faults(tmp_path, BOTH_WAYS))
+    accepted, billed = bill(tmp_path, "evolink")
+    assert (accepted, billed) == (15, 15 * CREDIT)
+    assert (result.state, result.exit_code) == ("failed_tasks", 4)
+    each = CREDIT if budget.endswith("credit") else 27_001
+    assert money(result, budget.split()[1]) == (15 * each, 0, 0)
+    assert inspect.verify(tmp_path / "run") == []
+
+
+def test_what_the_meter_has_shown_is_remembered(tmp_path: Path) -> None:
+    """Sent again, lost again: the second remainder is told apart from the first."""
+    path = job(tmp_path, EVOLINK, "budget: 200 evolink-credit\ndedicated: [evolink]\n")
+    assert rehearse(path, faults=faults(tmp_path, BOTH_WAYS)).exit_code == 4
+    failed = inspect.retry(tmp_path / "run")
+    assert failed == 8
+    again = rehearse(path, faults=faults(tmp_path, BOTH_WAYS))
+    assert again.exit_code == 4
+    accepted, billed = bill(tmp_path, "evolink")
+    assert billed == accepted * CREDIT
+    assert money(again, "evolink-credit") == (billed, 0, 0)
+    assert inspect.retry(tmp_path / "run") == 8
+    last = rehearse(path, faults=faults(tmp_path, ""))
+    assert (last.exit_code, last.status["images"]) == (0, 18)
+    assert money(last, "evolink-credit") == (bill(tmp_path, "evolink")[1], 0, 0)
+
+
+@pytest.mark.parametrize("plan", [LOST_AT_FIRST, BOTH_WAYS])
+def test_a_shared_key_leaves_all_of_it_to_a_person(tmp_path: Path, plan: str) -> None:
+    """The same without `dedicated`: nothing is believed, nobody waits for a meter, and the run says 5."""
+    result = rehearse(job(tmp_path, EVOLINK, "budget: 100 evolink-credit\n"), faults=faults(tmp_path, plan))
+    assert result.exit_code == 5
+    settled, held, doubt = money(result, "evolink-credit")
+    assert (settled + doubt, held) == (18 * CREDIT, 0)
+    assert settled <= bill(tmp_path, "evolink")[1] <= settled + doubt
+    assert result.simulated_s is not None
+    assert result.simulated_s < 600
