@@ -33,6 +33,8 @@ from pipeline.values.reply import Fault, FaultKind
 LISTING_LAG_S: Final = 300.0
 #: What a lost POST bought may show on the key's meter this long after it was accepted: it has to be made first.
 METER_LAG_S: Final = 3600.0
+#: What a gateway told us the end of shows on the key's meter this long after (seconds).
+SETTLED_LAG_S: Final = 300.0
 #: Two listings that prove absence were taken at least so long after one another (seconds).
 APART_S: Final = 30.0
 #: What a gateway has forgotten cannot be found any more (seconds).
@@ -57,13 +59,14 @@ def unbilled_at(attempt: LiveAttempt) -> float:
     return math.inf if attempt.quiet_at is None else attempt.quiet_at + METER_LAG_S
 
 
-def stands_still(state: State, gateway: str, but: Collection[int] = ()) -> bool:
-    """Whether our own books of a gateway stand still: nothing is out, and no bill may still come.
+def stands_still(state: State, gateway: str, at: float, but: Collection[int] = ()) -> bool:
+    """Whether our own books of a gateway stood still at a time: nothing out, and all that is settled on the meter.
 
     `but`: attempts that nobody waits for any more.
     """
-    if any(lane.unanswered or not lane.running <= set(but) for lane in state.lanes_of_gateway(gateway)):
-        return False
+    for lane in state.lanes_of_gateway(gateway):
+        if lane.unanswered or not lane.running <= set(but) or at < lane.billed_at + SETTLED_LAG_S:
+            return False
     return not any(state.tasks[state.attempts[number].task].task.gateway == gateway for number in state.rests)
 
 

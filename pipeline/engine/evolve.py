@@ -158,7 +158,7 @@ def _attempted(state: State, fact: Fact, now: float) -> None:
     was = attempt.state
     becomes = lifecycle.next_state(attempt.number, was, fact, story)
     waiting = attempt.waiting
-    _money(state, live, attempt, fact)
+    _money(state, live, attempt, fact, now)
     attempt.state = becomes
     story.append(f"{attempt.number} {type(fact).__name__}")
     match fact:
@@ -219,7 +219,7 @@ def _known(state: State, live: LiveTask, attempt: LiveAttempt, operation: str, n
         lane.remember(operation, attempt.sent)
 
 
-def _money(state: State, live: LiveTask, attempt: LiveAttempt, fact: Fact) -> None:
+def _money(state: State, live: LiveTask, attempt: LiveAttempt, fact: Fact, now: float) -> None:
     """Move the money of a fact. Whole holds move whole: an amount that differs from what is open is a Bug."""
     account = state.account(attempt.currency)
     gateway, price = live.task.gateway, live.task.price
@@ -232,6 +232,7 @@ def _money(state: State, live: LiveTask, attempt: LiveAttempt, fact: Fact) -> No
             attempt.open -= amount
             attempt.settled += amount + overage
             state.billed[books] += price.native_cost(fact.images)
+            state.lane(live.task.lane).billed_at = now
         case LateFound():
             _late(attempt, fact)
             state.unsure.add(gateway)

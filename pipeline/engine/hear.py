@@ -112,7 +112,7 @@ def _listed(state: State, gateway: str, lane: Lane) -> None:
         attempt.looked = attempt.looked or lane.looked_at >= absent_at(attempt)
         if number not in lane.pooled and not lane.unanswered:
             attempt.weighed = attempt.weighed or attempt.looked
-    if lane.pooled and stands_still(state, gateway, but=state.stuck):
+    if lane.pooled and stands_still(state, gateway, lane.looked_at, but=state.stuck):
         for number in lane.pooled:
             attempt = state.attempts[number]
             attempt.weighed = attempt.weighed or lane.looked_at >= unbilled_at(attempt)
@@ -132,6 +132,7 @@ def _resumed(state: State, now: float, wall: int | None) -> None:
     """The clock of this process is the only one there is: grace and quiet periods begin anew."""
     state.recovering = False
     for lane in state.lanes.values():
+        lane.billed_at = now
         _recall(lane, now, wall, state.restored_sent.pop(lane.name, {}))
     for number, live in state.tasks.items():
         lane = state.lane(live.task.lane)

@@ -81,6 +81,8 @@ class Lane:
     #: Attempts in doubt of which the key's meter may say whether they were billed.
     pooled: set[int] = field(default_factory=set)
     sent: dict[str, float] = field(default_factory=dict)
+    #: When something was billed last.
+    billed_at: float = float("-inf")
     #: The time of a Look that is commanded and not answered, of the last that was answered, and how many were in vain.
     look_at: float | None = None
     looked_at: float = float("-inf")

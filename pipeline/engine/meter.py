@@ -58,9 +58,7 @@ def _read_at(state: State, gateway: str, now: float) -> float | None:
     """When the reading was taken at the earliest; None when nobody asked for one, or our books did not stand still."""
     lanes = list(state.lanes_of_gateway(gateway))
     looks = [lane.look_at for lane in lanes if lane.look_at is not None and lane.look_at <= now]
-    if not looks or not stands_still(state, gateway):
-        return None
-    return min(looks)
+    return min(looks) if looks and stands_still(state, gateway, min(looks)) else None
 
 
 def _in_question(state: State, told: BalanceTold, pool: Sequence[LiveAttempt], read_at: float) -> bool:

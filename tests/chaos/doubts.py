@@ -57,6 +57,12 @@ LISTED_WITHIN_S: Final = 300.0
 #: Unix seconds at the driver's zero, and what the gateway's clock is off by at most (seconds).
 WALL: Final = 1_767_225_600.0
 SKEW_S: Final = 60.0
+#: What was accepted shows on the meter this long after at most (seconds): it has to be made first.
+BILLED_WITHIN_S: Final = 3_000.0
+#: What has ended shows on the meter this long after at most (seconds).
+METERED_WITHIN_S: Final = 200.0
+#: What the meter counts in.
+UNIT: Final = "credit"
 LOST: Final = Fault(FaultKind.UNKNOWN, "the answer was lost")
 
 
@@ -71,8 +77,14 @@ class Kind:
     echo: bool = True
     #: Tells a meter besides, rounded to so many micro-units; 0: none.
     grain: int = 0
-    #: The meter is the run's alone.
+    #: The user says that the key is the run's alone.
     dedicated: bool = True
+    #: Others buy on the account all the same, whatever the user says.
+    strangers: bool = False
+    #: Micro-units of the cap for one that the gateway bills in.
+    rate: int = 1
+    #: Prices differ from task to task.
+    mixed: bool = False
     #: Every accepted doubt must be found.
     recovers: bool = False
     on_doubt: OnDoubt = OnDoubt.HOLD
@@ -87,12 +99,17 @@ KINDS: Final = (
     Kind("whole, resubmitted", recovers=True, on_doubt=OnDoubt.RESUBMIT),
     Kind("no echo", echo=False),
     Kind("incomplete", complete=False),
-    Kind("shared", exclusive=False),
-    Kind("shared, no echo", exclusive=False, echo=False),
-    Kind("shared, resubmitted", exclusive=False, on_doubt=OnDoubt.RESUBMIT),
+    Kind("shared", exclusive=False, strangers=True),
+    Kind("shared, no echo", exclusive=False, strangers=True, echo=False),
+    Kind("shared, resubmitted", exclusive=False, strangers=True, on_doubt=OnDoubt.RESUBMIT),
     Kind("metered", complete=False, echo=False, grain=100),
     Kind("metered coarsely", complete=False, echo=False, grain=10_000, each=6_000),
-    Kind("metered, shared key", complete=False, echo=False, grain=100, dedicated=False),
+    Kind("metered, shared key", complete=False, echo=False, grain=100, dedicated=False, strangers=True),
+    Kind("metered in another unit", complete=False, echo=False, grain=100, rate=14),
+    Kind("metered, different prices", complete=False, echo=False, grain=100, mixed=True, rate=14),
+    Kind("metered, falsely called dedicated", complete=False, echo=False, grain=100, strangers=True),
+    Kind("metered, resubmitted", complete=False, echo=False, grain=100, on_doubt=OnDoubt.RESUBMIT),
+    Kind("falsely called dedicated", strangers=True),
     Kind("another account", blind=True),
     Kind("a wrong window", short_sighted=True),
 )
@@ -107,9 +124,20 @@ class Operation:
     task: Task
     at: float
     listed_at: float
+    #: When it shows on the meter, and with how much of the gateway's unit; what it costs under the cap.
+    metered_at: float
+    native: int
     billed: int
     #: The gateway's own choice where none was asked for.
     seed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A poll's answer that tells an operation's end."""
+
+    attempt: int
+    operation: str
 
 
 @dataclass(slots=True)
@@ -121,7 +149,7 @@ class Case:
     machine: Machine
     durable: Folded
     now: float = 0.0
-    queue: list[tuple[float, int, Command | str | Observation]] = field(default_factory=list)
+    queue: list[tuple[float, int, Command | str | Observation | Made]] = field(default_factory=list)
     count: int = 0
     operations: dict[str, Operation] = field(default_factory=dict)
     #: {attempt: when it was permitted}, and the attempts that were ever in doubt.
@@ -129,11 +157,9 @@ class Case:
     doubted: set[int] = field(default_factory=set)
     facts: list[Fact] = field(default_factory=list)
     skew: float = 0.0
-    #: Strangers who use the same key.
-    metered_besides: int = 0
     looks: int = 0
 
-    def later(self, at: float, what: Command | str | Observation) -> None:
+    def later(self, at: float, what: Command | str | Observation | Made) -> None:
         """Put something on the queue."""
         self.count += 1
         heappush(self.queue, (at, self.count, what))
@@ -162,7 +188,9 @@ class Case:
         lag = self.random.choice((0.0, self.random.uniform(0, 30), self.random.uniform(0, LISTED_WITHIN_S)))
         billed = wanted.price.cost(wanted.n)
         seed = self.random.randrange(2**31) if wanted.seed is None else wanted.seed
-        self.operations[name] = Operation(name, attempt, wanted, at, at + lag, billed, seed)
+        made = self.random.choice((0.0, self.random.uniform(0, 300), self.random.uniform(0, BILLED_WITHIN_S)))
+        native = wanted.price.native_cost(wanted.n)
+        self.operations[name] = Operation(name, attempt, wanted, at, at + lag, at + made, native, billed, seed)
         return name
 
     # --- what happens ---
@@ -207,8 +235,7 @@ class Case:
 
     def meter(self) -> int:
         """What the key's meter shows now, rounded as vendors do: down, up or to the nearest."""
-        used = 123_456_700 + sum(each.billed for each in self.operations.values() if each.at <= self.now)
-        used += self.metered_besides
+        used = 123_456_700 + sum(each.native for each in self.operations.values() if each.metered_at <= self.now)
         grain = self.kind.grain
         return (used + self.random.choice((0, grain // 2, grain - 1))) // grain * grain
 
@@ -223,7 +250,7 @@ class Case:
             flight = any(view.in_flight for view in self.machine.lane_views().values())
             self.tell(
                 BalanceTold(
-                    command.gateway, "USD", before, self.meter(), self.kind.dedicated, not flight, self.kind.grain
+                    command.gateway, UNIT, before, self.meter(), self.kind.dedicated, not flight, self.kind.grain
                 )
             )
         self.now += self.random.uniform(0, 5)
@@ -272,15 +299,22 @@ class Case:
                 self.crash()
             case "stranger":
                 theirs = self.random.choice((_prompt(self.random), "a stranger's wish"))
-                wanted = replace(task(999, n=self.random.randint(1, 2)), prompt=theirs)
+                price = Price("USD", self.kind.each, 0, UNIT, self.kind.each, "this campaign")
+                wanted = replace(task(999, n=self.random.randint(1, 2), price=price), prompt=theirs)
                 self.accept(None, wanted, self.now)
             case Submit():
                 self.submitted(what)
             case Look():
                 self.looked(what)
             case Poll():
-                operation = self.operations[what.operation]
-                self.tell(PollAnswered(what.attempt, Ready(tuple("abc"[: operation.task.n]), operation.task.n)))
+                # Where it takes long, the answer that tells its end comes late: that saves asking meanwhile.
+                made = self.random.choice((0.0, self.random.uniform(0, 4_000))) if self.kind.grain else 0.0
+                self.later(self.now + made, Made(what.attempt, what.operation))
+            case Made(attempt, name):
+                operation = self.operations[name]
+                within = self.now + self.random.uniform(0, METERED_WITHIN_S)
+                self.operations[name] = replace(operation, metered_at=min(operation.metered_at, within))
+                self.tell(PollAnswered(attempt, Ready(tuple("abc"[: operation.task.n]), operation.task.n)))
             case Fetch():
                 self.tell(Fetched(what.attempt, what.index, artifact()))
             case Wake():
@@ -302,22 +336,22 @@ def _prompt(random: Random) -> str:
 def play(kind: Kind, seed: int) -> Case:
     """One run, to the end that the engine sees itself, and the looks that a day may bring."""
     random = Random(seed)
-    policy = Policy(2, kind.on_doubt, {LANE: replace(TERMS, lists=True, in_flight_max=40, unanswered_max=40)})
+    policy = Policy(
+        2, kind.on_doubt, {LANE: replace(TERMS, lists=True, meters=kind.grain > 0, in_flight_max=40, unanswered_max=40)}
+    )
     case = Case(kind, random, Machine(policy, seed), Folded())
     case.skew = random.uniform(-SKEW_S, SKEW_S)
-    if kind.grain and not kind.dedicated:
-        # Somebody else's use of the key is no evidence of ours, nor does it hide ours.
-        case.metered_besides = random.choice((0, kind.each, -kind.each))
     case.tell(CapAsked("USD", CAP, "the campaign"))
-    price = Price("USD", kind.each, 0, "USD", kind.each, "this campaign")
-    same = 1 if kind.grain else random.randint(1, 2)
+    same = 1 if kind.grain and not kind.mixed else random.randint(1, 2)
     for number in range(random.randint(4, 10)):
         seeded = random.choice((None, random.randrange(2**31)))
+        each = kind.each * random.choice((2, 3, 7)) // 2 if kind.mixed else kind.each
+        price = Price("USD", -(-each // kind.rate), 0, UNIT, each, "this campaign")
         case.tell(Offered(replace(task(number, n=same, price=price), prompt=_prompt(random), seed=seeded)))
     case.later(0.0, "slot")
     if random.random() < 0.3:
         case.later(random.uniform(0, 600), "crash")
-    if not kind.exclusive:
+    if kind.strangers:
         for _ in range(random.randint(0, 4)):
             case.later(random.uniform(0, 400), "stranger")
     for _ in range(3_000):
@@ -342,6 +376,8 @@ def judge(case: Case) -> tuple[Counter[str], list[str]]:
     figures["voided"] = len(void)
     figures["written off"] = len(off)
     figures["looks"] = case.looks
+    if case.kind.grain:
+        figures["voided by the meter"], figures["booked by the meter"] = len(void), len(off)
     by_sum = case.kind.grain > 0
     # POSTs with the same wish are interchangeable: what matters is that each operation is somebody's.
     taken = {became[attempt] for attempt in lifted}
@@ -354,7 +390,7 @@ def judge(case: Case) -> tuple[Counter[str], list[str]]:
         truth = case.operations[became[attempt]]
         if truth.attempt is None:
             figures["taken for a stranger's"] += 1
-            if case.kind.exclusive:
+            if not case.kind.strangers:
                 wrong.append(f"attempt {attempt} was taken for a stranger's {truth.name}")
         elif truth.attempt != attempt and truth.task.prompt != case.durable.tasks[_task(case, attempt)].prompt:
             wrong.append(f"attempt {attempt} was taken for {truth.name} of attempt {truth.attempt}")
@@ -394,5 +430,16 @@ def campaign(size: str, seed: int) -> Report:
         if len(violations) > 20:
             break
     figures["wrong voids"] = sum("is void" in each for each in violations)
-    order = ("doubts", "accepted", "found", "voided", "written off", "looks", "runs", "wrong voids")
+    order = (
+        "doubts",
+        "accepted",
+        "found",
+        "voided",
+        "written off",
+        "voided by the meter",
+        "booked by the meter",
+        "looks",
+        "runs",
+        "wrong voids",
+    )
     return Report("doubts", {name: figures[name] for name in order}, tuple(violations))

@@ -96,8 +96,8 @@ DROPPED: Final[dict[type, str]] = {
     "submitted_at ended_at sent quiet_at looked weighed freed links_until",
     LivePicture: "index link tries renewals asked_at ahead",
     Lane: "name terms unanswered running submits cooling_until rate_limited rate_limited_streak unsent_streak "
-    "unsent_since doubted_at breaker probe limited_since doubtful expiring suspects pooled sent look_at looked_at "
-    "looks",
+    "unsent_since doubted_at breaker probe limited_since doubtful expiring suspects pooled billed_at sent look_at "
+    "looked_at looks",
 }
 #: {type: its fields that are}.
 KEPT: Final[dict[type, str]] = {

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine.evidence import METER_LAG_S
+from pipeline.engine.evidence import METER_LAG_S, SETTLED_LAG_S
 from pipeline.engine.messages import (
     BY_METER,
     BalanceTold,
@@ -98,6 +98,9 @@ def test_a_reading_while_something_is_under_way_is_not_the_last() -> None:
     state.tell(PollAnswered(2, Ready(("a",), 1)), LATE + 31)
     lane.look_at = LATE + 60
     state.tell(Listed("mule", "pro", NOTHING, NOTHING), LATE + 91)
+    assert not state.machine.state.attempts[1].weighed, "what is settled may not be on the meter yet"
+    lane.look_at = LATE + 331
+    state.tell(Listed("mule", "pro", NOTHING, NOTHING), LATE + 362)
     assert state.machine.state.attempts[1].weighed
 
 
@@ -184,6 +187,17 @@ def test_a_meter_is_not_believed_while_a_bill_may_still_come() -> None:
     state.tell(SubmitAnswered(2, Ready(("a",), 1)))
     assert state.machine.state.rests == {2}
     assert read(state, EACH) == []
+
+
+def test_a_meter_is_not_believed_before_it_shows_what_is_settled() -> None:
+    """A doubt that was billed would stand in the place of a settled call that is not on the meter yet."""
+    state = ring(policy(terms=METERING), tasks=[task(0), task(1)])
+    for reply in (LOST, Pending("op-2")):
+        state.tell(SlotNear(LANE))
+        state.tell(SubmitAnswered(int(reply is not LOST) + 1, reply))
+    state.tell(PollAnswered(2, Ready(("a",), 1)), LATE - 10)
+    assert read(state, EACH, LATE) == []
+    assert released(read(state, EACH, LATE - 10 + SETTLED_LAG_S)) == [1]
 
 
 # --- the gateway's own unit ---

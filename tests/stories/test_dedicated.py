@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pipeline.runtime import inspect
+from pipeline.runtime import inspect, wiring
 from pipeline.runtime.history import Result
-from pipeline.simulator.exchange import WireRequest
-from pipeline.transport.memory import WorldFile, open_world
+from pipeline.transport.memory import MemoryDoor, open_world
+from pipeline.values.wire import Answered, Outcome, Request
 from tests.stories.jobs import faults, rehearse
 
 SPEC = """\
@@ -63,7 +65,7 @@ def test_lost_answers_are_found_in_the_list(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dedicated", [True, False])
-def test_a_list_proves_what_never_arrived_only_of_an_account_that_is_ours(tmp_path: Path, dedicated: bool) -> None:
+def test_a_list_proves_what_never_arrived_only_of_an_account_that_is_ours(tmp_path: Path, *, dedicated: bool) -> None:
     """Three submits got lost: proven absent and bought, or left to a person."""
     path = job(tmp_path, DASHSCOPE, "budget: 2 USD\n" + "dedicated: [dashscope]\n" * dedicated)
     result = rehearse(path, faults=faults(tmp_path, LOST_AT_FIRST))
@@ -103,7 +105,7 @@ def test_a_meter_that_shows_nothing_buys_again(tmp_path: Path, budget: str) -> N
 
 @pytest.mark.parametrize("budget", ["100 evolink-credit", "2 USD"])
 def test_a_meter_books_exactly_what_was_billed(tmp_path: Path, budget: str) -> None:
-    """Both mixed: so many were billed, which ones nobody can say. The sum is right, the rest free, none bought twice."""
+    """Both mixed: so many were billed, nobody can say which. The sum is right, the rest free, none bought twice."""
     path = job(tmp_path, EVOLINK, f"budget: {budget}\ndedicated: [evolink]\n")
     result = rehearse(path, faults=faults(tmp_path, BOTH_WAYS))
     accepted, billed = bill(tmp_path, "evolink")
@@ -141,3 +143,61 @@ def test_a_shared_key_leaves_all_of_it_to_a_person(tmp_path: Path, plan: str) ->
     assert settled <= bill(tmp_path, "evolink")[1] <= settled + doubt
     assert result.simulated_s is not None
     assert result.simulated_s < 600
+
+
+# --- a declaration that is not true ---
+
+STRANGE = {
+    "evolink": ("/v1/images/generations", {"model": "qwen-image-3.0", "prompt": "a stranger's wish"}),
+    "dashscope": (
+        "/api/v1/services/aigc/text2image/image-synthesis",
+        {"model": "qwen-image-plus", "input": {"prompt": "a stranger's wish"}, "parameters": {"n": 1}},
+    ),
+}
+
+
+class SharedDoor(MemoryDoor):
+    """Somebody else buys with the same key, as many times as asked for, when the run makes its fifth request."""
+
+    def __init__(self, door: MemoryDoor, gateway: str, times: int) -> None:
+        self.__dict__.update(door.__dict__)
+        self.gateway, self.times, self.asked = gateway, times, 0
+
+    async def _exchange(self, request: Request, timeout_s: float, body_max: int) -> Outcome:
+        self.asked += 1
+        if self.asked == 5:
+            path, body = STRANGE[self.gateway]
+            headers = (("Content-Type", "application/json"), ("X-DashScope-Async", "enable"))
+            theirs = Request(self.gateway, "POST", path, json.dumps(body).encode(), headers)
+            for _ in range(self.times):
+                assert isinstance(await super()._exchange(theirs, timeout_s, body_max), Answered)
+        return await super()._exchange(request, timeout_s, body_max)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("plan", [LOST_AT_FIRST, UNHEARD, BOTH_WAYS])
+@pytest.mark.parametrize(("model", "each"), [(EVOLINK, CREDIT), (DASHSCOPE, CENT)])
+def test_a_stranger_on_a_key_that_was_called_dedicated_frees_no_money(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, model: str, each: int, plan: str, times: int
+) -> None:
+    """Figures that contradict one another move nothing: whatever we bought is in our books, settled or in doubt."""
+    gateway, usual = model.partition("/")[0], wiring.door
+
+    def door(*given: Any) -> SharedDoor:
+        made = usual(*given)
+        assert isinstance(made, MemoryDoor)
+        return SharedDoor(made, gateway, times)
+
+    monkeypatch.setattr(wiring, "door", door)
+    unit = "evolink-credit" if gateway == "evolink" else "USD"
+    path = job(tmp_path, model, f"budget: 100 {unit}\ndedicated: [{gateway}]\n")
+    result = rehearse(path, faults=faults(tmp_path, plan))
+    accepted, billed = bill(tmp_path, gateway)
+    ours = billed - times * each
+    assert accepted * each == billed
+    settled, held, doubt = money(result, unit)
+    assert held == 0
+    assert settled + doubt >= ours
+    assert result.exit_code in {0, 4, 5}
+    assert (result.exit_code == 5) is (doubt > 0)
+    assert inspect.verify(tmp_path / "run") == []
