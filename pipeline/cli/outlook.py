@@ -109,7 +109,12 @@ def _risk(outlook: Outlook) -> str:
     if not doubt:
         return ""
     posts = sum(min(lane.unanswered, lane.tasks) for lane in outlook.summary.lanes.values())
-    return f"a crash can leave {words.count(posts, 'unanswered call')} in doubt, {words.money(doubt)} at most"
+    line = f"a crash can leave {words.count(posts, 'unanswered call')} in doubt, {words.money(doubt)} at most"
+    ends: dict[str, list[str]] = {}
+    for lane in outlook.summary.lanes.values():
+        if lane.doubt_ends:
+            ends.setdefault(lane.doubt_ends, []).append(lane.lane)
+    return "\n".join([line, *(words.clean(f"  a doubt at {', '.join(lanes)}: {how}") for how, lanes in ends.items())])
 
 
 def _against(outlook: Outlook) -> str:

@@ -11,6 +11,7 @@ from pipeline.plan.bounds import check_task, constant_flaws
 from pipeline.plan.expand import Lane, Plan, too_many
 from pipeline.plan.flaw import Flaw, FlawBook, Flawed
 from pipeline.plan.naming import names_of
+from pipeline.plan.proof import doubt_words, evidence_of
 from pipeline.values.money import UNLIMITED
 from pipeline.values.task import Task
 
@@ -43,6 +44,9 @@ class LaneSummary:
     #: The least time that the submits take at the permitted rate, and with operations of typical length.
     seconds: float
     typical_s: float
+    #: What can say what became of a doubt besides a person: listing, meter; and the same in words.
+    evidence: tuple[str, ...] = ()
+    doubt_ends: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +198,7 @@ def _check_paths(plan: Plan, paths: _Seen, book: FlawBook) -> None:
 
 
 def _summarise(plan: Plan, sums: dict[str, _Sums], duplicates: int, first_prompt: str, disk: int) -> Summary:
-    lanes = {name: _lane_summary(name, found, plan.lanes[name]) for name, found in sums.items()}
+    lanes = {name: _lane_summary(name, found, plan.lanes[name], plan) for name, found in sums.items()}
     worst: dict[str, int] = {}
     doubt: dict[str, int] = {}
     by_gateway: dict[str, int] = {}
@@ -229,7 +233,8 @@ def _notes(plan: Plan) -> Iterator[str]:
         yield f"{written} is another name of {lane}, and is asked for as that"
 
 
-def _lane_summary(name: str, found: _Sums, lane: Lane) -> LaneSummary:
+def _lane_summary(name: str, found: _Sums, lane: Lane, plan: Plan) -> LaneSummary:
+    asked = plan.cards[name.partition("/")[0]], lane.card, plan.job.dedicated
     seconds = found.tasks * lane.rate_period_s / lane.rate_count
     # A synchronous call is in flight as long as it is unanswered.
     at_once = min(lane.in_flight, lane.unanswered) if lane.card.synchronous else lane.in_flight
@@ -250,6 +255,8 @@ def _lane_summary(name: str, found: _Sums, lane: Lane) -> LaneSummary:
         price_source=found.source,
         seconds=seconds,
         typical_s=max(seconds, waves * lane.card.typical_s),
+        evidence=evidence_of(*asked),
+        doubt_ends=doubt_words(*asked),
     )
 
 

@@ -15,3 +15,23 @@ def evidence_of(gateway: GatewayCard, model: ModelCard, dedicated: Collection[st
     listing = gateway.lists_operations and not model.synchronous
     meter = gateway.tells_balance and gateway.name in dedicated
     return (*(("listing",) if listing else ()), *(("meter",) if meter else ()))
+
+
+def doubt_words(gateway: GatewayCard, model: ModelCard, dedicated: Collection[str]) -> str:
+    """How a doubt about a call to this model ends, as `plan` says it."""
+    told, own, name = evidence_of(gateway, model, dedicated), gateway.name in dedicated, gateway.name
+    person = "yours to decide, from the vendor's own records"
+    sums = "its meter says within about an hour how many were billed"
+    match told:
+        case ("listing", "meter"):
+            return f"its list finds what was accepted, and {sums}"
+        case ("listing",) if own:
+            return "its list finds what was accepted, and proves what was not"
+        case ("listing",):
+            return f"its list finds what was accepted; the rest is yours to decide without `dedicated: [{name}]`"
+        case ("meter",):
+            return sums
+        case _ if gateway.tells_balance:
+            return f"{person}; with `dedicated: [{name}]` {sums}"
+        case _:
+            return person
