@@ -50,6 +50,8 @@ _ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._:@=+,~-]{0,199}", re.ASCII)
 #: The most pictures that any model of the vendor makes in one call (documented: n).
 _PICTURES_MAX: Final = 6
 _LINK_MAX: Final = 8_192
+#: A count beyond this says no more than that it cannot be believed.
+_COUNT_MAX: Final = 10**6
 #: Longest rewritten prompt that is kept, in characters.
 _REVISED_MAX: Final = 4_000
 _MILLISECONDS: Final = re.compile(r"\d{1,9}(\.\d{1,3})?", re.ASCII)
@@ -190,7 +192,7 @@ def _count(answer: Mapping[str, object]) -> int | None:
     for holder, key in places:
         value = holder.get(key) if isinstance(holder, dict) else None
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-            return value
+            return min(value, _COUNT_MAX)
     return None
 
 

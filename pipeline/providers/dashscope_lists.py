@@ -99,7 +99,7 @@ def _entry(value: object) -> ListedOperation | None:
     operation, at = operation_of(value), _whole(value.get("gmt_create"))
     if operation is None or at is None or at > 10**14:
         return None
-    unbilled = value.get("status") in {"FAILED", "CANCELED"}
+    unbilled = value.get("status") in ("FAILED", "CANCELED")
     return ListedOperation(operation, at * 1000, None, None, None, page=f"{_TASK}{operation}", unbilled=unbilled)
 
 

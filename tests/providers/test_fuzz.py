@@ -22,7 +22,7 @@ def test_any_answer_has_a_meaning_that_costs_nobody_money(gateway: str) -> None:
     assert run(2_000, SEED, TONGUES[gateway]) == [], f"PIPELINE_SEED={SEED}"
 
 
-@pytest.mark.parametrize("gateway", ["mulerouter", "evolink"])
+@pytest.mark.parametrize("gateway", ["mulerouter", "evolink", "dashscope"])
 def test_the_fuzz_reaches_every_meaning(gateway: str) -> None:
     """A fuzz that only ever hears nonsense proves nothing: each meaning of a submit and of a poll comes up."""
     tongue, seen = TONGUES[gateway], set()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.plan.catalog import read_card
-from pipeline.providers import evolink, mulerouter, onemin
+from pipeline.providers import dashscope, evolink, mulerouter, onemin
 from pipeline.values.card import GatewayCard
 from pipeline.values.provider import Provider
 from pipeline.values.task import Price, Task
@@ -150,5 +150,65 @@ _ONEMIN: Final = Tongue(
     start=b'{"aiRecord":{"status":"SUCCESS","aiRecordDetail":{"resultObject":["images/1.png"]}}',
 )
 
+_PART: Final = '{"image":"https://x.example/1.png?Signature=1"}'
+_DASHSCOPE: Final = Tongue(
+    module=dashscope,
+    card=card("dashscope"),
+    task=task("dashscope", "qwen-image-edit-plus"),
+    identity="0385dc79-5ff8-4d82-bcb6-4f1a3c90b36a",
+    states=("PENDING", "RUNNING", "SUSPENDED", "SUCCEEDED", "SUCCEEDED", "FAILED", "CANCELED", "UNKNOWN"),
+    shapes=(
+        '{"output":{"task_status":"STATUS","task_id":"ID"},"request_id":"ID"}',
+        '{"output":{"choices":[{"message":{"content":[' + _PART + ',{"image":"DETAIL"},{"text":"DETAIL"}]}}]},'
+        '"usage":{"image_count":2},"request_id":"ID"}',
+        '{"output":{"choices":[{"message":{"content":[' + _PART + ']}},{"message":{"content":"ERROR"}}]},'
+        '"usage":{"output_image_count":"DETAIL"},"request_id":"ID"}',
+        '{"output":{"choices":"IMAGES","task_metric":{"TOTAL":1,"SUCCEEDED":1}},"request_id":"ID"}',
+        (
+            '{"output":{"task_id":"ID","task_status":"STATUS","results":[{"url":"https://x.example/1.png",'
+            '"orig_prompt":"DETAIL","actual_prompt":"DETAIL"},{"code":"DataInspectionFailed","message":"DETAIL"}]},'
+            '"usage":{"image_count":1}}'
+        ),
+        '{"output":{"task_id":"ID","task_status":"SUCCEEDED","results":"IMAGES"},"usage":"ERROR"}',
+        '{"output":{"task_id":"ID","task_status":"FAILED","code":"DataInspectionFailed","message":"DETAIL"}}',
+        '{"request_id":"ID","code":"InvalidParameter","message":"DETAIL"}',
+        '{"request_id":"ID","code":"Throttling.RateQuota","msg":"DETAIL"}',
+        '{"request_id":"ID","code":"DETAIL","message":"DETAIL","output":"ERROR"}',
+        '{"request_id":"ID","code":"InternalError","code":"InternalError"}',
+        (
+            '{"request_id":"ID","data":{"policy":"DETAIL","signature":"a=","upload_dir":"d/1","oss_access_key_id":"k",'
+            '"upload_host":"https://x.example","x_oss_object_acl":"private","x_oss_forbid_overwrite":true,'
+            '"max_file_size_mb":"ERROR"}}'
+        ),
+        (
+            '{"total":1,"data":[{"task_id":"ID","gmt_create":1745568428109,"status":"STATUS"}],"total_page":2,'
+            '"page_no":1,"page_size":100,"request_id":"ID"}'
+        ),
+        '{"total":1,"data":["ERROR",{"task_id":"ID","gmt_create":"DETAIL"}],"total_page":1,"page_no":1,"page_size":1}',
+    ),
+    keys=(
+        *("output", "task_id", "task_status", "choices", "message", "content", "image", "text", "results", "url"),
+        *(
+            "usage",
+            "image_count",
+            "output_image_count",
+            "task_metric",
+            "SUCCEEDED",
+            "code",
+            "request_id",
+            "msg",
+            "data",
+        ),
+        *("actual_prompt", "gmt_create", "page_no", "total_page", "page_size", ""),
+    ),
+    headers=("x-request-id", "retry-after-ms"),
+    start=b'{"request_id":"1","output":{"task_id":"x","task_status":"PENDING"}',
+)
+
 #: {gateway: how it talks}.
-TONGUES: Final[Mapping[str, Tongue]] = {"mulerouter": _MULEROUTER, "evolink": _EVOLINK, "1min": _ONEMIN}
+TONGUES: Final[Mapping[str, Tongue]] = {
+    "mulerouter": _MULEROUTER,
+    "evolink": _EVOLINK,
+    "1min": _ONEMIN,
+    "dashscope": _DASHSCOPE,
+}
