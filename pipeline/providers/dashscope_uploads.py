@@ -73,7 +73,8 @@ def _policy(response: Response) -> Mapping[str, object] | Fault:
     """What the gateway allows, every text in it fit for a form's field; else why there is none."""
     answer = read_object(response.body) or {}
     if not 200 <= response.status < 300 or code_of(answer):
-        statuses = {400: FaultKind.REJECTED, 401: FaultKind.UNAUTHORIZED, 403: FaultKind.UNAUTHORIZED}
+        unauthorized, rejected = FaultKind.UNAUTHORIZED, FaultKind.REJECTED
+        statuses = {400: rejected, 401: unauthorized, 403: unauthorized, 404: rejected}
         kind = statuses.get(response.status, FaultKind.TRANSIENT)
         return fault(kind_of(code_of(answer), kind), response, "no policy for an upload")
     data = answer.get("data")
