@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -70,6 +72,12 @@ def told(status: str, **more: JSON) -> dict[str, JSON]:
 def error(code: JSON, message: str = "no", **more: JSON) -> dict[str, JSON]:
     """An error as the vendor writes it."""
     return {"error": {"code": code, "message": message, "type": "invalid_request_error", **more}}
+
+
+def schema(model: str) -> Any:
+    """The shipped schema of a model's request body."""
+    file = Path(__file__).parents[2] / "schemas" / "requests" / f"evolink.{model}.json"
+    return json.loads(file.read_text())
 
 
 SENT: list[tuple[str, Task, tuple[Carried, ...], dict[str, JSON]]] = [
@@ -178,12 +186,44 @@ def test_a_task_is_sent_as_the_vendors_page_says(one: Task, inputs: tuple[Carrie
     assert (request.method, request.path, request.base, request.url) == ("POST", "/v1/images/generations", "", "")
     assert request.body is not None
     assert json.loads(request.body) == body
+    jsonschema.validate(body, schema(one.model))
     assert not request.free
     assert dict(request.headers) == {
         "Content-Type": "application/json",
         "Accept": "application/json",
         "Idempotency-Key": "0af3",
     }
+
+
+WRONG: list[tuple[str, dict[str, JSON]]] = [
+    ("qwen-image-edit-plus", {"size": "1024x1024", "n": 2}),
+    ("qwen-image-edit-plus", {"size": "511x512"}),
+    ("qwen-image-edit-plus", {"size": "1024*1024"}),
+    ("qwen-image-edit-plus", {"size": "16:9"}),
+    ("qwen-image-edit-plus", {"image_urls": []}),
+    ("qwen-image-edit-plus", {"image_urls": [URL.url] * 4}),
+    ("qwen-image-edit-plus", {"image_urls": ["data:image/png;base64,AAAA"]}),
+    ("qwen-image-edit-plus", {"prompt": "x" * 2001}),
+    ("qwen-image-edit-plus", {"quality": "1K"}),
+    ("qwen-image-edit-plus", {"callback_url": "http://hooks.example.com"}),
+    ("qwen-image-edit", {"n": 1}),
+    ("qwen-image-edit", {"prompt": "x" * 1001}),
+    ("qwen-image-3.0", {"n": 7}),
+    ("qwen-image-3.0", {"quality": "4K"}),
+    ("qwen-image-3.0", {"size": "7:5"}),
+    ("qwen-image-3.0-pro", {"seed": -1}),
+    ("qwen-image-3.0-pro", {"prompt": "x" * 4501}),
+]
+
+
+@pytest.mark.parametrize(("model", "more"), WRONG)
+def test_the_request_schemas_refuse_what_the_pages_refuse(model: str, more: dict[str, JSON]) -> None:
+    """Each bound of the pages is a bound of the schema."""
+    good: dict[str, JSON] = {"model": model, "prompt": "x", "image_urls": [URL.url]}
+    jsonschema.Draft7Validator.check_schema(schema(model))
+    jsonschema.validate(good, schema(model))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**good, **more}, schema(model))
 
 
 def test_every_parameter_of_the_card_occurs_in_a_row() -> None:
