@@ -30,6 +30,7 @@ COMMANDS: Final = {
     "models": "pipeline.cli.catalog:models",
     "schema": "pipeline.cli.catalog:schema",
     "simulate": "pipeline.cli.simulate:simulate",
+    "doctor": "pipeline.cli.doctor:doctor",
 }
 
 

@@ -414,18 +414,39 @@ async def _connected(_session: aiohttp.ClientSession, context: SimpleNamespace, 
         mark.connected = True
 
 
-def _gateway(card: GatewayCard, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> _Gateway:
-    bases = {"": _Base(base_url(card, environ), keyed=True)}
-    loopback = names_loopback(bases[""].url.host or "")
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One address of a gateway as it is used from here: "" is the API."""
+
+    name: str
+    url: URL
+    keyed: bool
+    #: The variable that leads there; empty when it is the card's own.
+    said_by: str
+
+
+def addresses(card: GatewayCard, environ: Mapping[str, str]) -> list[Place]:
+    """Every address of a gateway, the API first. *Raises* CardError for one that may not be used."""
+    api = base_url(card, environ)
+    made = [Place("", api, keyed=True, said_by=_said_by(card.base_url_env, environ))]
     for name, base in card.bases.items():
         url = _address(base.url, base.env, f"the address `{name}` of {card.name}", environ)
-        if names_loopback(url.host or "") != loopback:
+        if names_loopback(url.host or "") != names_loopback(api.host or ""):
             # A rehearsal must not send pictures, or the key, to the vendor, nor a real run to this machine.
             raise CardError(
                 f"{card.base_url_env} and {base.env} must both lead to this machine, or neither: `pipeline simulate` "
                 "prints every line to export"
             )
-        bases[name] = _Base(url, base.keyed)
+        made.append(Place(name, url, base.keyed, _said_by(base.env, environ)))
+    return made
+
+
+def _said_by(env: str, environ: Mapping[str, str]) -> str:
+    return env if env and environ.get(env, "").strip() else ""
+
+
+def _gateway(card: GatewayCard, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> _Gateway:
+    bases = {place.name: _Base(place.url, place.keyed) for place in addresses(card, environ)}
     return _Gateway(
         bases,
         need_key(card.key_env, card.title or card.name, environ, dotenv),
@@ -433,7 +454,7 @@ def _gateway(card: GatewayCard, environ: Mapping[str, str], dotenv: Mapping[str,
         card.auth_prefix,
         card.user_agent,
         reuse=card.reuse_connections,
-        loopback=loopback,
+        loopback=names_loopback(bases[""].url.host or ""),
     )
 
 

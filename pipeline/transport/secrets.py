@@ -99,6 +99,12 @@ def find_key(key_env: str, environ: Mapping[str, str], dotenv: Mapping[str, str]
 
     Empty counts as not set. *Raises* SecretMissing when what was found cannot be a key; no message holds any of it.
     """
+    found = located_key(key_env, environ, dotenv)
+    return None if found is None else found[0]
+
+
+def located_key(key_env: str, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[Secret, str] | None:
+    """As `find_key`, with the place where it stood, in words."""
     found, place = Secret(environ.get(key_env, "").strip()), key_env
     if not found and (file := environ.get(f"{key_env}_FILE", "").strip()):
         found, place = _read_file(key_env, file), f"the file that {key_env}_FILE names"
@@ -109,7 +115,7 @@ def find_key(key_env: str, environ: Mapping[str, str], dotenv: Mapping[str, str]
         return None
     if not found.is_key:
         raise SecretMissing(f"what {place} holds is no key: a key is one line of printable ASCII without spaces")
-    return found
+    return found, place
 
 
 def need_key(key_env: str, gateway: str, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> Secret:
