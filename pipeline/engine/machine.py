@@ -188,6 +188,10 @@ class Machine:
             if attempt.doubtful
         ]
 
+    def may_learn(self) -> bool:
+        """Whether a gateway's own books may still tell what became of a doubt, now or when they are read again."""
+        return any(lane.suspects or lane.pooled for lane in self.state.lanes.values())
+
     def faults(self) -> Mapping[FaultKind, int]:
         """{kind: tasks that ended with it in this process}."""
         return dict(self.state.faults)

@@ -476,7 +476,8 @@ class _Session:
         write_manifest(self.it.folder.path, journal)
         marks = {"state": state, "ended_at": str(self.clock.wall_micros()), "parked": json.dumps(parked)}
         unbought = self.machine.budget_blocked() is not None
-        if state in ("complete", "failed_tasks", "in_doubt") and not unbought:
+        # Where a gateway's books may still tell, the same command reads them again.
+        if state in ("complete", "failed_tasks", "in_doubt") and not unbought and not self.machine.may_learn():
             marks["finished_plan"] = wiring.finish_mark(self.plan, self.options, self.caps)
         reach("finish.marking")
         journal.set_meta(marks)

@@ -11,7 +11,7 @@ import pytest
 from pipeline.runtime import inspect, wiring
 from pipeline.runtime.history import Result
 from pipeline.transport.memory import MemoryDoor, open_world
-from pipeline.values.wire import Answered, Outcome, Request
+from pipeline.values.wire import Answered, Broken, Outcome, Request
 from tests.stories.jobs import faults, rehearse
 
 SPEC = """\
@@ -143,6 +143,44 @@ def test_a_shared_key_leaves_all_of_it_to_a_person(tmp_path: Path, plan: str) ->
     assert settled <= bill(tmp_path, "evolink")[1] <= settled + doubt
     assert result.simulated_s is not None
     assert result.simulated_s < 600
+
+
+@pytest.mark.parametrize(("model", "each", "unit"), [(EVOLINK, CREDIT, "evolink-credit"), (DASHSCOPE, CENT, "USD")])
+def test_a_run_that_was_left_with_doubts_looks_again_when_it_may(
+    tmp_path: Path, *, model: str, each: int, unit: str
+) -> None:
+    """`dedicated` comes later, and was true all along: the same folder ends its doubts, and buys what is missing."""
+    path, plan = job(tmp_path, model, f"budget: 100 {unit}\n"), faults(tmp_path, LOST_AT_FIRST)
+    assert rehearse(path, faults=plan).exit_code == 5
+    gateway = model.partition("/")[0]
+    path.write_text(path.read_text() + f"dedicated: [{gateway}]\n")
+    result = rehearse(path, faults=plan)
+    assert (result.state, result.exit_code, result.status["images"]) == ("complete", 0, 18)
+    assert bill(tmp_path, gateway) == (18, 18 * each)
+    assert money(result, unit) == (18 * each, 0, 0)
+
+
+class DeafDoor(MemoryDoor):
+    """No question for a list is answered."""
+
+    def __init__(self, door: MemoryDoor) -> None:
+        self.__dict__.update(door.__dict__)
+
+    async def _exchange(self, request: Request, timeout_s: float, body_max: int) -> Outcome:
+        if "/tasks/?" in request.path:
+            return Broken("TimeoutError")
+        return await super()._exchange(request, timeout_s, body_max)
+
+
+def test_a_list_that_could_not_be_read_is_read_by_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gateway was away when it was asked: nothing is believed; the same command asks again and ends the doubts."""
+    path, usual = job(tmp_path, DASHSCOPE, "budget: 2 USD\n"), wiring.door
+    monkeypatch.setattr(wiring, "door", lambda *given: DeafDoor(usual(*given)))  # type: ignore[arg-type]  # a rehearsal's
+    assert rehearse(path, faults=faults(tmp_path, UNHEARD)).exit_code == 5
+    monkeypatch.setattr(wiring, "door", usual)
+    again = rehearse(path, faults=faults(tmp_path, ""))
+    assert (again.exit_code, again.status["images"]) == (0, 18)
+    assert bill(tmp_path, "dashscope") == (18, 18 * CENT)
 
 
 # --- a declaration that is not true ---
