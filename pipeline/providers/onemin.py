@@ -14,7 +14,8 @@ from typing import Final, assert_never
 from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import Bug
-from pipeline.providers.answers import NAME_MAX, code_text, find_row, is_page, read_object, retry_after_s, words
+from pipeline.providers.answers import NAME_MAX, find_row, is_page, read_object, words
+from pipeline.providers.onemin_answers import code_of, fault_of, is_success, message_of, record_of, request_id_of
 from pipeline.values.card import NotBilled
 from pipeline.values.digest import JSON, sha256_hex
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Placed, UploadFailed, UploadStep
@@ -178,7 +179,7 @@ def submitted(task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> 
         case Broken(why):
             return Unknown(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
         case Answered(response):
-            return _recorded(task, response) if _is_success(response) else _not_accepted(response, not_billed)
+            return _recorded(task, response) if is_success(response) else _not_accepted(response, not_billed)
     assert_never(outcome)
 
 
@@ -202,27 +203,27 @@ def balanced(outcome: Outcome) -> BalanceReply:
 
 def _recorded(task: Task, response: Response) -> Reply:
     """A 2xx: the record's pictures, or Unknown: what became of the credits is said nowhere."""
-    record = _record(read_object(response.body))
+    record = record_of(read_object(response.body))
     if record is None:
-        return Unknown(_fault(FaultKind.MALFORMED, response, "answered without a record"))
+        return Unknown(fault_of(FaultKind.MALFORMED, response, "answered without a record"))
     status = words(record.get("status"), NAME_MAX)
     if status.upper() != "SUCCESS":
         told = f"the record's status is {status or 'missing'}, and nobody says whether that costs credits"
-        message = _message(read_object(response.body) or {})
-        return Unknown(_fault(FaultKind.UPSTREAM, response, told, f"{told}: {message}" if message else told))
+        message = message_of(read_object(response.body) or {})
+        return Unknown(fault_of(FaultKind.UPSTREAM, response, told, f"{told}: {message}" if message else told))
     keys = _keys(record)
     if not keys:
-        return Unknown(_fault(FaultKind.MALFORMED, response, "a record without any picture"))
+        return Unknown(fault_of(FaultKind.MALFORMED, response, "a record without any picture"))
     if len(keys) > max(_PICTURES_MAX, 2 * task.n):
         # A number that the vendor cannot have made is no bill: the hold stays whole, and somebody has to look.
         many = f"a record with {len(keys)} pictures for {task.n}, which nobody can believe"
-        return Unknown(_fault(FaultKind.MALFORMED, response, many))
+        return Unknown(fault_of(FaultKind.MALFORMED, response, many))
     links = _links(keys, record.get("temporaryUrl"))
     if not links:
-        return Unknown(_fault(FaultKind.MALFORMED, response, "a record without a usable link or key"))
+        return Unknown(fault_of(FaultKind.MALFORMED, response, "a record without a usable link or key"))
     # Credits are asked for before the work, for all of `n`: that some come back when fewer are made is said nowhere.
     billed = max(len(links), task.n)
-    return Ready(links=links, billed_images=billed, request_id=_request_id(response))
+    return Ready(links=links, billed_images=billed, request_id=request_id_of(response))
 
 
 def _keys(record: Mapping[str, object]) -> list[object]:
@@ -267,81 +268,32 @@ def _is_link(text: str) -> bool:
 
 def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
     page, answer = is_page(response), read_object(response.body) or {}
-    message = _message(answer)
+    message = message_of(answer)
     moderated = any(word in message.lower() for word in _MODERATION_WORDS)
-    believable = not page and message != "" and _record(answer) is None
+    believable = not page and message != "" and record_of(answer) is None
     if response.status == 400:
         believable = believable and not moderated and _OF_THE_REQUEST.search(message) is not None
-    row = find_row(not_billed, response.status, _code(answer), page=page) if believable else None
+    row = find_row(not_billed, response.status, code_of(answer), page=page) if believable else None
     if row is not None:
         gone = row.kind is FaultKind.REJECTED and _GONE.search(message) is not None
-        return Refused(_fault(FaultKind.EXPIRED if gone else row.kind, response, "refused"))
+        return Refused(fault_of(FaultKind.EXPIRED if gone else row.kind, response, "refused"))
     kind = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
     kind = FaultKind.MODERATED if response.status == 400 and moderated else kind
-    return Unknown(_fault(kind, response, "an answer that is not in the not-billed table"))
+    return Unknown(fault_of(kind, response, "an answer that is not in the not-billed table"))
 
 
 def _placed(response: Response) -> UploadStep:
     """The path of an upload: `fileContent.path`, or `asset.key`, which is the same."""
-    if not _is_success(response):
+    if not is_success(response):
         status = response.status
         kind = _OF_AN_UPLOAD.get(status, FaultKind.TRANSIENT if status >= 500 else FaultKind.UNKNOWN)
         if is_page(response):
             kind = FaultKind.TRANSIENT  # Somebody in front of the API, who may be gone the next time.
-        return UploadFailed(_fault(kind, response, "the upload was refused"))
+        return UploadFailed(fault_of(kind, response, "the upload was refused"))
     answer = read_object(response.body) or {}
     for holder, name in (("fileContent", "path"), ("asset", "key")):
         part = answer.get(holder)
         path = part.get(name) if isinstance(part, dict) else None
         if isinstance(path, str) and 0 < len(path) <= _KEY_MAX and path.isprintable() and " " not in path:
             return Placed(path)
-    return UploadFailed(_fault(FaultKind.MALFORMED, response, "an upload's answer without a path"))
-
-
-# --- both ---------------------------------------------------------------------------------------------------------
-
-
-def _is_success(response: Response) -> bool:
-    return 200 <= response.status < 300
-
-
-def _record(answer: Mapping[str, object] | None) -> Mapping[str, object] | None:
-    record = None if answer is None else answer.get("aiRecord")
-    return record if isinstance(record, dict) else None
-
-
-def _code(answer: Mapping[str, object]) -> str:
-    error = answer.get("error")
-    return code_text(answer.get("errorCode")) or (code_text(error.get("code")) if isinstance(error, dict) else "")
-
-
-def _message(answer: Mapping[str, object]) -> str:
-    """The gateway's words: `message`, `error`, `detail`, as other clients read them; each may be an object itself."""
-    found = []
-    for key in ("message", "error", "detail"):
-        told = answer.get(key)
-        found.append(told)
-        if isinstance(told, dict):
-            found += [told.get("message"), told.get("detail")]
-        elif isinstance(told, list):
-            found += told[:1]
-    return next((text for text in map(words, found) if text), "")
-
-
-def _fault(kind: FaultKind, response: Response, otherwise: str, message: str = "") -> Fault:
-    """A fault with the gateway's own words where it gave some."""
-    answer = read_object(response.body) or {}
-    return Fault(
-        kind=kind,
-        message=words(message) or _message(answer) or otherwise,
-        code=_code(answer),
-        status=response.status,
-        retry_after_s=retry_after_s(response),
-        request_id=_request_id(response),
-    )
-
-
-def _request_id(response: Response) -> str:
-    """The record's id: the only name that the vendor gives a call."""
-    record = _record(read_object(response.body))
-    return "" if record is None else words(record.get("uuid"), NAME_MAX)
+    return UploadFailed(fault_of(FaultKind.MALFORMED, response, "an upload's answer without a path"))
