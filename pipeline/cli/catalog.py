@@ -14,7 +14,16 @@ from pipeline.cli.output import answer, answer_json
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from pipeline.values.card import Figure, GatewayCard, ModelCard, NotBilled, Parameter, PictureRule, SizeRule
+    from pipeline.values.card import (
+        Figure,
+        GatewayCard,
+        ModelCard,
+        NotBilled,
+        Parameter,
+        PictureRule,
+        PriceRule,
+        SizeRule,
+    )
 
 
 @click.command()
@@ -51,14 +60,21 @@ def select(gateways: Mapping[str, GatewayCard], name: str | None) -> dict[str, M
     every = {f"{card.gateway}/{card.name}": card for gateway in gateways.values() for card in gateway.models.values()}
     if name is None:
         return every
-    chosen = {lane: card for lane, card in every.items() if name in (lane, card.name, card.gateway)}
+    chosen = {lane: card for lane, card in every.items() if name in _names(lane, card)}
     if not chosen:
         import difflib
 
-        near = difflib.get_close_matches(name, [*every, *(card.name for card in every.values()), *gateways], n=1)
+        known = [each for lane, card in every.items() for each in _names(lane, card)]
+        near = difflib.get_close_matches(name, [*known, *gateways], n=1)
         hint = f"; did you mean {near[0]}?" if near else f" (there are: {', '.join(every)})"
         raise click.UsageError(f"there is no gateway or model {name!r}{hint}")
     return chosen
+
+
+def _names(lane: str, card: ModelCard) -> list[str]:
+    """What a model is called: with and without its gateway, its gateway alone, and its other names."""
+    others = [name for alias in card.aliases for name in (alias, f"{card.gateway}/{alias}")]
+    return [lane, card.name, card.gateway, *others]
 
 
 def overview(gateways: Mapping[str, GatewayCard], chosen: Mapping[str, ModelCard]) -> str:
@@ -82,6 +98,12 @@ def details(lane: str, card: ModelCard, gateway: GatewayCard) -> str:
         ("n", _between(card.n_min, card.n_max), ""),
         ("seed", "none" if card.seed_max is None else f"0 to {card.seed_max:,}", ""),
     ]
+    rows += [("other names", ", ".join(card.aliases), "")] if card.aliases else []
+    rows += [
+        (f"price{_when(rule)}", f"{rule.per_image} {card.price_unit} per image", rule.source)
+        for rule in card.price_rules
+    ]
+    rows += [("answers", "with the pictures, while the call waits", "")] if card.synchronous else []
     rows += [("size", _size(card.size), card.size.source)] if card.size else [("size", "cannot be chosen", "")]
     rows += [("images", _pictures(card.pictures), card.pictures.source)] if card.pictures else []
     rows += [(f"params.{name}", _parameter(found), found.source) for name, found in card.parameters.items()]
@@ -99,7 +121,8 @@ def details(lane: str, card: ModelCard, gateway: GatewayCard) -> str:
     lines += [f"  {words.clean(card.description)}"] if card.description else []
     lines.append(words.table([(name, f"{value} {marks.get(source, '')}") for name, value, source in rows]))
     lines += [f"  n above 1: {words.clean(card.n_warning)}"] if card.n_warning else []
-    lines.append(f"  key in {gateway.key_env}, base URL override in {gateway.base_url_env}")
+    overrides = " and ".join([gateway.base_url_env, *(base.env for base in gateway.bases.values())])
+    lines.append(f"  key in {gateway.key_env}, base URL override in {overrides}")
     lines += [f"  {mark} {words.clean(source)}" for source, mark in marks.items()]
     lines += [f"  note: {words.clean(note)}" for note in gateway.notes]
     return "\n".join(lines)
@@ -123,7 +146,15 @@ def _price(card: ModelCard) -> str:
     if card.price_per_image is None:
         return "unknown: state one under prices"
     call = f" + {card.price_per_call} per call" if card.price_per_call.strip("0.") else ""
-    return f"{card.price_per_image} {card.price_unit} per image{call}"
+    call += f" + {card.price_per_input} per input picture" if card.price_per_input.strip("0.") else ""
+    more = " and more" if card.price_rules else ""
+    return f"{card.price_per_image} {card.price_unit} per image{more}{call}"
+
+
+def _when(rule: PriceRule) -> str:
+    parts = [f"no {name}" if value is None else f"{name} {value}" for name, value in rule.when.items()]
+    parts += [f"more than {rule.area_above:,} pixels"] if rule.area_above is not None else []
+    return f" with {' and '.join(parts)}"
 
 
 def _rate(card: ModelCard) -> str:
@@ -154,25 +185,36 @@ def _negative(card: ModelCard) -> str:
 
 
 def _size(rule: SizeRule) -> str:
-    bounds = ", ".join(rule.choices)
-    if not bounds and rule.side_min is not None and rule.side_max is not None:
-        bounds = f"each side {rule.side_min} to {rule.side_max} pixels"
-    return f"{bounds or 'any'}; left out: {rule.default}"
+    from pipeline.plan.bounds import sizes_text
+
+    alone = "; only where a call makes one picture" if rule.only_with_one else ""
+    return f"{sizes_text(rule) or 'any'}{alone}; left out: {rule.default}"
 
 
 def _pictures(rule: PictureRule) -> str:
     kinds = ", ".join(kind.removeprefix("image/") for kind in rule.formats)
     megabytes = f"{rule.size_bytes_max / 1_000_000:.3g} MB"
     sides = f"sides {rule.side_min} to {rule.side_max} pixels"
-    return f"{_between(rule.count_min, rule.count_max)} of {kinds}; {sides}; {megabytes} at most" + (
-        "; URLs too" if rule.urls else ""
-    )
+    carried = {
+        "inline": "sent in the body",
+        "upload": "uploaded first",
+        "auto": "sent in the body, or uploaded if large",
+    }
+    said = [
+        f"{_between(rule.count_min, rule.count_max)} of {kinds}",
+        sides,
+        f"{megabytes} at most",
+        carried[rule.carry],
+    ]
+    return "; ".join([*said, *(["URLs too"] if rule.urls else [])])
 
 
 def _parameter(found: Parameter) -> str:
     bounds = ""
     if found.choices:
         bounds = " of " + ", ".join(map(str, found.choices))
+    elif found.kind == "url":
+        bounds = f", https, of at most {found.maximum or 2048:,} characters"
     elif found.minimum is not None or found.maximum is not None:
         bounds = f" from {found.minimum} to {found.maximum}"
     always = "" if found.always is None else f"; always sent, as {found.always} unless set"

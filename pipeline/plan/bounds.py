@@ -210,8 +210,10 @@ def sizes_text(rule: SizeRule) -> str:
     said = []
     if rule.choices:
         said.append(f"sizes: {', '.join(rule.choices)}")
-    elif rule.side_min or rule.side_max:
-        said.append(f"each side may have {rule.side_min or 1} to {rule.side_max or 99_999} pixels")
+    elif rule.side_max:
+        said.append(f"each side may have {rule.side_min or 1} to {rule.side_max} pixels")
+    elif rule.side_min:
+        said.append(f"each side has at least {rule.side_min} pixels")
     if rule.area_min or rule.area_max:
         said.append(f"width times height may be {rule.area_min or 1} to {rule.area_max or 10**10}")
     if rule.ratio_max is not None:

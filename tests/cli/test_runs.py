@@ -382,6 +382,18 @@ def test_models_show_price_source_and_date(desk: Desk) -> None:
     assert "params.prompt_extend" in out
     code, found = desk.answer("models", "mulerouter", "--json")
     assert "mulerouter/qwen-image-edit-plus" in found
+    for name in ("qwen-image-max-2025-12-30", "dashscope/qwen-image-max-2025-12-30"):
+        code, out, _ = desk.call("models", name)
+        assert code == 0
+        assert out.startswith("dashscope/qwen-image-max ")
+    code, out, _ = desk.call("models", "evolink/qwen-image-3.0-pro")
+    for said in (
+        "2.448 evolink-credit per image and more + 0.1836 per input picture",
+        "with quality 2K",
+        "uploaded first",
+    ):
+        assert said in out
+    assert "EVOLINK_FILES_BASE_URL" in out
     code, _, err = desk.call("models", "qwen-image-mx")
     assert code == 2
     assert "did you mean qwen-image-max?" in err
