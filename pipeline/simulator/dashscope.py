@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -145,7 +145,8 @@ def _buy(visit: _Visit, *, by_task: bool) -> Exchange:
     def answer(operation: Operation) -> Response:
         if by_task:
             return visit.tell({"output": {"task_status": "PENDING", "task_id": operation.id}})
-        return _called(visit, operation)
+        # The vendor's support finds a call by the id of its request: here, one and the same.
+        return _called(replace(visit, request_id=operation.id), operation)
 
     return desk.submit(
         visit.desk(),
