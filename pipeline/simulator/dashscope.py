@@ -195,7 +195,7 @@ def _looker(visit: _Visit, model: str, *, lost: bool) -> Callable[[str], SeenPic
         if text.startswith("data:") and len(text) > DATA_URI_MAX:
             return Wrong(f"Exceeded limit on max bytes per data-uri item : {DATA_URI_MAX}")
         found = books.look(text, PICTURES)
-        return Wrong(f"the image {found}") if isinstance(found, str) else found
+        return Wrong(f"image: {found}") if isinstance(found, str) else found
 
     return look
 
