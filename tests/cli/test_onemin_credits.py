@@ -65,6 +65,8 @@ wrong_size_picture: 0.02
 """
 #: A run that parked: it goes on where it is called again.
 PARKED = 6
+#: Some tasks have fewer pictures than asked, or none.
+SHORT = 4
 
 
 def compare(folder: Path, world_file: Path) -> tuple[list[str], Counter[str]]:
@@ -152,6 +154,30 @@ def test_without_faults_each_picture_is_uploaded_once(tmp_path: Path) -> None:
     found, counts = compare(place, place / "world.jsonl")
     assert (code, found) == (0, [])
     assert counts == Counter(SETTLED=16, bill=2400, spent=2400, uploads=2, doubt=0, overage=0)
+
+
+@pytest.mark.slow
+def test_a_team_without_credits_parks_the_run_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """Credits for 10 of 24 pictures: what fits is bought and collected; when the team has more, so is the rest."""
+    code, place, said = rehearse(tmp_path, 1, "latency_s: 0.1\nonemin_credits: 1000\n")
+    found, counts = compare(place, place / "world.jsonl")
+    assert (code, found) == (PARKED, [])
+    assert 800 < counts["bill"] <= 1000
+    assert "The feature requires" in said
+    code, place, _ = rehearse(tmp_path, 1, "latency_s: 0.1\n")
+    found, counts = compare(place, place / "world.jsonl")
+    assert (code, found) == (0, [])
+    assert (counts["bill"], counts["uploads"]) == (2400, 2)
+
+
+@pytest.mark.slow
+def test_what_the_asset_host_refuses_is_lost_and_booked(tmp_path: Path) -> None:
+    """Every second picture of a call is paid and lost: the task is short, the exit code says so, none is bought twice."""
+    code, place, said = rehearse(tmp_path, 1, "latency_s: 0.1\nasset_refused: 1\n")
+    found, counts = compare(place, place / "world.jsonl")
+    assert (code, found) == (SHORT, [])
+    assert (counts["SETTLED"], counts["bill"], counts["spent"]) == (16, 2400, 2400)
+    assert "8 short: 1 of 2 pictures" in said
 
 
 if __name__ == "__main__":
