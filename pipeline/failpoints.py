@@ -18,6 +18,7 @@ NAMES: Final[tuple[str, ...]] = (
     "store.opened",
     "open.agreed",
     "plan.marked",
+    "plan.kept",
     "plan.noted",
     # Recovery.
     "recover.begun",

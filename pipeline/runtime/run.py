@@ -280,23 +280,28 @@ class _Session:
         return line, any(micros > ASK_ABOVE for micros in change.new_micros.values())
 
     def _note_plan(self) -> None:
-        journal, plan = self.it.journal, self.plan
+        """The edit, the plan and the words beside it in one commit; then the spec as run, which a death may leave one
+        edit behind the store and never more.
+        """
+        journal, plan, folder = self.it.journal, self.plan, self.it.folder
         noted, spec = journal.plan(), wiring.spec_digest(plan.job)
-        if noted is not None and (noted.plan_sha256, noted.spec_sha256) != (plan.digest, spec):
-            journal.mark_plan((bytes.fromhex(task.id), task) for task in plan.tasks())
-            reach("plan.marked")
-        journal.set_meta(
+        edited = noted is not None and (noted.plan_sha256, noted.spec_sha256) != (plan.digest, spec)
+        if noted is not None and edited:
+            folder.write_spec(noted.spec_text)
+        text = long_form(plan.job)
+        journal.note_plan(
+            NotedPlan(plan.digest, spec, text, plan.name, self._total()),
             {
                 "spec_path": wiring.spec_path(plan.job),
                 "simulate": "1" if self.options.simulate else "0",
                 "state": "running",
                 "finished_plan": "",
                 **prepare.budget_memory(self.options, plan.job, journal.get_meta),
-            }
+            },
+            (lambda: ((bytes.fromhex(task.id), task) for task in plan.tasks())) if edited else None,
         )
-        text = long_form(plan.job)
-        journal.note_plan(NotedPlan(plan.digest, spec, text, plan.name, self._total()))
-        self.it.folder.write_spec(text)
+        reach("plan.kept")
+        folder.write_spec(text)
 
     def _policy(self, stored: tuple[Task, ...]) -> Policy:
         lanes = wiring.run_lanes(self.plan)

@@ -336,19 +336,35 @@ class Journal:
         """Keep words by key, durably, all or none."""
         self._durably(lambda: self._put(values))
 
-    def note_plan(self, plan: NotedPlan) -> None:
-        """Keep which plan this folder works on."""
+    def note_plan(
+        self,
+        plan: NotedPlan,
+        words: Mapping[str, str] | None = None,
+        tasks: Callable[[], Iterable[tuple[bytes, Task]]] | None = None,
+    ) -> None:
+        """Keep which plan this folder works on, and further words, durably, all or none.
+
+        With `tasks` the spec was edited: what is owned is marked as `mark_plan` does. In one commit, because a death
+        between the two would leave marks that nobody takes back when the edit is taken back.
+        """
         before = self.get_meta("spec_text")
-        self.set_meta(
-            {
-                **({} if before in {None, plan.spec_text} else {"spec_before": str(before)}),
-                "plan_sha256": plan.plan_sha256,
-                "spec_sha256": plan.spec_sha256,
-                "spec_text": plan.spec_text,
-                "job": plan.job,
-                "total": str(plan.total),
-            }
-        )
+        values = {
+            **({} if before in {None, plan.spec_text} else {"spec_before": str(before)}),
+            "plan_sha256": plan.plan_sha256,
+            "spec_sha256": plan.spec_sha256,
+            "spec_text": plan.spec_text,
+            "job": plan.job,
+            "total": str(plan.total),
+            **(words or {}),
+        }
+
+        def note() -> None:
+            if tasks is not None:
+                self._mark(tasks())
+                reach("plan.marked")
+            self._put(values)
+
+        self._durably(note)
 
     def note_sends(self, stamps: Mapping[str, Sequence[int]]) -> None:
         """Keep the last sends of lanes (steady microseconds), so that a resume need not wait out a whole window."""
@@ -382,19 +398,22 @@ class Journal:
 
         Numbers of dropped tasks become negative, so that they are unique beside the plan's. Answers how many are owned.
         """
-        owned = 0
         with self._transaction():
-            self._db.execute("UPDATE task SET number=-key, in_spec=0")
-            for key, task in tasks:
-                row = self._db.execute("SELECT phase, record FROM task WHERE id=?", (key,)).fetchone()
-                if row is None:
-                    continue
-                owned += 1
-                if Phase(row[0]) in _PRICE_KEPT:
-                    task = replace(task, price=task_from_json(row[1], 0).price)  # noqa: PLW2901
-                self._db.execute(
-                    "UPDATE task SET number=?, in_spec=1, record=? WHERE id=?", (task.number, task_to_json(task), key)
-                )
+            return self._mark(tasks)
+
+    def _mark(self, tasks: Iterable[tuple[bytes, Task]]) -> int:
+        owned = 0
+        self._db.execute("UPDATE task SET number=-key, in_spec=0")
+        for key, task in tasks:
+            row = self._db.execute("SELECT phase, record FROM task WHERE id=?", (key,)).fetchone()
+            if row is None:
+                continue
+            owned += 1
+            if Phase(row[0]) in _PRICE_KEPT:
+                task = replace(task, price=task_from_json(row[1], 0).price)  # noqa: PLW2901
+            self._db.execute(
+                "UPDATE task SET number=?, in_spec=1, record=? WHERE id=?", (task.number, task_to_json(task), key)
+            )
         return owned
 
     def _put(self, values: Mapping[str, str]) -> None:

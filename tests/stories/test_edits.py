@@ -1,0 +1,74 @@
+"""Stories of an edited spec: a death at any place of the change, and the edit taken back, lose and lock out nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.runtime import inspect
+from pipeline.store.journal import Journal
+from tests.stories.jobs import bill, failing, money, rehearse, spec
+
+FIRST, EDITED, OTHER = "[red, teal, black]", "[gold, pink, red]", "[gold]"
+PLACES = ["plan.marked", "plan.kept", "plan.noted", "recover.begun"]
+
+
+def edited(path: Path, colors: str) -> Path:
+    """The same spec with other colours, as they stand in the place of whatever stood there."""
+    lines = [f"  color: {colors}" if line.startswith("  color:") else line for line in path.read_text().splitlines()]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def numbers(folder: Path) -> dict[str, int]:
+    """{id: place} of every task that the store takes for one of the spec's."""
+    journal = Journal.open_read_only(folder / "state.db")
+    try:
+        return {row.task_id: row.task.number for row in journal.task_rows() if row.in_spec}
+    finally:
+        journal.close(clean=False)
+
+
+@pytest.mark.parametrize("where", PLACES)
+@pytest.mark.parametrize("edit", [EDITED, OTHER])
+def test_a_death_while_an_edit_is_noted_and_the_edit_taken_back_finish_the_first_job(
+    tmp_path: Path, where: str, edit: str
+) -> None:
+    """What is owned stays in the spec, what is not is bought, and every number is as if there had been no edit."""
+    path = spec(tmp_path)
+    assert rehearse(path, limit=3).exit_code == 0
+    edited(path, edit)
+    with failing(where, RuntimeError("as a kill would")), pytest.raises(RuntimeError):
+        rehearse(path)
+    result = rehearse(edited(path, FIRST))
+    assert (result.exit_code, result.status["images"]) == (0, 6)
+    assert bill(tmp_path) == (6, money(result)["settled_micros"])
+    assert sorted(numbers(tmp_path / "run").values()) == list(range(6))
+    assert inspect.verify(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("where", PLACES)
+def test_a_death_while_an_edit_is_noted_is_made_good_by_the_same_command(tmp_path: Path, where: str) -> None:
+    """The edited job is finished, the pictures of the first one are kept, and the folder holds the spec as run."""
+    path = spec(tmp_path)
+    assert rehearse(path).exit_code == 0
+    edited(path, EDITED)
+    with failing(where, RuntimeError("as a kill would")), pytest.raises(RuntimeError):
+        rehearse(path)
+    assert inspect.verify(tmp_path / "run") == []
+    result = rehearse(path)
+    assert (result.exit_code, bill(tmp_path)[0]) == (0, 10)
+    assert sorted(numbers(tmp_path / "run").values()) == list(range(6))
+    assert inspect.verify(tmp_path / "run") == []
+
+
+def test_two_edits_that_died_between_store_and_file_leave_a_spec_that_the_store_knows(tmp_path: Path) -> None:
+    """The file is brought up to the store before the store goes on to the next edit."""
+    path = spec(tmp_path)
+    assert rehearse(path).exit_code == 0
+    for colors in (EDITED, OTHER):
+        edited(path, colors)
+        with failing("plan.kept", RuntimeError("as a kill would")), pytest.raises(RuntimeError):
+            rehearse(path)
+        assert inspect.verify(tmp_path / "run") == []
