@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import Bug
-from pipeline.providers import PROVIDERS, evolink
+from pipeline.providers import PROVIDERS, evolink, evolink_answers
 from pipeline.providers.answers import BODY_MAX
 from pipeline.values.digest import JSON
 from pipeline.values.money import Money
@@ -687,4 +687,4 @@ def test_the_module_is_registered_under_its_cards_name() -> None:
 @given(st.integers(0, 10**13))
 def test_credits_survive_json_laws(units: int) -> None:
     """Ten thousand of the vendor's units are one credit: each count of them comes through a JSON number unchanged."""
-    assert evolink.micros_told(json.loads(json.dumps(units / 10_000))) == units * 100
+    assert evolink_answers.micros_told(json.loads(json.dumps(units / 10_000))) == units * 100

@@ -1,0 +1,194 @@
+"""What Evolink's answers hold: how a task stands, why it failed, what was charged, and the vendor's words.
+
+*Source* - the vendor's pages on tasks and on task errors, and clients under its licence header, as of 2026-11.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final, TypeGuard
+
+from pipeline.providers.answers import NAME_MAX, code_text, read_object, retry_after_s, words
+from pipeline.values.money import Money
+from pipeline.values.reply import (
+    Fault,
+    FaultKind,
+    Gone,
+    OperationFailed,
+    PollBroken,
+    PollReply,
+    Ready,
+    StillRunning,
+)
+from pipeline.values.task import Task
+from pipeline.values.wire import Response
+
+UNIT: Final = "evolink-credit"
+
+#: A failed task is not charged and its reservation returns: observed, in a release note of the vendor's client.
+FAILED_BILLED: Final[bool | None] = False
+#: Whether a cancelled one is charged, nobody says.
+CANCELLED_BILLED: Final[bool | None] = None
+#: The most pictures that any of the models makes in one call (documented: n of qwen-image-edit-plus).
+_PICTURES_MAX: Final = 6
+_LINK_MAX: Final = 8_192
+#: A sum so many times above the price list is not booked, but looked at by somebody.
+_DEARER_MAX: Final = 10
+#: More credits than anybody has used: what is above is no number to count with.
+_CREDITS_MAX: Final = 1e9
+#: A wait in words, as a deployment under another name gives it (observed).
+_WAIT: Final = re.compile(r"retry after (\d{1,5}) seconds?", re.ASCII | re.IGNORECASE)
+
+#: What a poll's status says of the account, whatever the operation does.
+OF_THE_ACCOUNT: Final[Mapping[int, FaultKind]] = MappingProxyType(
+    {
+        401: FaultKind.UNAUTHORIZED,
+        402: FaultKind.OUT_OF_CREDIT,
+        403: FaultKind.UNAUTHORIZED,
+        429: FaultKind.RATE_LIMITED,
+    }
+)
+#: {a failed task's code: what it means, and the seconds that the vendor asks to wait}. *Source* - the vendor's page of
+#: task error codes (documented), its client's retry flags (documented); what is not here may pass next time.
+TASK_ERRORS: Final[Mapping[str, tuple[FaultKind, float | None]]] = MappingProxyType(
+    {
+        "content_policy_violation": (FaultKind.MODERATED, None),
+        "invalid_parameters": (FaultKind.REJECTED, None),
+        "image_processing_error": (FaultKind.REJECTED, None),
+        "image_dimension_mismatch": (FaultKind.REJECTED, None),
+        # What was uploaded is not there (any more): it is uploaded again. The page says "try later".
+        "resource_not_found": (FaultKind.EXPIRED, None),
+        "generation_failed_no_content": (FaultKind.UPSTREAM, None),
+        "generation_timeout": (FaultKind.UPSTREAM, None),
+        "service_error": (FaultKind.UPSTREAM, 60.0),
+        "service_unavailable": (FaultKind.UPSTREAM, 120.0),
+        "resource_exhausted": (FaultKind.UPSTREAM, 60.0),
+        "unknown_error": (FaultKind.UPSTREAM, 60.0),
+        "quota_exceeded": (FaultKind.RATE_LIMITED, 60.0),
+    }
+)
+
+
+def stands(task: Task, response: Response) -> PollReply:
+    """How a task stands, from a 2xx; a state that nobody documented is no end."""
+    answer = read_object(response.body)
+    status = None if answer is None else answer.get("status")
+    if answer is None or not isinstance(status, str) or status == "":
+        return PollBroken(fault_of(FaultKind.MALFORMED, response, "no state in the answer"))
+    match status:
+        case "completed":
+            return _made(task, response, answer)
+        case "failed":
+            return _failed(response, answer)
+        case "cancelled" | "canceled":
+            # No value of the documented list, but the words about callbacks use it.
+            return OperationFailed(fault_of(FaultKind.UPSTREAM, response, "cancelled"), billed=CANCELLED_BILLED)
+        case _:
+            return StillRunning()
+
+
+def _failed(response: Response, answer: Mapping[str, object]) -> PollReply:
+    code = code_of(answer).lower()
+    if code == "request_cancelled":
+        return OperationFailed(fault_of(FaultKind.UPSTREAM, response, "cancelled"), billed=CANCELLED_BILLED)
+    kind, wait_s = TASK_ERRORS.get(code, (FaultKind.UPSTREAM, None))
+    return OperationFailed(fault_of(kind, response, "the task failed", wait_s), billed=FAILED_BILLED)
+
+
+def _made(task: Task, response: Response, answer: Mapping[str, object]) -> PollReply:
+    told = answer.get("results")
+    if not isinstance(told, list):
+        return PollBroken(fault_of(FaultKind.MALFORMED, response, "completed, but without a list of links"))
+    if not told:
+        # Nothing made should cost nothing, but no page says so of a completed task: its money is in doubt.
+        return OperationFailed(fault_of(FaultKind.SHORT, response, "completed without any picture"), billed=None)
+    if len(told) > max(_PICTURES_MAX, 2 * task.n):
+        # A few pictures too many are booked in full, above the hold. But a number that the vendor cannot have made
+        # is no bill: the hold stays whole, and somebody has to look.
+        many = f"completed with {len(told)} links for {task.n} pictures, which nobody can believe"
+        return OperationFailed(fault_of(FaultKind.MALFORMED, response, many), billed=None)
+    links = tuple(dict.fromkeys(link for link in told if _is_link(link)))
+    if not links:
+        return PollBroken(fault_of(FaultKind.MALFORMED, response, "completed, but without a usable link"))
+    # What was asked for and is not told by a link of its own counts as billed: it shows as a picture not delivered.
+    billed = max(len(links), min(len(told), task.n))
+    charged = _charged(answer)
+    list_price = task.price.native_cost(billed) if task.price.native_unit == UNIT else 0
+    if charged is not None and list_price and charged.micros > _DEARER_MAX * list_price:
+        much = f"completed for {charged}, which is more than {_DEARER_MAX} times the price list and not to be believed"
+        return OperationFailed(fault_of(FaultKind.MALFORMED, response, much), billed=None)
+    return Ready(links=links, billed_images=billed, request_id=_request_id(response), charged=charged)
+
+
+def _charged(answer: Mapping[str, object]) -> Money | None:
+    """What the vendor says that the task used (observed); what it reserved is no bill."""
+    used = micros_told(object_in(answer.get("usage")).get("credits_used"))
+    return Money(used, UNIT) if used else None
+
+
+def _is_link(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and 0 < len(value) <= _LINK_MAX and value.isprintable() and " " not in value
+
+
+def not_told(response: Response) -> PollReply:
+    """What any other answer to a poll means."""
+    answer = read_object(response.body)
+    status = response.status
+    if status == 404 and answer is not None and message_of(answer):
+        return Gone(fault_of(FaultKind.LOST, response, "Evolink does not know this task"))
+    kind = OF_THE_ACCOUNT.get(status, FaultKind.TRANSIENT if status >= 500 else FaultKind.UNKNOWN)
+    return PollBroken(fault_of(kind, response, "no usable answer to a poll"))
+
+
+def micros_told(value: object) -> int | None:
+    """Credits from an answer in micro-units, to the four decimals that the vendor keeps; None for no such number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _CREDITS_MAX:
+        return None
+    return round(value * 10_000) * 100
+
+
+def is_success(response: Response) -> bool:
+    """Whether the status says that what was asked for was done."""
+    return 200 <= response.status < 300
+
+
+def object_in(value: object) -> Mapping[str, object]:
+    """A JSON object, or an empty one in the place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def code_of(answer: Mapping[str, object]) -> str:
+    """The vendor's code, which comes as a word and as a number (documented, and observed)."""
+    return code_text((object_in(answer.get("error")) or answer).get("code"))
+
+
+def message_of(answer: Mapping[str, object]) -> str:
+    """The gateway's own words; empty when it gave none."""
+    error = object_in(answer.get("error"))
+    told = (error.get("message"), answer.get("error"), answer.get("message"), error.get("type"))
+    return next((text for text in map(words, told) if text), "")
+
+
+def fault_of(kind: FaultKind, response: Response, otherwise: str, wait_s: float | None = None) -> Fault:
+    """A fault with the gateway's own words where it gave some."""
+    answer = read_object(response.body) or {}
+    message = message_of(answer) or otherwise
+    asked = retry_after_s(response)
+    if asked is None:
+        hint = _WAIT.search(words(object_in(answer.get("error")).get("fallback_suggestion")))
+        asked = float(hint[1]) if hint else wait_s
+    return Fault(
+        kind=kind,
+        message=message,
+        code=code_of(answer),
+        status=response.status,
+        retry_after_s=asked,
+        request_id=_request_id(response),
+    )
+
+
+def _request_id(response: Response) -> str:
+    """The id that the vendor's support can find an answer by (observed)."""
+    return words(response.headers.get("x-request-id"), NAME_MAX)
