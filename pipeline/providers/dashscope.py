@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final, assert_never
 from urllib.parse import quote
 
@@ -48,7 +50,7 @@ from pipeline.values.reply import (
     Unknown,
     Unsent,
 )
-from pipeline.values.task import Task
+from pipeline.values.task import InlineInput, LocalInput, Task
 from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Request, Response
 
 __all__ = [
@@ -77,6 +79,8 @@ _ONE_PICTURE: Final = (*TASKS_FOR, "qwen-image-max", "qwen-image-edit")
 
 #: A failed call is not billed. *Source* - page on image editing, Billing.
 FAILED_BILLED: Final = False
+#: How a submit is refused whose picture cannot be fetched (error code page: "url error", "download image failed").
+_UNFETCHED: Final = re.compile(r"\burl error\b|\bdownload\b.*\bfail|\bfail\w* to download\b", re.IGNORECASE)
 _JSON: Final = (("Content-Type", "application/json"), ("Accept", "application/json"))
 
 
@@ -129,7 +133,9 @@ def submitted(task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> 
         case Broken(why):
             return Unknown(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
         case Answered(response):
-            return _accepted(task, response, not_billed) if is_success(response) else _refused(response, not_billed)
+            return (
+                _accepted(task, response, not_billed) if is_success(response) else _refused(task, response, not_billed)
+            )
     assert_never(outcome)
 
 
@@ -221,14 +227,19 @@ def _accepted(task: Task, response: Response, not_billed: Sequence[NotBilled]) -
     return Unknown(fault(FaultKind.MALFORMED, response, "accepted, but without a picture or a task to ask about"))
 
 
-def _refused(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
+def _refused(task: Task, response: Response, not_billed: Sequence[NotBilled]) -> Reply:
     answer = read_object(response.body)
     if answer is not None and complete_error(answer) and not is_page(response):
         code = code_of(answer)
         row = find_row(not_billed, response.status, code, page=False)
         if row is not None:
             kind = row.kind if row.code is not None else kind_of(code, row.kind)
-            return Refused(fault(kind, response, "refused"))
+            told = fault(kind, response, "refused")
+            ours = any(isinstance(source, LocalInput | InlineInput) for source in task.inputs)
+            if kind is FaultKind.REJECTED and ours and _UNFETCHED.search(told.message):
+                # An upload that is gone before its time: it is put there again.
+                told = replace(told, kind=FaultKind.EXPIRED)
+            return Refused(told)
     kind = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
     return Unknown(fault(kind, response, "an answer that is not in the not-billed table, or not complete"))
 

@@ -32,7 +32,7 @@ from pipeline.values.reply import (
     Unknown,
     Unsent,
 )
-from pipeline.values.task import Task
+from pipeline.values.task import LocalInput, Picture, Task, UrlInput
 from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Request, Response
 from tests.providers.tongues import card, task
 
@@ -44,6 +44,7 @@ BY_TASK = replace(DRAW, model="qwen-image-plus")
 FUSED = replace(DRAW, model="qwen-image-2.0-pro")
 PNG = CarriedBytes("image/png", b"\x89PNG")
 PNG_URI = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
+LOCAL = LocalInput("a.png", Picture("a" * 64, "image/png", 9_000_000, 1800, 1500))
 URL = CarriedUrl("https://example.com/1.png")
 PLACED = CarriedUrl("oss://dashscope-instant/1/2026-11-21/2/a.png")
 CALL = "/services/aigc/multimodal-generation/generation"
@@ -390,6 +391,26 @@ def test_a_complete_error_is_definite_and_means_what_its_code_says(status: int, 
     """*Source* - error code page; that failed calls are not billed: editing page, Billing."""
     reply = dashscope.submitted(EDIT, answer(status, error(code)), CARD.not_billed)
     assert reply == refused(kind, status, code)
+
+
+@pytest.mark.parametrize(
+    ("source", "code", "message", "kind"),
+    [
+        (LOCAL, "InvalidParameter", "url error, please check url\uff01", FaultKind.EXPIRED),
+        (LOCAL, "InvalidParameter", "download image failed", FaultKind.EXPIRED),
+        (LOCAL, "BadRequest.InputDownloadFailed", "Failed to download the input file", FaultKind.EXPIRED),
+        (LOCAL, "InvalidParameter", "messages length only support 1", FaultKind.REJECTED),
+        (LOCAL, "DataInspectionFailed", "url error", FaultKind.MODERATED),
+        (UrlInput("https://example.com/a.png"), "InvalidParameter", "url error", FaultKind.REJECTED),
+    ],
+)
+def test_a_picture_of_ours_that_cannot_be_fetched_is_uploaded_again(
+    source: LocalInput | UrlInput, code: str, message: str, kind: FaultKind
+) -> None:
+    """Only what we put there can be put there again: a URL of the spec stays wrong."""
+    asked = replace(EDIT, inputs=(source,))
+    reply = dashscope.submitted(asked, answer(400, error(code, message)), CARD.not_billed)
+    assert reply == refused(kind, 400, code, message)
 
 
 def test_only_the_cards_table_releases_money() -> None:

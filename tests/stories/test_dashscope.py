@@ -182,6 +182,16 @@ def test_uploads_that_break_are_begun_anew(tmp_path: Path) -> None:
     assert book(tmp_path)["uploads"] >= 2
 
 
+def test_an_upload_that_the_storage_lost_is_put_there_again(tmp_path: Path) -> None:
+    """The submit that names it is refused, unbilled; the picture is uploaded once more and every task is done."""
+    pictures(tmp_path)
+    path = tmp_path / "spec.yaml"
+    path.write_text(LARGE)
+    result = rehearse(path, faults=faults(tmp_path, "lost_upload: {first: 1}\n"))
+    assert (result.exit_code, result.status["images"]) == (0, 6)
+    assert (book(tmp_path)["uploads"], book(tmp_path)["micros"]) == (3, 3 * 45_000 + 3 * 30_000)
+
+
 def test_sizes_move_to_multiples_of_16_and_the_manifest_says_what_came(tmp_path: Path) -> None:
     """*Source* - API reference: 1033*1032 gives 1040*1024. It is no fault, and the rewritten prompt is kept."""
     path = tmp_path / "spec.yaml"
