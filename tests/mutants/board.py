@@ -685,6 +685,71 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
+        "pipeline/engine/meter.py",
+        (
+            "meter of a shared key",
+            "a meter is believed although nobody said that the key is ours alone",
+            "    if not pool or not told.dedicated or not told.quiescent or",
+            "    if not pool or not told.quiescent or",
+            "tests/engine/test_meter.py",
+        ),
+        (
+            "meter read too early",
+            "a meter that shows nothing yet frees what is still being made",
+            "    if late and abs(rest) <= told.grain:\n",
+            "    if abs(rest) <= told.grain:\n",
+            "tests/engine/test_meter.py",
+        ),
+        (
+            "meter with two explanations",
+            "of several explanations of a sum the first is taken",
+            "if len(ways) == 1 else None",
+            "if ways else None",
+            "tests/engine/test_meter.py",
+        ),
+        (
+            "meter beside guesses",
+            "what was booked by guess is taken for a doubt's bill",
+            "    if state.guessed[told.gateway]:\n",
+            "    if state.guessed[told.gateway] > 99:\n",
+            "tests/engine/test_meter.py",
+        ),
+        (
+            "meter in the cap's unit",
+            "holds are compared with the meter in dollars",
+            "    return task.price.native_cost(task.n)\n",
+            "    return task.price.cost(task.n)\n",
+            "tests/engine/test_meter.py",
+        ),
+    ),
+    *_of(
+        "pipeline/engine/evidence.py",
+        (
+            "settled and not on the meter yet",
+            "a meter is believed before it shows what is settled",
+            " or at < lane.billed_at + SETTLED_LAG_S:\n",
+            ":\n",
+            "tests/engine/test_meter.py",
+        ),
+        (
+            "absence with something unexplained",
+            "a listing with an unknown operation proves absence",
+            "    if all(each.unbilled for each in unknown.values()) and _shows_all(",
+            "    if _shows_all(",
+            "tests/engine/test_evidence.py",
+        ),
+    ),
+    *_of(
+        "pipeline/runtime/history.py",
+        (
+            "doubts beside pictures",
+            "a doubt whose task has ended does not show in the exit code",
+            "    if doubts:\n",
+            "    if counts.get(Phase.IN_DOUBT, 0):\n",
+            "tests/stories/test_waiting.py",
+        ),
+    ),
+    *_of(
         "pipeline/values/money.py",
         (
             "converted price rounded down",
