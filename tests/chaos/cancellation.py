@@ -31,13 +31,13 @@ from pipeline.runtime.prepare import Options
 from pipeline.runtime.run import run, run_sync
 from pipeline.runtime.serve import Server
 from pipeline.simulator.faults import parse_faults
-from pipeline.store.journal import Journal
 from pipeline.transport.http import HttpDoor
 from pipeline.transport.memory import MemoryDoor, World, open_world
 from pipeline.values.wire import Answered, Outcome, Request
 from tests.chaos.jobs import Job
 from tests.chaos.judge import Judge
 from tests.chaos.report import Report
+from tests.chaos.tables import Tables
 
 #: How many awaits of the run itself are swept; of a paid call, all.
 MAIN_AWAITS: Final = {"small": 6, "merge": 10_000}
@@ -166,13 +166,10 @@ class Scenario:
         return result, found
 
     def _lost(self) -> list[str]:
-        if not (self.folder / "state.db").exists():
+        tables = Tables.read(self.folder)
+        if tables is None:
             return [f"{len(self.read)} answers were read without a store"] if self.read else []
-        journal = Journal.open_read_only(self.folder / "state.db")
-        try:
-            known = {row.operation for row in journal.attempt_rows()}
-        finally:
-            journal.close(clean=False)
+        known = {row.operation for row in tables.attempts}
         kept = (self.folder / "blackbox").read_bytes() if (self.folder / "blackbox").exists() else b""
         ids = {_id_of(outcome) for outcome in self.read} - known
         return [f"the answer with {one} was read and is lost" for one in sorted(ids) if not _kept(one, kept)]

@@ -17,12 +17,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pipeline.store.folder import has_store
-from pipeline.store.journal import Journal
 from tests.chaos import disk_child
 from tests.chaos.disk_child import Order, Played
 from tests.chaos.nthio import judge_end, judge_finish
 from tests.chaos.report import Report
+from tests.chaos.tables import Tables
 
 _TASKS: Final = 6
 _KB: Final = 1024
@@ -105,13 +104,8 @@ def _judge_lives(order: Order, lives: Sequence[Played]) -> list[str]:
     """No number is used for two POSTs, each has its row, and every id that was received is known or was told."""
     posts = [event.at for life in lives for event in life.events if event.kind == "post"]
     wrong = [f"attempt {each} was sent {count} times" for each, count in Counter(posts).items() if count > 1]
-    if not has_store(order.run):
-        return wrong
-    journal = Journal.open_read_only(order.run / "state.db")
-    try:
-        rows = {row.attempt: row for row in journal.attempt_rows()}
-    finally:
-        journal.close(clean=False)
+    tables = Tables.read(order.run)
+    rows = {} if tables is None else {row.attempt: row for row in tables.attempts}
     wrong += [f"attempt {each} was sent, and has no row" for each in posts if each not in rows]
     ids, _ = disk_child.bill(order)
     unknown = ids - {row.operation for row in rows.values()}

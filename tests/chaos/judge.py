@@ -1,15 +1,17 @@
 """The judge: an emulator's own books against a run folder that nobody is working on. It changes neither.
 
-It trusts what the vendor wrote down (`world.jsonl`), counts money and pictures by itself, and asks the product only to
-read its own store.
+It trusts what the vendor wrote down (`world.jsonl`), reads the store's tables with plain SQLite, and counts money and
+pictures by itself. What the product's own check of its store finds counts besides, and what it does
+not find proves nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -20,22 +22,10 @@ from pyarrow import feather, parquet
 from pipeline.simulator.pixels import draw
 from pipeline.simulator.results import scene
 from pipeline.simulator.world import World
-from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
-from pipeline.values.rows import AttemptRow
 from tests.chaos.jobs import PRICE, Job
+from tests.chaos.tables import Attempt, Tables
 
-#: {kind of entry: (held, doubt, settled, overage) per micro-unit}.
-_MOVES: Final = {
-    "hold": (1, 0, 0, 0),
-    "settle": (-1, 0, 1, 0),
-    "release": (-1, 0, 0, 0),
-    "doubt": (-1, 1, 0, 0),
-    "lift": (1, -1, 0, 0),
-    "doubt_release": (0, -1, 0, 0),
-    "write_off": (0, -1, 1, 0),
-    "overage": (0, 0, 1, 1),
-}
 #: A POST without an id that the gateway may have accepted all the same.
 _OPEN: Final = ("SUBMITTING", "DOUBT", "WRITTEN_OFF")
 _DOUBTS: Final = ("DOUBT", "VANISHED")
@@ -125,30 +115,25 @@ class Judge:
 
     def moment(self) -> list[str]:
         """Everything that holds whenever nobody is working on the folder."""
-        if not has_store(self.folder):
-            books = Books.read(self.world)
-            return [f"{len(books.sold)} operations were accepted before there was a store"] if books.sold else []
-        journal = Journal.open_read_only(self.folder / "state.db")
         try:
-            attempts = list(journal.attempt_rows())
-            prompts = {row.task.id: row.task.prompt for row in journal.task_rows()}
-            stored = {row.artifact.path: row.artifact.sha256 for row in journal.image_rows()}
-            pending = journal.pending_pictures()
-            found = [*journal.integrity_check(), *_entries(journal)]
-            accounts = {account.currency: account for account in journal.accounts()}
-        finally:
-            journal.close(clean=False)
+            tables = Tables.read(self.folder)
+        except sqlite3.Error as error:
+            return [f"the store cannot be read: {error}"]
         # Read last: a POST that outlived its sender may be accepted while we look, and is covered all the same.
         books = Books.read(self.world)
-        found += _money(books, attempts, accounts, self.job)
-        found += _coverage(books, attempts, prompts)
+        if tables is None:
+            return [f"{len(books.sold)} operations were accepted before there was a store"] if books.sold else []
+        found = [*tables.faults(), *_second_opinion(self.folder)]
+        found += _money(books, tables, self.job)
+        found += _settled(books, tables.attempts)
+        found += _coverage(books, tables.attempts, tables.prompts)
         if self.job.on_doubt != "resubmit" and not self.retried:
             found += _twice(books)
-        found += self._files(stored, pending)
+        found += self._files(tables.stored, tables.pending)
         found += _tables(self.folder)
         return found
 
-    def _files(self, stored: Mapping[str, str], pending: set[tuple[int, int]]) -> Iterator[str]:
+    def _files(self, stored: Mapping[str, str], pending: frozenset[tuple[int, int]]) -> Iterator[str]:
         notes = _notes(self.folder)
         for path in sorted((self.folder / "images").rglob("*")):
             if path.is_dir() or path.name in self.planted:
@@ -182,26 +167,24 @@ class Judge:
 
     def end(self, code: int) -> list[str]:
         """Everything that holds once a run has ended in order with this exit code."""
-        journal = Journal.open_read_only(self.folder / "state.db")
-        try:
-            attempts = list(journal.attempt_rows())
-            phases = Counter(row.phase for row in journal.task_rows() if row.in_spec)
-            total = int(journal.get_meta("total") or 0)
-            spent = sum(account.spent for account in journal.accounts())
-        finally:
-            journal.close(clean=False)
+        tables = Tables.read(self.folder)
+        if tables is None:
+            return [f"it ended with exit code {code}, and there is no store"]
+        attempts, phases, total = tables.attempts, tables.phases, int(tables.meta.get("total") or 0)
         books = Books.read(self.world)
         found = list(self._pictures(books, attempts, code))
         waiting = sum(attempt.state in _DOUBTS for attempt in attempts)
         wanted = _exit_code(phases, total, waiting)
         if code not in (6, 130) and code != wanted:
             found.append(f"exit code {code} where {wanted} was due: {dict(phases)} of {total}")
+        if code == 6 and wanted in (0, 4):
+            found.append(f"parked, and there is nothing to wait for: {dict(phases)} of {total}")
         states = {attempt.state for attempt in attempts}
-        if not states & {*_DOUBTS, "WRITTEN_OFF", "SUBMITTING", "ACCEPTED"} and spent != books.micros:
-            found.append(f"nothing is open, and settled is {spent} where the vendor billed {books.micros}")
+        if not states & {*_DOUBTS, "WRITTEN_OFF", "SUBMITTING", "ACCEPTED"} and tables.spent != books.micros:
+            found.append(f"nothing is open, and settled is {tables.spent} where the vendor billed {books.micros}")
         return found
 
-    def _pictures(self, books: Books, attempts: list[AttemptRow], code: int) -> Iterator[str]:
+    def _pictures(self, books: Books, attempts: Sequence[Attempt], code: int) -> Iterator[str]:
         """Every picture of every known operation is in the manifest exactly once, with the bytes that were served."""
         due = []
         for attempt in attempts:
@@ -231,21 +214,32 @@ class Judge:
         }
 
 
-def _entries(journal: Journal) -> Iterator[str]:
-    sums: defaultdict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    for entry in journal.money_entries():
-        for index, sign in enumerate(_MOVES[entry.kind]):
-            sums[entry.currency][index] += sign * entry.amount_micros
-    for account in journal.accounts():
-        balances = [account.held, account.doubt, account.spent, account.overage]
-        if balances != sums[account.currency]:
-            yield f"balances {balances} are not the sum of their entries {sums[account.currency]}"
+def _second_opinion(folder: Path) -> list[str]:
+    journal = Journal.open_read_only(folder / "state.db")
+    try:
+        return journal.integrity_check()
+    finally:
+        journal.close(clean=False)
 
 
-def _money(books: Books, attempts: list[AttemptRow], accounts: Mapping[str, Any], job: Job) -> Iterator[str]:
-    account = accounts.get("USD")
+def _settled(books: Books, attempts: Sequence[Attempt]) -> Iterator[str]:
+    """Each attempt of a known operation against that operation's own price: no sum hides one behind another."""
+    for attempt in attempts:
+        sold = books.sold.get(attempt.operation)
+        if sold is None:
+            continue
+        if attempt.state == "SETTLED" and attempt.settled != sold.micros:
+            yield f"attempt {attempt.attempt} is settled with {attempt.settled}, its operation costs {sold.micros}"
+        if attempt.state == "VOID" and sold.micros:
+            yield f"attempt {attempt.attempt} is void, and its operation costs {sold.micros}"
+        if attempt.state == "WRITTEN_OFF" and sold.micros > attempt.settled + sold.extra:
+            yield f"attempt {attempt.attempt} is written off with {attempt.settled}, its operation costs {sold.micros}"
+
+
+def _money(books: Books, tables: Tables, job: Job) -> Iterator[str]:
+    account = tables.accounts.get("USD")
     kept = 0 if account is None else account.spent + account.held + account.doubt
-    settled = {attempt.operation for attempt in attempts if attempt.state == "SETTLED"}
+    settled = {attempt.operation for attempt in tables.attempts if attempt.state == "SETTLED"}
     # What was never asked for cannot be held before it is known; from then on it is booked in full.
     unknown = sum(one.extra for one in books.sold.values() if one.id not in settled)
     if books.micros > kept + unknown:
@@ -259,11 +253,11 @@ def _money(books: Books, attempts: list[AttemptRow], accounts: Mapping[str, Any]
         yield f"the store's cap is {account.cap}, the spec's {job.cap}"
 
 
-def _coverage(books: Books, attempts: list[AttemptRow], prompts: Mapping[str, str]) -> Iterator[str]:
+def _coverage(books: Books, attempts: Sequence[Attempt], prompts: Mapping[str, str]) -> Iterator[str]:
     known = {attempt.operation for attempt in attempts if attempt.operation}
     unknown = Counter(one.prompt for one in books.sold.values() if one.id not in known)
     covering = Counter(
-        prompts[attempt.task_id] for attempt in attempts if not attempt.operation and attempt.state in _OPEN
+        prompts[attempt.task] for attempt in attempts if not attempt.operation and attempt.state in _OPEN
     )
     for prompt, count in unknown.items():
         if covering[prompt] < count:

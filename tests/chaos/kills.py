@@ -25,11 +25,11 @@ from multiprocessing.pool import AsyncResult
 from pathlib import Path
 from typing import Final
 
-from pipeline.store.journal import Journal
 from tests.chaos import forks
 from tests.chaos.jobs import Job, drawn
 from tests.chaos.judge import Books, Judge
 from tests.chaos.report import Report
+from tests.chaos.tables import Tables
 
 ROOT: Final = Path(__file__).parents[2]
 KILLS: Final = {"small": 8, "merge": 1000}
@@ -37,6 +37,8 @@ KILLS: Final = {"small": 8, "merge": 1000}
 KILLS_MAX: Final = 14
 TASKS: Final = {"small": 10, "merge": 28}
 _GOOD: Final = frozenset({0, 3, 4, 5, 6})
+#: What an opening writes to, with nothing to be done.
+_OPENED: Final = frozenset({"log.jsonl", "state.db", "state.db-wal", "state.db.seal"})
 #: A doubt is bought again after a quiet period of two minutes and more, which the small size has no time for.
 POLICIES: Final = {
     "small": ("hold", "hold", "write_off"),
@@ -261,22 +263,22 @@ class _Scenario:
 
     def _verdicts(self) -> list[tuple[int, str]]:
         """(attempt in doubt, the operation that the vendor's book has for it, or none)."""
-        journal = Journal.open_read_only(self.run / "state.db")
-        try:
-            attempts = list(journal.attempt_rows())
-            prompts = {row.task.id: row.task.prompt for row in journal.task_rows()}
-        finally:
-            journal.close(clean=False)
+        tables = Tables.read(self.run)
+        attempts, prompts = (tables.attempts, tables.prompts) if tables is not None else ((), {})
         known = {attempt.operation for attempt in attempts}
         unknown = [one for one in Books.read(self.judge.world).sold.values() if one.id not in known]
         verdicts = []
         for attempt in attempts:
             if attempt.state == "DOUBT":
-                found = next((one for one in unknown if one.prompt == prompts[attempt.task_id]), None)
+                found = next((one for one in unknown if one.prompt == prompts[attempt.task]), None)
                 if found is not None:
                     unknown.remove(found)
                 verdicts.append((attempt.attempt, found.id if found is not None else ""))
         return verdicts
+
+    def _booked(self) -> object:
+        tables = Tables.read(self.run)
+        return None if tables is None else (tables.attempts, tables.accounts, len(tables.entries))
 
     def _command(self, words: list[str]) -> int:
         return forks.command(words, folder=self.place, out=self.place / "out.txt", environment=self.environment)
@@ -288,17 +290,32 @@ class _Scenario:
         for violation in forks.inside(functools.partial(self.judge.end, code)):
             self.blame(f"at the end: {violation}")
         before, posts = self.judge.bytes_of_folder(), Books.read(self.judge.world).posts
+        booked = self._booked()
         if (verified := self._command(["verify", "run"])) != 0:
             self.blame(f"verify ended with {verified}")
         again = self._command(["run", "spec.yaml", "--run-dir", "run", "--quiet"])
-        if again != code:
+        if code == 6:
+            # It was parked, so the next run may buy; whatever it does is judged like the runs before.
+            self.told.counts["ends parked"] += 1
+            self.look("after one more run of a parked one")
+            if again in _GOOD:
+                for violation in forks.inside(functools.partial(self.judge.end, again)):
+                    self.blame(f"after one more run of a parked one: {violation}")
+            else:
+                self.blame(f"one more run of a parked one ended with {again}")
+        elif again != code:
             self.blame(f"running again ended with {again}, not with {code}")
         books = Books.read(self.judge.world)
         if code != 6 and books.posts != posts:
             self.blame(f"running again sent {books.posts - posts} POSTs")
         after = self.judge.bytes_of_folder()
-        if code in (0, 4) and after != before:
-            changed = sorted(name for name in before | after if before.get(name) != after.get(name))
+        changed = sorted(name for name in before | after if before.get(name) != after.get(name))
+        if code in (3, 5):
+            # The folder was opened, for something is left to try: its store says so, and nothing else.
+            changed = [name for name in changed if name not in _OPENED and not name.startswith(".parts/")]
+            if (money := self._booked()) != booked:
+                self.blame(f"running again booked {money}, it was {booked}")
+        if code != 6 and changed:
             self.blame(f"running again changed {changed}")
         self.told.counts.update(
             POSTs=books.posts,

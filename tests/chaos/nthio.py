@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
 from tests.chaos import disk_child
 from tests.chaos.disk_child import Order, Played, Spoil
 from tests.chaos.report import Report
+from tests.chaos.tables import Tables
 
 _TASKS: Final = 6
 #: Complete, in doubt, parked, fail-stop: how a run with a failing disk may end.
@@ -88,21 +88,18 @@ def judge_end(played: Played, allowed: frozenset[int]) -> list[str]:
 def judge_finish(order: Order, played: Played, allowed: frozenset[int] = frozenset({0, 5})) -> list[str]:
     """The same command on a sound disk: it finishes, and what the vendor billed is in the ledger or covered by it."""
     wrong = judge_end(played, allowed)
-    if not has_store(order.run):
+    tables = Tables.read(order.run)
+    if tables is None:
         return [*wrong, "no store is there in the end"]
     ids, micros = disk_child.bill(order)
     journal = Journal.open_read_only(order.run / "state.db")
     try:
-        rows = list(journal.attempt_rows())
-        known = {row.operation for row in rows if row.operation}
-        doubts = [row for row in rows if row.state in {"DOUBT", "VANISHED", "SUBMITTING"}]
-        accounts = journal.accounts()
-        wrong += journal.integrity_check()
-        pictures = [row.artifact.path for row in journal.image_rows()]
+        wrong += [*tables.faults(), *journal.integrity_check()]
     finally:
         journal.close(clean=False)
-    spent = sum(account.spent for account in accounts)
-    doubt = sum(account.doubt + account.held for account in accounts)
+    known = {row.operation for row in tables.attempts if row.operation}
+    doubts = [row for row in tables.attempts if row.state in {"DOUBT", "VANISHED", "SUBMITTING"}]
+    spent, doubt, pictures = tables.spent, tables.doubtful, tables.stored
     if not spent <= micros <= spent + doubt:
         wrong.append(f"the vendor billed {micros}, the ledger has {spent} settled and {doubt} in doubt")
     if not known <= ids or len(ids - known) > len(doubts):

@@ -22,13 +22,12 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.cli.main import main
-from pipeline.store.folder import has_store
-from pipeline.store.journal import Journal
 from tests.chaos import forks
 from tests.chaos.jobs import Job
 from tests.chaos.judge import Judge
 from tests.chaos.kills import _Emulator
 from tests.chaos.report import Report
+from tests.chaos.tables import Tables
 
 SCENARIOS: Final = {"small": 8, "merge": 140}
 TASKS: Final = {"small": 8, "merge": 16}
@@ -101,13 +100,8 @@ class _Scenario:
             return ""
 
     def doubts(self) -> int:
-        if not has_store(self.run):
-            return 0
-        journal = Journal.open_read_only(self.run / "state.db")
-        try:
-            return sum(row.state in ("DOUBT", "VANISHED", "SUBMITTING") for row in journal.attempt_rows())
-        finally:
-            journal.close(clean=False)
+        tables = Tables.read(self.run)
+        return sum(row.state in ("DOUBT", "VANISHED", "SUBMITTING") for row in tables.attempts) if tables else 0
 
     def accepted(self) -> list[float]:
         """When the gateway took on what it took on, by this machine's wall clock."""

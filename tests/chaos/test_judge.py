@@ -70,6 +70,23 @@ def lose_an_entry(folder: Path) -> None:
         db.execute("DELETE FROM entry WHERE id = (SELECT max(id) FROM entry)")
 
 
+def overbook(folder: Path) -> None:
+    """A settled attempt is booked above its operation's price; every sum and every entry agrees."""
+    with sqlite3.connect(folder / "state.db") as db:
+        for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type='trigger'").fetchall():
+            db.execute(f"DROP TRIGGER {name}")
+        (attempt,) = db.execute("SELECT min(id) FROM attempt").fetchone()
+        db.execute("UPDATE entry SET amount = amount + 7 WHERE attempt = ? AND kind IN ('hold', 'settle')", (attempt,))
+        db.execute("UPDATE attempt SET hold = hold + 7, settled = settled + 7 WHERE id = ?", (attempt,))
+        db.execute("UPDATE account SET spent = spent + 7")
+
+
+def void_what_is_billed(folder: Path) -> None:
+    """A known operation that the vendor bills is nobody's money."""
+    with sqlite3.connect(folder / "state.db") as db:
+        db.execute("UPDATE attempt SET state = 'VOID' WHERE id = (SELECT min(id) FROM attempt)")
+
+
 def tear_manifest(folder: Path) -> None:
     """A manifest that is cut short."""
     data = (folder / "images.arrow").read_bytes()
@@ -105,6 +122,8 @@ def test_an_honest_run_is_found_honest(honest: Path) -> None:
         (sell_twice, "are unknown, 0 attempts cover them"),
         (sell_twice, "the vendor bills"),
         (lose_an_entry, "are not the sum of their entries"),
+        (overbook, "its operation costs"),
+        (void_what_is_billed, "is void, and its operation costs"),
         (tear_manifest, "cannot be read"),
     ],
 )
@@ -123,6 +142,7 @@ def test_what_is_spoilt_is_found_after_a_kill(
     [
         (swap_pictures, 0, "the manifest has others"),
         (spoil_nothing, 4, "exit code 4 where 0 was due"),
+        (spoil_nothing, 6, "there is nothing to wait for"),
         (sell_twice, 0, "nothing is open, and settled is"),
     ],
 )
