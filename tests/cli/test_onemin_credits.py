@@ -172,7 +172,7 @@ def test_a_team_without_credits_parks_the_run_and_the_same_command_goes_on(tmp_p
 
 @pytest.mark.slow
 def test_what_the_asset_host_refuses_is_lost_and_booked(tmp_path: Path) -> None:
-    """Every second picture of a call is paid and lost: the task is short, the exit code says so, none is bought twice."""
+    """Each second picture of a call is paid and lost; the task is short, the exit code says so."""
     code, place, said = rehearse(tmp_path, 1, "latency_s: 0.1\nasset_refused: 1\n")
     found, counts = compare(place, place / "world.jsonl")
     assert (code, found) == (SHORT, [])
