@@ -9,6 +9,7 @@ import asyncio
 import errno
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 
 from pipeline.engine.messages import (
     Fetch,
@@ -33,7 +34,7 @@ from pipeline.values.artifact import Artifact
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.digest import sha256_hex
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Provider
-from pipeline.values.reply import Fault, FaultKind, OperationFailed, Pending, Refused, Reply, Unsent
+from pipeline.values.reply import Fault, FaultKind, OperationFailed, Pending, PollBroken, Refused, Reply, Unsent
 from pipeline.values.rows import Placement
 from pipeline.values.task import InlineInput, Input, LocalInput, Task, UpstreamInput, UrlInput
 from pipeline.values.wire import Answered, Broken, Downloaded, DownloadRefused, Outcome
@@ -75,7 +76,9 @@ class Performer:
         run_id: str,
         keep: Callable[[Placement], asyncio.Future[None]],
         placed: Iterable[Placement] = (),
+        closed: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
+        """`closed`: {gateway that left the spec, and has no key: why nothing can be asked of it}."""
         self._door = door
         self._providers = providers
         self._cards = cards
@@ -86,6 +89,7 @@ class Performer:
         #: The bytes of a picture written into the spec as a data URI, by its digest.
         self._inline = inline
         self._run_id = run_id
+        self._closed = closed
         self.placements = Placements(
             door=door, providers=providers, cards=cards, clock=clock, data=self._data, keep=keep, known=placed
         )
@@ -173,6 +177,9 @@ class Performer:
 
     async def poll(self, command: Poll, task: Task, pacer: Pacer) -> Observation:
         """Ask how an operation stands, at the account's own pace."""
+        if task.gateway in self._closed:
+            shut = Fault(FaultKind.UNAUTHORIZED, self._closed[task.gateway])
+            return PollAnswered(command.attempt, PollBroken(shut))
         await pacer.slot()
         provider = self._providers[task.gateway]
         outcome = await self._door.exchange(provider.poll(task, command.operation), timeout_s=POLL_TIMEOUT_S)

@@ -324,6 +324,8 @@ class _Session:
         for currency, cap in self.caps.items():
             account = self.machine.accounts().get(currency)
             if account is None or account.cap != cap:
+        self.closed = wiring.admit(self.door, self.plan.cards, {name.partition("/")[0] for name in self.lanes})
+        self.notes += [f"{name} left the spec and has work of this run: {why}" for name, why in self.closed.items()]
                 self._record(CapAsked(currency, cap, self._cap_reason()))
         tasks = {attempt.attempt: stored.task for stored in snapshot.tasks for attempt in stored.attempts}
         for attempt, response in self.it.blackbox.read():
@@ -392,6 +394,7 @@ class _Session:
             ),
             evidence=await self._evidence(poll_pacers),
             committer=committer,
+                closed=self.closed,
             clock=self.clock,
             pacers=pacers,
             poll_pacers=poll_pacers,

@@ -126,6 +126,16 @@ def door(plan: Plan, options: prepare.Options, place: Path, clock: Clock) -> Doo
     return MemoryDoor(world, clock, journal=place / WORLD, cards=plan.cards)
 
 
+def admit(door: Door, cards: Mapping[str, GatewayCard], gateways: Collection[str]) -> dict[str, str]:
+    """Lead a door to gateways that left the spec and have work of ours; {gateway: why not} of those without a key.
+
+    A rehearsal's door leads everywhere.
+    """
+    if not isinstance(door, HttpDoor):
+        return {}
+    return door.admit({name: cards[name] for name in sorted(gateways)}, *prepare.environment(cards))
+
+
 def pacers(lanes: Mapping[str, RunLane], journal: Journal, clock: Clock) -> dict[str, Pacer]:
     """One pacer a lane. After an unclean end, or when the time since the last sends is not known for certain, each
     starts as if the last window had been full. The wall clock is not asked: somebody may have set it meanwhile.

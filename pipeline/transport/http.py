@@ -24,7 +24,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from pipeline.errors import Bug, CardError
+from pipeline.errors import Bug, CardError, SecretMissing
 from pipeline.transport.addresses import AddressGuard, BlockedAddress, GuardedResolver, checked_link, names_loopback
 from pipeline.transport.deadline import in_time
 from pipeline.transport.door import ANSWER_MAX, account_of
@@ -145,9 +145,35 @@ class HttpDoor:
         """Find every key and base URL. *Raises* SecretMissing, and CardError for a base URL that may not be used."""
         self._gateways = {name: _gateway(card, environ, dotenv) for name, card in cards.items()}
         self._sessions: dict[_Class, aiohttp.ClientSession] = {}
+        self._redact()
+
+    def admit(
+        self, cards: Mapping[str, GatewayCard], environ: Mapping[str, str], dotenv: Mapping[str, str]
+    ) -> dict[str, str]:
+        """Open to further gateways, at which work is left; answers {gateway: why nothing can be asked of it}.
+
+        Without a key nothing goes there but downloads, which need none. *Raises* CardError.
+        """
+        closed = {}
+        for name, card in cards.items():
+            if name not in self._gateways:
+                try:
+                    self._gateways[name] = _gateway(card, environ, dotenv)
+                except SecretMissing as missing:
+                    closed[name] = str(missing)
+                    self._gateways[name] = _gateway(card, environ, dotenv, key=Secret(""))
+        self._unredact()
+        self._redact()
+        return closed
+
+    def _redact(self) -> None:
         self._filter = RedactingFilter(gateway.key for gateway in self._gateways.values())
         for logger in map(logging.getLogger, _LOGGERS):
             logger.addFilter(self._filter)
+
+    def _unredact(self) -> None:
+        for logger in map(logging.getLogger, _LOGGERS):
+            logger.removeFilter(self._filter)
 
     async def exchange(self, request: Request, *, timeout_s: float, body_max: int = ANSWER_MAX) -> Outcome:
         """One request, one outcome; never raises for what the world does. NotSent only if no connection was made."""
@@ -162,6 +188,8 @@ class HttpDoor:
 
     async def _exchange(self, request: Request, timeout_s: float, body_max: int) -> Outcome:
         gateway = self._known(request.gateway)
+        if not gateway.key:
+            return NotSent(f"there is no key for {request.gateway}")
         if request.url:
             try:
                 url: URL | None = checked_link(request.url, AddressGuard(loopback=gateway.loopback))
@@ -234,8 +262,7 @@ class HttpDoor:
         sessions, self._sessions = list(self._sessions.values()), {}
         for session in sessions:
             await session.close()
-        for logger in map(logging.getLogger, _LOGGERS):
-            logger.removeFilter(self._filter)
+        self._unredact()
 
     def _known(self, gateway: str) -> _Gateway:
         known = self._gateways.get(gateway)
@@ -445,11 +472,13 @@ def _said_by(env: str, environ: Mapping[str, str]) -> str:
     return env if env and environ.get(env, "").strip() else ""
 
 
-def _gateway(card: GatewayCard, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> _Gateway:
+def _gateway(
+    card: GatewayCard, environ: Mapping[str, str], dotenv: Mapping[str, str], key: Secret | None = None
+) -> _Gateway:
     bases = {place.name: _Base(place.url, place.keyed) for place in addresses(card, environ)}
     return _Gateway(
         bases,
-        need_key(card.key_env, card.title or card.name, environ, dotenv),
+        need_key(card.key_env, card.title or card.name, environ, dotenv) if key is None else key,
         card.auth_header,
         card.auth_prefix,
         card.user_agent,
