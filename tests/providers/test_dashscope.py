@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pipeline.plan.price import in_region
 from pipeline.providers import GATEWAYS, PROVIDERS, dashscope
 from pipeline.providers.answers import BODY_MAX
 from pipeline.providers.dashscope_answers import KINDS
@@ -794,3 +795,40 @@ def test_the_module_is_a_provider() -> None:
     provider: Provider = PROVIDERS["dashscope"]
     assert provider is PROVIDERS[dashscope.NAME]
     assert dashscope.NAME in GATEWAYS
+
+
+# --- the card -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "unit", "most", "plain"),
+    [
+        ("https://dashscope-intl.aliyuncs.com/api/v1", "USD", "0.075", "0.035"),
+        ("https://ws-1.ap-southeast-1.maas.aliyuncs.com/api/v1", "USD", "0.075", "0.035"),
+        ("https://dashscope.aliyuncs.com/api/v1", "CNY", "0.5", None),
+        ("https://ws-1.cn-beijing.maas.aliyuncs.com/api/v1", "CNY", "0.5", None),
+        ("https://cn-hongkong.dashscope.aliyuncs.com/api/v1", "USD", None, None),
+        ("https://ws-1.us-east-1.maas.aliyuncs.com/api/v1", "USD", None, None),
+        ("https://dashscope.example.com/api/v1", "USD", None, None),
+    ],
+)
+def test_a_site_has_its_own_money(host: str, unit: str, most: str | None, plain: str | None) -> None:
+    """*Source* - price page: USD abroad, CNY in Beijing, where of qwen-image nothing exact is known; else unknown."""
+    there = in_region(CARD, host)
+    for name, price in (("qwen-image-max", most), ("qwen-image", plain)):
+        assert there.models[name].price_per_image == price, name
+    assert {model.price_unit for model in there.models.values()} == {unit}
+
+
+def test_a_snapshot_that_is_another_model_has_its_own_lane() -> None:
+    """Another name of a model is sent as that model; a later snapshot is not the same, and is never replaced by it."""
+    names = {alias for model in CARD.models.values() for alias in model.aliases}
+    assert names == {
+        "qwen-image-2.0-pro-2026-03-03",
+        "qwen-image-2.0-2026-03-03",
+        "qwen-image-max-2025-12-30",
+        "qwen-image-edit-max-2026-01-16",
+        "qwen-image-edit-plus-2025-10-30",
+    }
+    for later in ("qwen-image-2.0-pro-2026-04-22", "qwen-image-edit-plus-2025-12-15", "qwen-image-plus-2026-01-09"):
+        assert later in CARD.models
