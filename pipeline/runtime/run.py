@@ -186,6 +186,9 @@ class _Session:
         self.stack.callback(lambda: journal.close(clean=self.clean))
         if not self.options.simulate:
             self.room.stock()
+        if note := journal.get_meta("store:note"):
+            self.notes.append(note)
+            journal.set_meta({"store:note": ""})
         journal.settle_here()
         reach("open.agreed")
         story = Story(folder.story, clock=self.clock.wall_micros)
@@ -321,11 +324,11 @@ class _Session:
         self.machine = Machine.restore(
             self._policy(tuple(stored.task for stored in snapshot.tasks)), snapshot, seed=self.options.seed
         )
+        self.closed = wiring.admit(self.door, self.plan.cards, {name.partition("/")[0] for name in self.lanes})
+        self.notes += [f"{name} left the spec and has work of this run: {why}" for name, why in self.closed.items()]
         for currency, cap in self.caps.items():
             account = self.machine.accounts().get(currency)
             if account is None or account.cap != cap:
-        self.closed = wiring.admit(self.door, self.plan.cards, {name.partition("/")[0] for name in self.lanes})
-        self.notes += [f"{name} left the spec and has work of this run: {why}" for name, why in self.closed.items()]
                 self._record(CapAsked(currency, cap, self._cap_reason()))
         tasks = {attempt.attempt: stored.task for stored in snapshot.tasks for attempt in stored.attempts}
         for attempt, response in self.it.blackbox.read():
@@ -391,10 +394,10 @@ class _Session:
                 run_id=self.it.journal.run_id,
                 keep=committer.keep,
                 placed=self.it.journal.placements(self.clock.wall_micros()),
+                closed=self.closed,
             ),
             evidence=await self._evidence(poll_pacers),
             committer=committer,
-                closed=self.closed,
             clock=self.clock,
             pacers=pacers,
             poll_pacers=poll_pacers,
@@ -442,6 +445,11 @@ class _Session:
                     journal.set_meta({key: f"{found.unit} {found.used}"})
             if found is not None:
                 metered[name] = found
+            elif name in self.plan.job.dedicated and self.plan.cards[name].tells_balance:
+                self.notes.append(
+                    f"the meter of {name} was not read before anything was bought there, so it proves nothing: doubts "
+                    "about calls to it are for `pipeline resolve`"
+                )
         return evidence
 
     def _offer(self) -> Iterator[Task]:

@@ -34,6 +34,8 @@ _SQLITE_MIN: Final = (3, 37)
 _PRICE_KEPT: Final = (Phase.SUBMITTING, Phase.RUNNING, Phase.FETCHING, Phase.IN_DOUBT, Phase.DONE)
 #: A log of this size is folded into the file. *Units* - bytes.
 _FOLD_AT: Final = 4 * 1024 * 1024
+#: How many faults of a damaged store are said when it is refused; `verify` says all.
+_FAULTS_SAID: Final = 4
 #: How often a store that is being written to is copied before we give up.
 _COPIES: Final = 20
 
@@ -71,6 +73,8 @@ class Journal:
         self.was_clean = True
         #: How often this store was opened for writing.
         self.epoch = 0
+        #: What whoever goes on with this store must be told.
+        self._note = ""
 
     # --- opening and closing ---
 
@@ -117,14 +121,16 @@ class Journal:
                 sealed = seal.read(path)
             except ValueError:
                 sealed = None  # the store is looked at more closely instead, and gets a new one
+            note = ""
             if path.is_file() and (faults := seal.faults_of_file(path, sealed)):
-                raise seal.refused(faults, path)
+                note = cls._weighed(path, faults)
             # Made before SQLite sees it: its -wal file gets the same mode.
             body = open_private(path, os.O_RDWR | os.O_CREAT)
             # A store that another process holds is refused at once.
             db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.0)
         journal = cls(db, path, clock=clock, doubt_keeps_slot=doubt_keeps_slot, sealed=sealed, relief=relief)
         journal._body = body
+        journal._note = note
         reach("store.opening")
         try:
             with _failing(f"the store cannot be opened: {path}"):
@@ -135,6 +141,20 @@ class Journal:
             journal._let_go()
             raise
         return journal
+
+    @classmethod
+    def _weighed(cls, path: Path, faults: list[str]) -> str:
+        """What to tell of a file that is not as it was summed and may be gone on with. *Raises* StorageFailed."""
+        try:
+            reader = cls.open_read_only(path)
+        except PipelineError as exc:
+            raise seal.refused(faults, path) from exc
+        try:
+            if reader.folded_elsewhere():
+                return reader.told_of_folding()
+            raise reader.refusal(faults)
+        finally:
+            reader.close(clean=False)
 
     @classmethod
     def open_read_only(cls, path: Path) -> Journal:
@@ -235,6 +255,7 @@ class Journal:
         db.execute("PRAGMA secure_delete=ON")
         db.execute("PRAGMA foreign_keys=ON")
         db.execute("PRAGMA trusted_schema=OFF")
+        in_log = _state_of(_wal(self._path))[1] > 0
         with self._transaction():
             if self._version() == 0:
                 if self._sealed is not None and self._sealed.commits:
@@ -248,7 +269,10 @@ class Journal:
             self.epoch = head.epoch + 1
             self._put({"store:clean": "0"})
             assert self._body is not None, "opened for writing"
-            self._seal = seal.Seal(self._path, self._body, self.run_id, head.commits)
+            if self._note:
+                self._put({"store:note": self._note})
+            folded = 0 if in_log else head.commits
+            self._seal = seal.Seal(self._path, self._body, self.run_id, head.commits, folded)
             self._file = _identity(self._path), _identity(seal.path_of(self._path))
             self._head = replace(head, epoch=self.epoch)
 
@@ -574,9 +598,45 @@ class Journal:
         """The latest wall time in the tables, in UTC microseconds; 0 when nothing has happened."""
         return reading.last_time(self._db)
 
-    def damage(self) -> list[str]:
-        """What the seal says against a store that was opened for reading: flipped bits, lost commits. In words."""
-        return self._file_off() + seal.faults_of_head(self._path, self._sealed, self.run_id, self._kept_head())
+    def damage(self, most: int | None = None) -> list[str]:
+        """What the seal says against a store that was opened for reading: flipped bits, lost commits. In words.
+
+        A file of more than `most` bytes is not summed.
+        """
+        summed = most is None or self._path.stat().st_size <= most
+        faults = self._file_off() if summed else []
+        return faults + seal.faults_of_head(self._path, self._sealed, self.run_id, self._kept_head())
+
+    def folded_elsewhere(self) -> bool:
+        """Whether another program folded a killed run's log into the file, and all that can be checked agrees."""
+        if self._sealed is None or _state_of(_wal(self._path))[1]:
+            return False
+        try:
+            later = self._kept_head().commits > self._sealed.folded
+            return later and bool(self._file_off()) and not self._rows_off()
+        except (sqlite3.Error, StorageFailed):
+            return False
+
+    def told_of_folding(self) -> str:
+        """What is said of such a store."""
+        return (
+            f"another program, such as sqlite3 or a backup tool, opened {self._path.name} after the run was killed and "
+            f"wrote its log into it; its pages, sums, entries and {self._kept_head().commits} commits agree, so it is "
+            "gone on with"
+        )
+
+    def refusal(self, faults: Iterable[str]) -> StorageFailed:
+        """The words for not going on with a store that was opened for reading."""
+        try:
+            further, out = self._rows_off(), sum(self.calls_out().values())
+        except (sqlite3.Error, StorageFailed) as exc:
+            further, out = [str(exc)], 0
+        told = [*faults, *(fault for fault in further if fault not in faults)]
+        return seal.refused(told[:_FAULTS_SAID], self._path, agrees=not further, out=out)
+
+    def calls_out(self) -> dict[str, int]:
+        """{state: attempts that may be billed and have no end yet}: SUBMITTING, ACCEPTED, DOUBT, VANISHED."""
+        return reading.calls_out(self._db)
 
     def _file_off(self) -> list[str]:
         try:
@@ -592,17 +652,23 @@ class Journal:
         """Every fault of the file, of its rows, of the accounts and of the attempts' own figures, in words."""
         faults: list[str] = []
         try:
-            faults += self._file_off()
-            faults += seal.faults_of_head(self._path, self._sealed, self.run_id, self._kept_head())
-            faults += self._pages_off()
-            faults += seal.faults_of_chain(self._db, self._kept_head())
-            faults += [f"the store: a row of {row[0]} names a missing {row[2]}" for row in self._foreign()]
-            faults += self._sums_off() + self._attempts_off()
+            faults += [] if self.writable or not self.folded_elsewhere() else [self.told_of_folding()]
+            faults += [] if faults else self._file_off()
+            faults += self._rows_off()
         except sqlite3.Error as exc:
             faults.append(f"the store cannot be read: {exc}")
         except StorageFailed as exc:
             faults.append(str(exc))
         return faults
+
+    def _rows_off(self) -> list[str]:
+        """Everything that can be checked but the file's own sum."""
+        head = self._kept_head()
+        faults = seal.faults_of_head(self._path, self._sealed, self.run_id, head)
+        faults += self._pages_off()
+        faults += seal.faults_of_chain(self._db, head)
+        faults += [f"the store: a row of {row[0]} names a missing {row[2]}" for row in self._foreign()]
+        return faults + self._sums_off() + self._attempts_off()
 
     def _pages_off(self) -> list[str]:
         return [f"the store: {row[0]}" for row in self._db.execute("PRAGMA integrity_check") if row[0] != "ok"]

@@ -97,6 +97,12 @@ def _guessed(db: sqlite3.Connection) -> dict[str, int]:
     return dict(db.execute(sql, (f"{BY_METER}%",)))
 
 
+def calls_out(db: sqlite3.Connection) -> dict[str, int]:
+    """{state: attempts that may be billed and have no end yet}."""
+    states = "('SUBMITTING', 'ACCEPTED', 'DOUBT', 'VANISHED')"
+    return dict(db.execute(f"SELECT state, count(*) FROM attempt WHERE state IN {states} GROUP BY state"))  # noqa: S608
+
+
 def accounts(db: sqlite3.Connection) -> tuple[StoredAccount, ...]:
     """Every account, by currency."""
     rows = db.execute("SELECT currency, cap, spent, held, doubt, overage FROM account ORDER BY currency")

@@ -4,7 +4,8 @@ SQLite does not see a flipped bit in a row, and takes a damaged log for one that
 told are safe would be gone without a word. Hence `state.db.seal`: how many commits there were, written after each of
 them, and the SHA-256 of the file itself, which changes only when the log is folded into it: no sum stands there from
 before a fold to after it. A seal that is ahead of its store means that commits are lost; one that is behind means a
-kill, and nothing else.
+kill, and nothing else. A file that holds more commits than it did when it was summed was folded by another program
+(sqlite3 does that when it opens a killed run's store): it is looked at whole, and gone on with when all of it agrees.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ SUFFIX: Final = ".seal"
 _NO_SUM: Final = "-" * 64
 _CHUNK: Final = 1024 * 1024
 #: Every seal has this length, so that writing over one is one write within one sector.
-_LINE: Final = re.compile(rb"seal 1 run=(\S{1,64}) +commits=([0-9]{20}) sha256=([0-9a-f]{64}|-{64}) ([0-9a-f]{8})\n")
+_LINE: Final = re.compile(
+    rb"seal [12] run=(\S{1,64}) +commits=([0-9]{20}) sha256=([0-9a-f]{64}|-{64}) "
+    rb"(?:folded=([0-9]{20}) )?([0-9a-f]{8})\n"
+)
 #: The chain before its first entry.
 NO_ENTRIES: Final = "0" * 64
 _ENTRIES: Final = "SELECT id, attempt, currency, kind, amount, why, at FROM entry WHERE id > ? ORDER BY id"
@@ -40,6 +44,8 @@ class Sealed:
     run_id: str
     commits: int
     sha256: str = ""
+    #: The commits that the file itself held when it was summed; those after them stood in the log.
+    folded: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +89,11 @@ def read(store: Path) -> Sealed | None:
     except FileNotFoundError:
         return None
     found = _LINE.fullmatch(data)
-    if found is None or found[4] != b"%08x" % zlib.crc32(data[:-10]):
+    if found is None or found[5] != b"%08x" % zlib.crc32(data[:-10]):
         raise ValueError(f"{path.name} is damaged")
     run_id, commits, digest = (word.decode() for word in found.groups()[:3])
-    return Sealed(run_id, int(commits), "" if digest == _NO_SUM else digest)
+    # Seals of before did not say; then the file may not have changed at all.
+    return Sealed(run_id, int(commits), "" if digest == _NO_SUM else digest, int(found[4] or commits))
 
 
 def sum_of(store: Path) -> str:
@@ -122,13 +129,15 @@ def faults_of_chain(db: sqlite3.Connection, head: Head) -> list[str]:
 class Seal:
     """The seal of a store in use: told of each commit, broken while the log is folded into the file."""
 
-    __slots__ = ("_body", "_commits", "_handle", "_path", "_run_id", "_sum")
+    __slots__ = ("_body", "_commits", "_folded", "_handle", "_path", "_run_id", "_sum")
 
-    def __init__(self, store: Path, body: int, run_id: str, commits: int) -> None:
+    def __init__(self, store: Path, body: int, run_id: str, commits: int, folded: int) -> None:
         """Write a fresh seal, durably: whoever held this store before finds another file in the old one's place.
 
         `body` is a handle of the store's file that outlives SQLite's own: closing it earlier would drop its locks.
+        `folded` counts the commits that stand in the file and not in its log.
         """
+        self._folded = folded
         self._body = body
         self._run_id = run_id
         self._commits = commits
@@ -151,6 +160,7 @@ class Seal:
     def shut(self) -> None:
         """The file has changed, durably: seal it as it is now."""
         self._sum = _sum(self._body)
+        self._folded = self._commits
         os.pwrite(self._handle, self._line(), 0)
 
     def close(self) -> None:
@@ -158,8 +168,10 @@ class Seal:
         os.close(self._handle)
 
     def _line(self) -> bytes:
-        sealed = Sealed(self._run_id, self._commits, self._sum)
-        text = f"seal 1 run={sealed.run_id:<64} commits={sealed.commits:020} sha256={sealed.sha256 or _NO_SUM} "
+        text = (
+            f"seal 2 run={self._run_id:<64} commits={self._commits:020} sha256={self._sum or _NO_SUM} "
+            f"folded={self._folded:020} "
+        )
         return b"%s%08x\n" % (text.encode(), zlib.crc32(text[:-1].encode()))
 
 
@@ -171,9 +183,21 @@ def _sum(handle: int) -> str:
     return digest.hexdigest()
 
 
-def refused(faults: Iterable[str], store: Path) -> StorageFailed:
-    """The words for a store that must not be gone on with, and what can be done."""
-    return StorageFailed(
-        f"the store is damaged, nothing is sent: {'; '.join(faults)}. Bring back a whole copy of {store.parent}, or "
-        f"start anew with --fresh; to go on with the store as it is, delete {path_of(store).name}"
-    )
+def refused(faults: Iterable[str], store: Path, *, agrees: bool = False, out: int = 0) -> StorageFailed:
+    """The words for a store that must not be gone on with, and what can be done, the best first.
+
+    `agrees`: all that can be checked without the seal does. `out`: calls that may be billed and have no end yet.
+    """
+    name = path_of(store).name
+    copy = f"ring back a whole copy of {store.parent}"
+    if agrees:
+        remedy = (
+            "Its pages, sums, entries and commits all agree, so another program, such as sqlite3 or a backup tool, has "
+            f"probably written in it: to go on with it as it is, delete {name}. If it was the disk, b{copy}"
+        )
+    elif out:
+        remedy = f"B{copy}; failing that, to go on with the store as it is, delete {name}"
+    else:
+        remedy = f"B{copy}, or start anew with --fresh; to go on with the store as it is, delete {name}"
+    calls = f". {out} {'call is' if out == 1 else 'calls are'} out: --fresh would lose what they bought" if out else ""
+    return StorageFailed(f"the store is damaged, nothing is sent: {'; '.join(faults)}{calls}. {remedy}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import zlib
 from pathlib import Path
 from random import Random
 
@@ -87,6 +88,69 @@ def test_any_flipped_bit_of_a_store_is_refused(place: Path, tmp_path: Path, *, c
             opened(harmed / "state.db")
     if not clean:
         journal.close(clean=True)
+
+
+def test_a_log_that_another_program_folded_is_gone_on_with(place: Path, tmp_path: Path) -> None:
+    """sqlite3 opens a killed run's store: its log goes into the file. All agrees, so the run goes on and says so."""
+    journal = opened(place)
+    journal.commit([CAP, *made(0, 1)])
+    copy = killed(place, tmp_path / "killed")
+    other = sqlite3.connect(copy)
+    assert other.execute("SELECT count(*) FROM task").fetchone() == (1,)
+    other.close()
+    assert not copy.with_name("state.db-wal").exists()
+    reader = Journal.open_read_only(copy)
+    assert reader.folded_elsewhere()
+    assert any("sqlite3" in fault for fault in reader.integrity_check())
+    reader.close(clean=False)
+    again = opened(copy)
+    assert "sqlite3" in (again.get_meta("store:note") or "")
+    again.close(clean=True)
+    assert opened(copy).integrity_check() == []
+    journal.close(clean=True)
+
+
+def test_a_folded_log_in_which_anything_disagrees_is_refused(place: Path, tmp_path: Path) -> None:
+    """The same, but whoever folded it changed a sum as well, or an older log was folded: commits are missing."""
+    journal = opened(place)
+    journal.commit([CAP, *made(0, 1)])
+    old = killed(place, tmp_path / "old")
+    journal.commit([CAP])
+    for number, change in enumerate(["UPDATE account SET spent = spent + 1", ""]):
+        copy = killed(place, tmp_path / f"killed-{number}")
+        if not change:
+            copy.with_name("state.db-wal").write_bytes(old.with_name("state.db-wal").read_bytes())
+        other = sqlite3.connect(copy)
+        other.execute(change or "SELECT count(*) FROM task")
+        other.commit()
+        other.close()
+        with pytest.raises(
+            StorageFailed, match=r"damaged, nothing is sent.*(spent is|commits are missing).*Bring back a whole copy"
+        ):
+            opened(copy)
+    journal.close(clean=True)
+
+
+def test_a_whole_store_that_another_program_wrote_in_says_the_right_remedy_first(place: Path) -> None:
+    """Closed in order, then changed where no sum looks: refused, and the seal is what stands in the way."""
+    journal = opened(place)
+    journal.commit([CAP, *made(0, 1)])
+    journal.close(clean=True)
+    db = sqlite3.connect(place)
+    db.execute("VACUUM")
+    db.close()
+    with pytest.raises(StorageFailed, match=r"all agree.*sqlite3.*delete state.db.seal\. If it was the disk, bring"):
+        opened(place)
+    seal.path_of(place).unlink()
+    opened(place).close(clean=True)
+
+
+def test_a_seal_of_before_is_read(place: Path) -> None:
+    """The first version did not say how many commits the file held."""
+    opened(place).close(clean=True)
+    text = b"seal 1 run=%-64s commits=%020d sha256=%s " % (b"run", 3, b"ab" * 32)
+    seal.path_of(place).write_bytes(b"%s%08x\n" % (text, zlib.crc32(text[:-1])))
+    assert seal.read(place) == Sealed("run", 3, "ab" * 32, 3)
 
 
 def test_a_lost_log_is_refused(place: Path, tmp_path: Path) -> None:
