@@ -12,7 +12,7 @@ from pipeline.runtime import inspect, wiring
 from pipeline.runtime.history import Result
 from pipeline.transport.memory import MemoryDoor, open_world
 from pipeline.values.wire import Answered, Broken, Outcome, Request
-from tests.stories.jobs import faults, rehearse
+from tests.stories.jobs import failing, faults, rehearse
 
 SPEC = """\
 version: 1
@@ -160,14 +160,34 @@ def test_a_run_that_was_left_with_doubts_looks_again_when_it_may(
     assert money(result, unit) == (18 * each, 0, 0)
 
 
+@pytest.mark.parametrize("where", ["submit.sending", "submit.answered"])
+@pytest.mark.parametrize(("model", "each", "unit"), [(EVOLINK, CREDIT, "evolink-credit"), (DASHSCOPE, CENT, "USD")])
+def test_what_a_dead_process_left_in_doubt_ends_by_the_books(
+    tmp_path: Path, *, model: str, each: int, unit: str, where: str
+) -> None:
+    """It died before or after its POST, nobody knows which: the next run asks, and books what was billed, no more."""
+    gateway = model.partition("/")[0]
+    path = job(tmp_path, model, f"budget: 100 {unit}\ndedicated: [{gateway}]\n")
+    with failing(where, RuntimeError("as a kill would"), after=4), pytest.raises(RuntimeError):
+        rehearse(path)
+    result = rehearse(path)
+    accepted, billed = bill(tmp_path, gateway)
+    assert billed == accepted * each
+    assert money(result, unit) == (billed, 0, 0)
+    assert accepted == 18
+    found = gateway == "dashscope" or where == "submit.sending"
+    assert result.exit_code == (0 if found else 4)
+    assert inspect.verify(tmp_path / "run") == []
+
+
 class DeafDoor(MemoryDoor):
-    """No question for a list is answered."""
+    """No question for a list or a meter is answered."""
 
     def __init__(self, door: MemoryDoor) -> None:
         self.__dict__.update(door.__dict__)
 
     async def _exchange(self, request: Request, timeout_s: float, body_max: int) -> Outcome:
-        if "/tasks/?" in request.path:
+        if "/tasks/?" in request.path or request.path == "/v1/credits":
             return Broken("TimeoutError")
         return await super()._exchange(request, timeout_s, body_max)
 
@@ -181,6 +201,18 @@ def test_a_list_that_could_not_be_read_is_read_by_the_next_run(tmp_path: Path, m
     again = rehearse(path, faults=faults(tmp_path, ""))
     assert (again.exit_code, again.status["images"]) == (0, 18)
     assert bill(tmp_path, "dashscope") == (18, 18 * CENT)
+
+
+def test_a_meter_that_was_not_read_in_time_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was away when the folder was born: what it says later proves nothing, and the run says so."""
+    path, usual = job(tmp_path, EVOLINK, "budget: 100 evolink-credit\ndedicated: [evolink]\n"), wiring.door
+    monkeypatch.setattr(wiring, "door", lambda *given: DeafDoor(usual(*given)))  # type: ignore[arg-type]  # a rehearsal's
+    assert rehearse(path, faults=faults(tmp_path, LOST_AT_FIRST)).exit_code == 5
+    monkeypatch.setattr(wiring, "door", usual)
+    again = rehearse(path, faults=faults(tmp_path, ""))
+    assert again.exit_code == 5
+    assert any("the meter of evolink was not read before" in note for note in again.notes)
+    assert money(again, "evolink-credit") == (15 * CREDIT, 0, 3 * CREDIT)
 
 
 # --- a declaration that is not true ---
