@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from fractions import Fraction
 from typing import Final, NoReturn, cast, get_args
 
 from pipeline.errors import CardError
@@ -362,8 +362,9 @@ class _Part:
         made = {}
         for name in part.names():
             made[name] = part.text(name)
-            if not re.fullmatch(r"[0-9]+(\.[0-9]+)?", made[name]) or not Decimal(made[name]):
-                part.fail(name, "must be a decimal rate above zero, as text")
+            # A quotient, such as 1/68, where a decimal number would have to be rounded.
+            if not re.fullmatch(r"[0-9]+(\.[0-9]+)?|[1-9][0-9]*/[1-9][0-9]*", made[name]) or not Fraction(made[name]):
+                part.fail(name, 'must be a rate above zero as text, such as "0.14" or "1/68"')
         return made
 
     def figure(self, key: str) -> Figure:
