@@ -6,7 +6,6 @@ What the world does comes back as a value. What is raised here is ours, or the d
 from __future__ import annotations
 
 import asyncio
-import errno
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
@@ -29,6 +28,7 @@ from pipeline.runtime.placements import DEFINITE, NotPlaced, Placements
 from pipeline.runtime.resources import Files
 from pipeline.store.blackbox import BlackBox
 from pipeline.store.blobs import Blobs
+from pipeline.store.room import is_full
 from pipeline.transport.door import Door
 from pipeline.values.artifact import Artifact
 from pipeline.values.card import GatewayCard, ModelCard
@@ -44,7 +44,6 @@ DOWNLOAD_TIMEOUT_S = 300.0
 PICTURE_MAX = 64 * 1024 * 1024
 #: The code of a fault that is the disk's and not a gateway's.
 DISK_FULL = "disk_full"
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class InputChanged(ValueError):  # noqa: N818 - caught one screen below
@@ -197,7 +196,7 @@ class Performer:
         try:
             return await self._fetched(command, task)
         except OSError as error:
-            if error.errno not in _FULL:
+            if not is_full(error):
                 raise
             full = Fault(FaultKind.TRANSIENT, "the disk is full", DISK_FULL)
             raise NoRoom(self._failed(command, full)) from error

@@ -7,7 +7,6 @@ is `crc32 json`; a torn or damaged line is no evidence, which `damage` tells, an
 from __future__ import annotations
 
 import base64
-import errno
 import json
 import os
 import zlib
@@ -18,14 +17,13 @@ from pathlib import Path
 from typing import Final, Self
 
 from pipeline.store.durable import open_private, write_all
+from pipeline.store.room import is_full
 from pipeline.values.wire import Response
 
 #: A segment that grew past this is rotated. *Units* - bytes.
 SEGMENT_MAX: Final = 4 * 1024 * 1024
 #: Answer headers that are of no use as evidence and might be held against somebody.
 _DROPPED: Final = frozenset({"set-cookie", "authorization", "cookie"})
-#: What a file system says when it, a quota or a limit leaves no room.
-_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(slots=True)
@@ -65,7 +63,7 @@ class BlackBox:
                     self._rotate()
                 write_all(self._handle, line)
             except OSError as exc:
-                if exc.errno not in _FULL:
+                if not is_full(exc):
                     raise
                 with suppress(OSError):  # half a line; should it stay, it is told as torn
                     os.ftruncate(self._handle, self._size)

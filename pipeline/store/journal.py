@@ -6,7 +6,6 @@ SQLite before 3.51.3, and NORMAL loses acknowledged commits when the power goes.
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from pipeline.store.booking import Booking
 from pipeline.store.durable import open_private, refuse_links, sync_folder
 from pipeline.store.migrations import MIGRATIONS, migrate
 from pipeline.store.record import task_from_json, task_to_json
+from pipeline.store.room import is_full
 from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, NotedPlan, Placement, TaskRow
 from pipeline.values.task import Task
 
@@ -101,7 +101,7 @@ class Journal:
             try:
                 return cls._open(path, run_id, clock=clock, doubt_keeps_slot=doubt_keeps_slot, relief=relief)
             except StorageFailed as exc:
-                if not _full(exc) or relief is None or not relief():
+                if not is_full(exc) or relief is None or not relief():
                     raise
 
     @classmethod
@@ -229,7 +229,7 @@ class Journal:
         try:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as exc:
-            if exc.sqlite_errorcode != sqlite3.SQLITE_FULL:
+            if not is_full(exc):
                 raise
             self._fold_at = 2 * size  # what is committed stands in the log; the file waits for room
             return
@@ -457,7 +457,7 @@ class Journal:
                 with self._transaction():
                     work()
             except StorageFailed as exc:
-                if not _full(exc) or self._db.in_transaction or self._relief is None or not self._relief():
+                if not is_full(exc) or self._db.in_transaction or self._relief is None or not self._relief():
                     raise
                 self._poison = None
             else:
@@ -717,14 +717,6 @@ def _failing(words: str) -> Iterator[None]:
         if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY:
             raise RunLocked(f"another process is at work in this run folder; wait for it or stop it ({words})") from exc
         raise StorageFailed(f"{words} ({exc})") from exc
-
-
-def _full(error: BaseException) -> bool:
-    """Whether a failure says that the disk is full: then nothing was committed."""
-    cause = error.__cause__
-    if isinstance(cause, sqlite3.Error):
-        return cause.sqlite_errorcode == sqlite3.SQLITE_FULL
-    return isinstance(cause, OSError) and cause.errno == errno.ENOSPC
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -5,7 +5,9 @@ Paid answers may arrive when the disk is full. Then the ballast makes room for t
 
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -28,6 +30,25 @@ _FLOOR: Final = 64 * _MB
 _SMALL: Final = 1024 * _MB
 #: Each picture needs a name; so do parts and the manifest.
 _NAMES_MIN: Final = 64
+#: What a file system says when it, a quota or a limit on the size of files leaves no room.
+_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Whether a failure, or what it came of, says that there is no room: what failed may be done again on room made.
+
+    *Source* - SQLite says SQLITE_FULL for ENOSPC and a short write only; for a quota or a limit it says SQLITE_IOERR,
+    as for a broken disk, and is not believed to mean room (os_unix.c, unixWrite).
+    """
+    match error:
+        case sqlite3.Error():
+            return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+        case OSError():
+            return error.errno in _FULL
+        case StorageFailed():
+            return is_full(error.__cause__)
+        case _:
+            return False
 
 
 @dataclass(frozen=True, slots=True)

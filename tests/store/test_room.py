@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
 import stat
 from pathlib import Path
 
 import pytest
 
-from pipeline.store.room import BALLAST_MAX, Disk, Room
+from pipeline.errors import StorageFailed
+from pipeline.store.room import BALLAST_MAX, Disk, Room, is_full
 
 MB = 1024 * 1024
 GB = 1024 * MB
@@ -81,3 +84,41 @@ def test_a_planted_ballast_is_left_alone(tmp_path: Path) -> None:
     assert room.ballast == 0
     assert not room.release()
     assert other.stat().st_size == 2 * MB
+
+
+def caused(cause: BaseException) -> StorageFailed:
+    """A failure of the store, with what it came of."""
+    error = StorageFailed("the store refused a write")
+    error.__cause__ = cause
+    return error
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_disk_a_quota_and_a_limit_on_files_are_full_alike(number: int) -> None:
+    """Whoever meets it: a picture, an answer, the story or the store."""
+    assert is_full(OSError(number, "no room"))
+    assert is_full(caused(OSError(number, "no room")))
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.EROFS, errno.EACCES, errno.EINTR, None])
+def test_what_else_a_disk_says_is_not_full(number: int | None) -> None:
+    """A broken disk has no more room after the ballast is gone: fail-stop."""
+    error = OSError("?") if number is None else OSError(number, "broken")
+    assert not is_full(error)
+    assert not is_full(caused(error))
+
+
+def test_sqlite_says_full_in_its_own_words(tmp_path: Path) -> None:
+    """By a store that may not grow, and not by one that is locked or broken."""
+    db = sqlite3.connect(tmp_path / "x.db", isolation_level=None)
+    db.execute("PRAGMA max_page_count=2")
+    db.execute("CREATE TABLE t(x)")
+    with pytest.raises(sqlite3.Error) as full:
+        db.execute("INSERT INTO t SELECT hex(zeroblob(9000)) FROM (SELECT 1 UNION SELECT 2)")
+    with pytest.raises(sqlite3.Error) as other:
+        db.execute("INSERT INTO nowhere VALUES (1)")
+    db.close()
+    assert is_full(full.value)
+    assert is_full(caused(full.value))
+    assert not is_full(other.value)
+    assert not is_full(StorageFailed("nothing is known of why"))
