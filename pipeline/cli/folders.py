@@ -48,7 +48,7 @@ def status(run: str, as_json: bool) -> Exit:
         answer_json(found)
     else:
         answer(render_status(found, str(folder)))
-    return Exit.COMPLETE
+    return Exit.STORAGE_FAILED if found.get("damage") else Exit.COMPLETE
 
 
 @click.command()
@@ -63,7 +63,7 @@ def ls(as_json: bool) -> Exit:
         answer_json({"runs": found})
     else:
         answer(render_runs(found) if found else "no runs yet; they appear in runs/ below the working directory")
-    return Exit.COMPLETE
+    return Exit.STORAGE_FAILED if any(run.get("damage") for run in found) else Exit.COMPLETE
 
 
 @click.command()
@@ -198,7 +198,7 @@ def doubt_line(doubt: dict[str, object]) -> str:
 @json_option
 def verify(run: str, as_json: bool) -> Exit:
     """Check files against manifest, manifest against store, money against entries."""
-    from pipeline.runtime import inspect
+    from pipeline.runtime import inspect, remains
 
     folder = place.folder_of(run)
     faults = inspect.verify(folder)
@@ -207,6 +207,8 @@ def verify(run: str, as_json: bool) -> Exit:
     elif faults:
         answer("\n".join(words.clean(fault) for fault in faults))
         say(f"{words.count(len(faults), 'fault')} in {words.clean(folder)}; nothing was changed")
+        if any(map(remains.is_of_store, faults)) and not any("whole copy" in fault for fault in faults):
+            say(f"  {words.clean(remains.remedy(folder))}")
     else:
         answer(f"{words.clean(folder)}: files, manifest, store and money agree")
     return Exit.FAILED_TASKS if faults else Exit.COMPLETE

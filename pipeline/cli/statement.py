@@ -19,6 +19,7 @@ STATES: Final = {
     "in_doubt": "done, with attempts in doubt",
     "parked": "parked",
     "stopped": "stopped",
+    "damaged": "DAMAGED",
 }
 #: Kinds that fail in the same way until the spec changes.
 _SPEC_FAULTS: Final = frozenset({"rejected", "moderated"})
@@ -263,6 +264,12 @@ def render_status(status: Mapping[str, object], folder: str) -> str:
     lines += failure_lines(status)
     lines += parked_lines(status, found) if found.state == "parked" else []
     lines += [f"  in doubt  {_doubt_words(doubt)}" for doubt in _list(status.get("in_doubt"))]
+    lines += [f"  damage    {words.clean(fault)}" for fault in _list(status.get("damage"))]
+    lines += [f"  note      {words.clean(note)}" for note in _list(status.get("notes"))]
+    if status.get("damage"):
+        lines.append(
+            "  next      pipeline verify says all that is wrong; pipeline run sends nothing and says the remedies"
+        )
     return "\n".join(lines)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,8 +27,9 @@ from pipeline.runtime import prepare, wiring
 from pipeline.runtime.control import ask
 from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, kept_lanes, kept_parked, lanes_of, state_of
 from pipeline.runtime.progress import money_of
+from pipeline.runtime.remains import DAMAGED, harm_of, in_short, out_of, unreadable
+from pipeline.runtime.remains import reading as _reading
 from pipeline.spec.job import JobSpec
-from pipeline.store import seal
 from pipeline.store.blackbox import damage
 from pipeline.store.blobs import Blobs
 from pipeline.store.folder import RunFolder, has_store
@@ -38,19 +38,6 @@ from pipeline.store.lock import RunLock, is_held
 from pipeline.store.story import Story
 from pipeline.values.folder import BLACKBOX, CONTROL, SPEC, STORE
 from pipeline.values.rows import TaskRow
-
-
-@contextmanager
-def _reading(folder: Path) -> Iterator[Journal]:
-    if not has_store(folder):
-        raise RunNotFound(f"there is no run at {folder}; `pipeline ls` lists the runs below ./runs")
-    journal = Journal.open_read_only(folder / STORE)
-    try:
-        yield journal
-    except sqlite3.Error as error:
-        raise StorageFailed(f"the store cannot be read ({error}); `pipeline verify` says more: {folder}") from error
-    finally:
-        journal.close(clean=False)
 
 
 @contextmanager
@@ -73,26 +60,37 @@ def _status_of_store(folder: Path) -> dict[str, object]:
     # A run that is opening or concluding does not answer yet, or no more; the lock says that it is alive.
     alive = is_held(RunFolder(folder).lock)
     with _reading(folder) as journal:
-        snapshot = journal.snapshot()
-        counts = {phase.value: count for phase, count in snapshot.counts.items() if count}
-        total = int(journal.get_meta("total") or 0)
-        tasks = list(journal.task_rows())
-        noted = journal.get_meta("state") or "stopped"
-        # A run that says "running" and has no lock was killed.
-        state = "running" if alive else "stopped" if noted == "running" else noted
-        parked = kept_parked(journal.get_meta("parked")) if state == "parked" else []
-        return {
-            "state": state,
-            "run": str(folder),
-            "tasks": {**counts, "total": total},
-            "images": snapshot.images,
-            "money": {account.currency: money_of(account) for account in snapshot.accounts},
-            "in_doubt": _doubts(journal),
-            "faults": faults_of(tasks),
-            "failures": failures_of(tasks),
-            "gateways": lanes_of(journal.attempt_rows(), kept_lanes(journal.get_meta("lanes")), parked),
-            "parked": parked,
-        }
+        harm, notes = harm_of(journal, alive=alive)
+        try:
+            found = _told(folder, journal, alive=alive)
+        except (ValueError, LookupError, TypeError) as error:
+            # Rows that cannot be.
+            return unreadable(folder, *harm, f"{STORE}: a row cannot be read ({error})")
+    return {**found, "damage": harm, "notes": notes, **({"state": DAMAGED} if harm else {})}
+
+
+def _told(folder: Path, journal: Journal, *, alive: bool) -> dict[str, object]:
+    snapshot = journal.snapshot()
+    counts = {phase.value: count for phase, count in snapshot.counts.items() if count}
+    total = int(journal.get_meta("total") or 0)
+    tasks = list(journal.task_rows())
+    noted = journal.get_meta("state") or "stopped"
+    # A run that says "running" and has no lock was killed.
+    state = "running" if alive else "stopped" if noted == "running" else noted
+    parked = kept_parked(journal.get_meta("parked")) if state == "parked" else []
+    return {
+        "state": state,
+        "run": str(folder),
+        "tasks": {**counts, "total": total},
+        "images": snapshot.images,
+        "money": {account.currency: money_of(account) for account in snapshot.accounts},
+        "in_doubt": _doubts(journal),
+        "faults": faults_of(tasks),
+        "failures": failures_of(tasks),
+        "gateways": lanes_of(journal.attempt_rows(), kept_lanes(journal.get_meta("lanes")), parked),
+        "parked": parked,
+        "out": out_of(journal, alive=alive),
+    }
 
 
 def faults_of(tasks: Iterable[TaskRow]) -> dict[str, int]:
@@ -105,14 +103,28 @@ def faults_of(tasks: Iterable[TaskRow]) -> dict[str, int]:
 
 
 def ls(root: Path) -> list[dict[str, object]]:
-    """The status of every run below a folder, by name."""
+    """The status of every run below a folder, by name; a store that cannot be read hides no other run."""
     if not root.is_dir():
         return []
-    return [status(path) for path in sorted(root.iterdir()) if has_store(path)]
+    return [_listed(path) for path in sorted(root.iterdir()) if has_store(path)]
+
+
+def _listed(path: Path) -> dict[str, object]:
+    try:
+        return status(path)
+    except RunError as error:
+        return unreadable(path, error)
 
 
 def verify(folder: Path) -> list[str]:
     """Files against manifest, manifest against store, money against entries: every fault found, in words."""
+    try:
+        return in_short(_verify(folder))
+    except StorageFailed as error:
+        return [str(error)]
+
+
+def _verify(folder: Path) -> list[str]:
     with _reading(folder) as journal:
         behind = journal.get_meta("state") == "running"
         faults = [*journal.integrity_check(), *_beside(folder, journal, behind=behind)]
@@ -287,7 +299,7 @@ def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
         if journal.get_meta("finished_plan") != mark or journal.get_meta("spec_path") != spec:
             return None
         if harm := journal.damage():
-            raise seal.refused(harm, folder / STORE)
+            raise journal.refusal(harm)
         counts, doubts = journal.snapshot().counts, len(_doubts(journal))
         gone = sum(not (folder / path).is_file() for path in journal.picture_paths())
     found = _status_of_store(folder)
