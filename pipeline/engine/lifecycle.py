@@ -53,8 +53,9 @@ ENDED: Final = frozenset({Phase.DONE, Phase.SHORT, Phase.FAILED, Phase.SKIPPED})
 
 _S = AttemptState
 
-#: {(state, fact): the next state}; None is the state before the first fact. The rows are reliability.md 4.3 and its
-#: Amendment 3: of the end states, SETTLED takes late evidence only when nothing was billed (`next_state` is not told).
+#: {(state, fact): the next state}; None is the state before the first fact. The rows are those of
+#: docs/reliability.md: of the end states, SETTLED takes late evidence only when nothing was billed (`next_state` is not
+#: told).
 ATTEMPTS: Final[Mapping[tuple[AttemptState | None, type], AttemptState]] = {
     (None, Held): _S.RESERVED,
     (_S.RESERVED, Permitted): _S.SUBMITTING,

@@ -25,7 +25,7 @@ from pipeline.engine.messages import (
     StoredTask,
 )
 from pipeline.engine.react import follow, react, resume
-from pipeline.engine.retry import DOUBT_RESUBMITS_MAX
+from pipeline.engine.retry import DOUBT_RESUBMITS_MAX, GONE_GRACE_S
 from pipeline.engine.state import State, load, restored
 from pipeline.errors import Bug
 from pipeline.values.reply import Fault, FaultKind
@@ -42,6 +42,17 @@ class Doubt:
     micros: int
     currency: str
     why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """Operations of a lane that their gateway does not know when asked. *Units* - seconds of the driver's clock."""
+
+    operations: int
+    #: Since when the first of them.
+    since: float
+    #: When the last of them becomes a doubt again, unless the gateway knows it by then.
+    until: float
 
 
 class Machine:
@@ -188,6 +199,16 @@ class Machine:
             if attempt.doubtful
         ]
 
+    def unheard(self) -> Mapping[str, Unheard]:
+        """{lane: operations that the gateway does not know}, while they are asked for again; no other lanes."""
+        found: dict[str, list[float]] = {}
+        for attempt in self.state.attempts.values():
+            if attempt.state is AttemptState.ACCEPTED and attempt.gone_since is not None:
+                found.setdefault(self.state.lane_of(attempt).name, []).append(attempt.gone_since)
+        return {
+            lane: Unheard(len(times), min(times), max(times) + GONE_GRACE_S) for lane, times in sorted(found.items())
+        }
+
     def may_learn(self) -> bool:
         """Whether a gateway's own books may still tell what became of a doubt, now or when they are read again."""
         return any(lane.suspects or lane.pooled for lane in self.state.lanes.values())
@@ -199,7 +220,7 @@ class Machine:
     # --- invariants ---------------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """*Raises* Bug when an invariant does not hold (I1, I2 and I6 of the design, and our own indexes)."""
+        """*Raises* Bug when an invariant does not hold (I1, I2 and I6, and our own indexes)."""
         _check_money(self.state)
         _check_tasks(self.state)
         _check_lanes(self.state)

@@ -19,7 +19,7 @@ from pipeline.values.task import Task
 
 #: How the reason begins when a gateway's meter has shown a sum.
 BY_METER: Final = "the key's meter shows"
-#: A POST that a dead process sent may be accepted this long after (seconds, reliability.md 0.4).
+#: A POST that a dead process sent may be accepted this long after (seconds; docs/reliability.md, evidence).
 QUIET_S: Final = 120.0
 
 
@@ -555,7 +555,7 @@ class Policy:
 
 
 class AttemptState(StrEnum):
-    """The ledger's state machine (reliability.md 4.3)."""
+    """The ledger's state machine (docs/reliability.md, attempts)."""
 
     RESERVED = "RESERVED"
     SUBMITTING = "SUBMITTING"
