@@ -60,11 +60,11 @@ class Run:
     path: Path
 
     def images(self) -> pa.Table:
-        """One row per stored picture (interface.md, images.arrow)."""
+        """One row per stored picture: `images.arrow`."""
         return self._table(IMAGES_ARROW)
 
     def tasks(self) -> pa.Table:
-        """One row per task that was started (interface.md, tasks.arrow)."""
+        """One row per task that was started or settled: `tasks.arrow`."""
         return self._table(TASKS_ARROW)
 
     def status(self) -> dict[str, object]:

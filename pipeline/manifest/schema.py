@@ -1,4 +1,4 @@
-"""The columns of the manifest: name, type, unit and meaning of each, as `interface.md` promises them."""
+"""The columns of the manifest: name, type, unit and meaning of each, which readers rely on."""
 
 from __future__ import annotations
 

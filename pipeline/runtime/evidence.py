@@ -16,7 +16,7 @@ from pipeline.values.provider import Provider
 from pipeline.values.reply import Balance, ListedPage
 from pipeline.values.wire import Request
 
-#: Books are read twice, more than 30 seconds apart, and must agree (reliability.md 3.1).
+#: Books are read twice, more than 30 seconds apart, and must agree (docs/reliability.md, E2).
 APART_S = 31.0
 #: More pages than this are no whole list.
 PAGES_MAX = 200

@@ -43,12 +43,12 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
-#: {state: exit code}, in the order in which the first that holds wins (interface.md).
+#: {state: exit code}, in the order in which the first that holds wins (README, exit codes).
 EXITS = {"stopped": 130, "parked": 6, "in_doubt": 5, "budget_reached": 3, "failed_tasks": 4, "complete": 0}
 
 
 def state_of(*, draining: bool, parked: bool, doubts: int, budget: bool, counts: Mapping[Phase, int]) -> str:
-    """The first that holds of stopped, parked, in_doubt, budget_reached, failed_tasks, complete (interface.md).
+    """The first that holds of stopped, parked, in_doubt, budget_reached, failed_tasks, complete.
 
     `doubts`: attempts in doubt. One may wait although its task has ended, by pictures of another attempt.
     """

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pipeline.engine.lanes import LaneView
+from pipeline.engine.machine import Unheard
 from pipeline.engine.messages import Phase, StoredAccount
 from pipeline.values.money import UNLIMITED
 from pipeline.values.reply import Fault, FaultKind
 
+#: So long an estimate is kept up although nothing ends (seconds).
+PATIENCE_S = 60.0
 #: Phases in which a task needs nothing more.
 ENDED = (Phase.DONE, Phase.SHORT, Phase.FAILED, Phase.SKIPPED)
 
@@ -32,10 +35,12 @@ class View:
     elapsed_s: float
     eta_s: float | None
     last_fault: Fault | None
+    #: {lane: operations that the gateway does not know}
+    unheard: Mapping[str, Unheard] = field(default_factory=dict)
 
 
 def status_of(view: View, *, in_doubt: list[dict[str, object]], folder: str) -> dict[str, object]:
-    """The object of `status --json` (interface.md)."""
+    """The object of `status --json`."""
     counts = {phase.value: count for phase, count in view.counts.items() if count}
     return {
         "state": view.state,
@@ -55,8 +60,34 @@ def status_of(view: View, *, in_doubt: list[dict[str, object]], folder: str) -> 
             }
             for name, lane in view.lanes.items()
         },
+        "unknown_operations": {
+            name: {
+                "operations": found.operations,
+                "for_s": round(view.now - found.since),
+                "doubt_in_s": round(max(0.0, found.until - view.now)),
+            }
+            for name, found in view.unheard.items()
+        },
         "elapsed_s": round(view.elapsed_s, 3),
     }
+
+
+class Pace:
+    """How long a run takes yet, from what ended so far; silent when what is left has been silent for longer than that."""
+
+    def __init__(self) -> None:
+        self._ended = -1
+        self._at = self._left_s = 0.0
+
+    def eta_s(self, *, ended: int, fresh: int, left: int, elapsed_s: float) -> float | None:
+        """Seconds left: of `fresh` tasks ended in `elapsed_s`, with `left` to go; None when nobody can say."""
+        if not fresh or elapsed_s <= 0:
+            return None
+        guess = left * elapsed_s / fresh
+        if ended != self._ended:
+            self._ended, self._at, self._left_s = ended, elapsed_s, guess
+        # A few that take much longer than the others would make the guess grow with every second.
+        return guess if elapsed_s - self._at <= max(self._left_s, PATIENCE_S) else None
 
 
 def money_of(account: StoredAccount) -> dict[str, int | None]:
