@@ -305,7 +305,7 @@ def _tables(folder: Path) -> Iterator[str]:
 
 
 def _exit_code(phases: Mapping[str, int], total: int, doubts: int) -> int:
-    """The first that holds (interface.md), for an end that was neither parked nor drained."""
+    """The first that holds (README, exit codes), for an end that was neither parked nor drained."""
     if doubts:
         return 5
     if sum(phases.get(phase, 0) for phase in _ENDED) < total:

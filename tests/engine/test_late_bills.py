@@ -1,4 +1,4 @@
-"""Amendment 3: what had ended as not billed, or was written off, and was made after all."""
+"""Bills that come late: what had ended as not billed, or was written off, and was made after all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a POST comes to mean, as one table (reliability.md 3.1): money, task and lane, for every reply there is.
+"""What a POST comes to mean, as one table (docs/reliability.md): money, task and lane, for every reply there is.
 
 The first two columns are the providers' business (`test_mulerouter`): which outcome is which reply. From here on the
 table is total: every kind of fault in every sort of reply.
@@ -107,7 +107,7 @@ def test_what_a_doubt_leads_to_is_the_users_choice(rules: OnDoubt, phase: Phase,
     assert state.machine.counts() == {phase: 1}
 
 
-#: Section 4.3 with Amendment 3, as written there: what a fact leads to from each state.
+#: The table of docs/reliability.md, written out: what a fact leads to from each state.
 TABLE = """
 None        Held           RESERVED
 RESERVED    Permitted      SUBMITTING

@@ -41,7 +41,7 @@ from pipeline.values.rows import ImageRow, NotedPlan
 from pipeline.values.task import Task
 from tests.store.stories import EACH, FAULT, LINK, START, Ticking, made, task
 
-#: The columns and types that interface.md promises, written out by hand.
+#: The columns and types that readers rely on, written out by hand.
 IMAGES = """
 task_id string, image_index int16, step string, row_id string, row map<string, string>, axes map<string, string>,
 sample int32, gateway string, model string, prompt string, negative_prompt string, revised_prompt string,

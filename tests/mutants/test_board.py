@@ -17,7 +17,7 @@ def test_every_anchor_occurs_exactly_once() -> None:
 
 
 def test_there_are_at_least_40_mutants_and_no_name_twice() -> None:
-    """reliability.md 5.1 asks for 40."""
+    """Forty is what a suite must catch before it is trusted."""
     assert len(MUTANTS) >= 40
     assert [name for name, times in Counter(each.name for each in MUTANTS).items() if times > 1] == []
 

@@ -18,7 +18,7 @@ from tests.plan.jobs import CARDS, Memory, job
 
 GATEWAY = CARDS["mulerouter"]
 EDIT = GATEWAY.models["qwen-image-edit-max"]
-#: As Evolink's 3.0 models: gateways.md, 2.2.
+#: As Evolink's 3.0 models (schemas/gateways/evolink.json).
 FREE = SizeRule((), 15, None, "auto", "here", 262_144, 4_194_304, 16.0, words=("auto", "16:9"))
 HOOK = Parameter("callback_url", "url", None, None, (), None, None, "Where the end is told.", "here", identity=False)
 QUALITY = Parameter("quality", "string", None, None, ("1K", "2K"), None, None, "How large.", "here")

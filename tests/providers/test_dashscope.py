@@ -341,7 +341,7 @@ def test_an_answer_to_a_submit_means(outcome: Outcome, reply: Reply) -> None:
     assert dashscope.submitted(replace(EDIT, n=2), outcome, CARD.not_billed) == reply
 
 
-#: The table of gateways.md 4.4, code by code.
+#: The vendor's error codes and what each means here, code by code.
 CODES: list[tuple[int, str, FaultKind]] = [
     (400, "InvalidParameter", FaultKind.REJECTED),
     (400, "InvalidParameter.DataInspection", FaultKind.TRANSIENT),

@@ -350,7 +350,7 @@ def test_the_service_keeps_what_its_page_lists(data: bytes, status: int, code: i
     ],
 )
 def test_a_model_takes_less_than_the_service_keeps(data: bytes, words: str) -> None:
-    """The mismatch that gateways.md warns of: gif is kept, and no model takes it."""
+    """The vendor's two lists of formats differ: gif is kept, and no model takes it."""
     world = World()
     link = upload(world, data)[1]["data"]["file_url"]
     status, answer = told(ask(world, "POST", SUBMIT, {**PLUS, "image_urls": [link]}))

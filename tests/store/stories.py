@@ -118,7 +118,7 @@ def made(number: int, attempt: int, *, stored: Sequence[Artifact] = (), prompt: 
 
 
 class Storyteller:
-    """Random facts, each one legal after those before it (reliability.md 4.3)."""
+    """Random facts, each one legal after those before it (docs/reliability.md, attempts)."""
 
     def __init__(self, random: Random, tasks: int = 4) -> None:
         """Facts about at most this many tasks."""

@@ -1,4 +1,4 @@
-"""What must be durable before what (reliability.md 4.4, W5 and W6): the calls to the system, in their order."""
+"""What must be durable before what (docs/reliability.md, W5 and W6): the calls to the system, in their order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Evidence that comes late: what a person had declared not billed was billed after all (Amendment 3)."""
+"""Evidence that comes late: what a person had declared not billed was billed after all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The order of writing and sending (reliability.md 4.4), looked at while a whole job runs over HTTP."""
+"""The order of writing and sending (docs/reliability.md, W2, W3), looked at while a whole job runs over HTTP."""
 
 from __future__ import annotations
 

@@ -180,7 +180,7 @@ def test_a_key_that_is_refused_at_the_upload_parks_the_gateway(tmp_path: Path, m
 def test_under_resubmit_the_idempotency_key_buys_nothing_twice(tmp_path: Path) -> None:
     """Evolink answers a repeated key with its first answer: every lost answer is found, and no doubt is left.
 
-    *Source* - gateways.md, 2.1: Idempotency-Key, and `idempotency-replayed` in the answer.
+    *Source* - the vendor's client (observed): Idempotency-Key, and `idempotency-replayed` in the answer.
     """
     path = spec(tmp_path, more="on_doubt: resubmit\n")
     result = rehearse(path, "cut_after: {every: 2}\nserver_error_after: {first: 2}\n")
