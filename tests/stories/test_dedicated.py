@@ -99,7 +99,7 @@ def test_a_meter_that_shows_nothing_buys_again(tmp_path: Path, budget: str) -> N
     assert (result.state, result.exit_code, result.status["images"]) == ("complete", 0, 18)
     assert bill(tmp_path, "evolink") == (18, 18 * CREDIT)
     unit = budget.split()[1]
-    assert money(result, unit) == (18 * (CREDIT if unit != "USD" else 27_001), 0, 0)
+    assert money(result, unit) == (18 * (CREDIT if unit != "USD" else 27_000), 0, 0)
     assert inspect.verify(tmp_path / "run") == []
 
 
@@ -111,7 +111,7 @@ def test_a_meter_books_exactly_what_was_billed(tmp_path: Path, budget: str) -> N
     accepted, billed = bill(tmp_path, "evolink")
     assert (accepted, billed) == (15, 15 * CREDIT)
     assert (result.state, result.exit_code) == ("failed_tasks", 4)
-    each = CREDIT if budget.endswith("credit") else 27_001
+    each = CREDIT if budget.endswith("credit") else 27_000
     assert money(result, budget.split()[1]) == (15 * each, 0, 0)
     assert inspect.verify(tmp_path / "run") == []
 
