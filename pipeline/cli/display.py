@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from pipeline.engine.lanes import LaneView
+    from pipeline.engine.machine import Unheard
     from pipeline.runtime.progress import View
 
 #: Seconds between two plain lines, and between two pictures of the panel.
@@ -96,14 +97,16 @@ class Lines:
         self._write, self._clock, self._wall = write, clock, wall
         self._last = clock()
         self._state = ""
+        self._unheard: object = None
 
     def show(self, view: View) -> None:
         """A line when the state changed, or when the last one is old; how a run ended is for the last words to say."""
         if view.state in ENDS:
             return
         now = self._clock()
-        changed = bool(self._state) and view.state != self._state
-        self._state = view.state
+        unheard = {name: found.operations for name, found in view.unheard.items()}
+        changed = (bool(self._state) and view.state != self._state) or (unheard and unheard != self._unheard)
+        self._state, self._unheard = view.state, unheard
         if changed or now - self._last >= PLAIN_EVERY_S:
             self._last = now
             self._write(f"{self._wall()} {plain_line(view)}")
@@ -161,6 +164,7 @@ def plain_line(view: View) -> str:
         parts.append(f"{format_money(account.spent + account.overage, account.currency)} spent")
         parts += [f"{format_money(account.held, account.currency)} held"] if account.held else []
     parts += [f"{lane}: {why}" for lane, found in view.lanes.items() if (why := waits(found, view.now))]
+    parts += [f"{lane}: {unheard_words(found, view.now)}" for lane, found in view.unheard.items()]
     if view.eta_s is not None:
         parts.append(f"about {words.duration(view.eta_s)} left")
     lead = "" if view.state == "running" else f"{view.state.replace('_', ' ')}: "
@@ -216,6 +220,9 @@ def panel_rows(view: View) -> list[tuple[str, str]]:
     ]
     if len(lanes) > _LANES_SHOWN:
         rows.append(("", f"and {len(lanes) - _LANES_SHOWN:,} more"))
+    rows += [
+        ("unknown", f"{words.clean(lane)}: {unheard_words(found, view.now)}") for lane, found in view.unheard.items()
+    ]
     if view.last_fault is not None:
         rows.append(("fault", words.short(f"{view.last_fault.kind}: {view.last_fault.message}", 160)))
     if view.state != "running":
@@ -249,6 +256,15 @@ def waits(lane: LaneView, now: float) -> str:
     if lane.cooling_until is not None and lane.cooling_until > now:
         return f"told to wait, {words.duration(lane.cooling_until - now)} more"
     return ""
+
+
+def unheard_words(unheard: Unheard, now: float) -> str:
+    """`1 operation unknown to the gateway for 2 min, in doubt again in 8 min unless it answers`."""
+    return (
+        f"{words.count(unheard.operations, 'operation')} unknown to the gateway for "
+        f"{words.duration(now - unheard.since)}, in doubt again in {words.duration(max(0.0, unheard.until - now))} "
+        "unless it answers"
+    )
 
 
 def _count(view: View, *phases: Phase) -> int:

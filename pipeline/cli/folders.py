@@ -169,6 +169,11 @@ def resolve(
         answer_json({"folder": str(folder), "resolved": number})
     else:
         answer(f"{words.count(number, 'attempt')} resolved; the next `pipeline run` goes on from there")
+        if operation:
+            answer(
+                "it asks the gateway for this operation; one that the gateway does not know for 10 minutes is in doubt "
+                "again, and takes another verdict"
+            )
     return Exit.COMPLETE
 
 

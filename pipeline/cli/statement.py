@@ -260,6 +260,7 @@ def render_status(status: Mapping[str, object], folder: str) -> str:
     lines.append(words.clean(f"  tasks     {counts or 'none started'}, {found.total:,} in all"))
     lines += [words.clean(f"  money     {account.line()}") for account in found.accounts]
     lines += [words.clean(f"  lane      {_lane_words(lane)}") for lane in found.lanes]
+    lines += _unknown_lines(status)
     lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
     lines += failure_lines(status)
     lines += parked_lines(status, found) if found.state == "parked" else []
@@ -271,6 +272,20 @@ def render_status(status: Mapping[str, object], folder: str) -> str:
             "  next      pipeline verify says all that is wrong; pipeline run sends nothing and says the remedies"
         )
     return "\n".join(lines)
+
+
+def _unknown_lines(status: Mapping[str, object]) -> list[str]:
+    """Operations that the gateway does not know, of a living run, and what becomes of them."""
+    lines = []
+    for lane, each in _mapping(status.get("unknown_operations")).items():
+        found = _mapping(each)
+        count, since, until = (_number(found.get(key)) for key in ("operations", "for_s", "doubt_in_s"))
+        lines.append(
+            f"  unknown   {words.clean(lane)}: the gateway has not known {words.count(count, 'operation')} for "
+            f"{words.duration(since)}; in doubt again in {words.duration(until)} unless it answers"
+        )
+        lines.append("            then `pipeline resolve` takes another verdict")
+    return lines
 
 
 def failure_lines(status: Mapping[str, object]) -> list[str]:

@@ -73,7 +73,7 @@ def status_of(view: View, *, in_doubt: list[dict[str, object]], folder: str) -> 
 
 
 class Pace:
-    """How long a run takes yet, from what ended so far; silent when what is left has been silent for longer than that."""
+    """How long a run takes yet, from what ended so far; silent when nothing has ended for longer than that."""
 
     def __init__(self) -> None:
         self._ended = -1

@@ -20,6 +20,7 @@ from pipeline.engine.messages import (
     Fetched,
     Observation,
     OnDoubt,
+    Phase,
     Policy,
     Released,
     Resumed,
@@ -42,7 +43,7 @@ from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.perform import Performer, replay
 from pipeline.runtime.pictures import examine
 from pipeline.runtime.prepare import Options
-from pipeline.runtime.progress import ENDED, View, status_of
+from pipeline.runtime.progress import ENDED, Pace, View, status_of
 from pipeline.runtime.signals import Signals
 from pipeline.spec.long_form import long_form
 from pipeline.store.blackbox import BlackBox, damage
@@ -157,6 +158,7 @@ class _Session:
         self.clock = clock
         self.room = Room(place)
         self.notes: list[str] = []
+        self.pace = Pace()
         #: Whether the store may say that it was left in order.
         self.clean = False
         # Keys are asked for first: a missing one must not leave a folder behind.
@@ -527,7 +529,10 @@ class _Session:
         ended = sum(counts.get(phase, 0) for phase in ENDED)
         fresh = ended - sum(self.before.values())
         elapsed = now - self.started
-        left = max(0, total - ended)
+        unheard = self.machine.unheard()
+        # Of doubts, and of what the gateway does not know, nobody can say when they end.
+        endless = counts.get(Phase.IN_DOUBT, 0) + sum(found.operations for found in unheard.values())
+        left = max(0, total - ended - endless)
         return View(
             state=state,
             total=total,
@@ -539,8 +544,9 @@ class _Session:
             faults=self.machine.faults(),
             now=now,
             elapsed_s=elapsed,
-            eta_s=left * elapsed / fresh if fresh and elapsed > 0 else None,
+            eta_s=self.pace.eta_s(ended=ended, fresh=fresh, left=left, elapsed_s=elapsed),
             last_fault=driver.last_fault,
+            unheard=unheard,
         )
 
     def _status(self, driver: Driver, state: str) -> dict[str, object]:

@@ -11,8 +11,9 @@ from rich.console import Console
 from pipeline.cli import display
 from pipeline.cli.display import Kind, Lines, Panel, choose, panel_rows, plain_line
 from pipeline.engine.lanes import LaneView
+from pipeline.engine.machine import Unheard
 from pipeline.engine.messages import Phase, StoredAccount
-from pipeline.runtime.progress import View
+from pipeline.runtime.progress import Pace, View
 from pipeline.values.money import UNLIMITED
 from pipeline.values.reply import Fault, FaultKind
 
@@ -149,3 +150,29 @@ def test_a_display_that_never_drew_closes_in_silence(capsys: pytest.CaptureFixtu
         display.open_display(kind, "x").close()
     captured = capsys.readouterr()
     assert captured.out + captured.err == ""
+
+
+UNHEARD = {"a/b": Unheard(1, 40.0, 700.0)}
+
+
+def test_operations_that_the_gateway_does_not_know_are_said_at_once() -> None:
+    """How many, since when and until when; a line of its own as soon as there is one, without waiting for the next."""
+    words = "a/b: 1 operation unknown to the gateway for 1 min, in doubt again in 10 min unless it answers"
+    view = replace(VIEW, eta_s=None, unheard=UNHEARD)
+    assert plain_line(view).endswith(words)
+    assert ("unknown", words) in panel_rows(view)
+    told: list[str] = []
+    lines = Lines(told.append, clock=lambda: 7.0, wall=lambda: "12:00:00")
+    for each in (VIEW, view, view, VIEW):
+        lines.show(each)
+    assert [line.endswith(words) for line in told] == [True]
+
+
+def test_a_few_that_take_long_make_no_estimate_grow() -> None:
+    """An estimate stands while tasks end; when none has for longer than it promised, nobody knows."""
+    pace = Pace()
+    assert pace.eta_s(ended=0, fresh=0, left=10, elapsed_s=5.0) is None
+    assert pace.eta_s(ended=9, fresh=9, left=1, elapsed_s=90.0) == 10.0
+    assert pace.eta_s(ended=9, fresh=9, left=1, elapsed_s=140.0) is not None
+    assert pace.eta_s(ended=9, fresh=9, left=1, elapsed_s=151.0) is None
+    assert pace.eta_s(ended=10, fresh=10, left=0, elapsed_s=152.0) == 0.0
