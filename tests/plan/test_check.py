@@ -11,7 +11,7 @@ import pytest
 from pipeline.errors import Place, PlanError
 from pipeline.plan.check import check
 from pipeline.plan.expand import make_plan
-from pipeline.spec.job import FixedSeed, Inputs, LaneLimits, Override
+from pipeline.spec.job import DerivedSeed, FixedSeed, Inputs, LaneLimits, Override
 from pipeline.values.money import UNLIMITED, Money
 from tests.plan.jobs import CARDS, Memory, job, matrix, plan_of
 
@@ -292,3 +292,13 @@ def test_always_sent_parameters_are_in_the_task() -> None:
     assert sent.id != plain.id
     assert sent.seed == plain.seed
     assert make_plan(job(params={"watermark": True}), cards, Memory()).task(0).params == {"watermark": True}
+
+
+def test_a_synchronous_model_is_forecast_by_the_calls_that_may_wait_at_once() -> None:
+    """A call is in flight as long as it is unanswered: 12 calls of 30 s, 3 at once, take 2 minutes."""
+    gateway = CARDS["mulerouter"]
+    model = replace(gateway.models["qwen-image-max"], synchronous=True, typical_s=30.0)
+    cards = {"mulerouter": replace(gateway, models={model.name: model})}
+    limits = {"mulerouter": LaneLimits(rate=(600, 60.0), in_flight=20, unanswered=3)}
+    plan = make_plan(job(samples=12, seed=DerivedSeed(1), limits=limits), cards, Memory())
+    assert check(plan).lanes["mulerouter/qwen-image-max"].typical_s == 120.0
