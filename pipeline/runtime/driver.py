@@ -255,6 +255,8 @@ class Driver:
         task = self.machine.task(command.task)
         pacer, slotted = self._pacers[task.lane], partial(self._slotted, task.lane)
         self.tell(await self._performer.submit(command, task, pacer, slotted))
+        if self._performer.broken is not None:
+            self._stop(self._performer.broken)
 
     def _slotted(self, lane: str) -> bool:
         """The slot has come. Whether the POST may still leave: not after Ctrl-C, and not after a failed commit."""

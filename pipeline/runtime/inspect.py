@@ -17,6 +17,7 @@ from pipeline.engine.messages import (
     RetryAsked,
     Snapshot,
     StoredTask,
+    SubmitAnswered,
     VerdictGiven,
 )
 from pipeline.errors import RunError, RunNotFound, StorageFailed
@@ -30,14 +31,17 @@ from pipeline.runtime.progress import money_of
 from pipeline.runtime.remains import DAMAGED, harm_of, in_short, out_of, unreadable
 from pipeline.runtime.remains import reading as _reading
 from pipeline.spec.job import JobSpec
-from pipeline.store.blackbox import damage
+from pipeline.store.blackbox import answered, damage
 from pipeline.store.blobs import Blobs
 from pipeline.store.folder import RunFolder, has_store
 from pipeline.store.journal import Journal
 from pipeline.store.lock import RunLock, is_held
 from pipeline.store.story import Story
 from pipeline.values.folder import BLACKBOX, CONTROL, SPEC, STORE
+from pipeline.values.reply import Fault, FaultKind, Unknown
 from pipeline.values.rows import TaskRow
+
+_UNANSWERED = Fault(FaultKind.UNKNOWN, "the process ended before an answer was written down")
 
 
 @contextmanager
@@ -187,10 +191,16 @@ def resolve(folder: Path, *, attempt: int | None, verdict: str, why: str, operat
 
     `verdict` is billed (written off as spent) or not_billed (bought again by the next run); with `operation` the
     next run asks the gateway for that operation's pictures. Of an attempt that ended without a bill it can be said
-    that it was billed after all. *Raises* RunError for an attempt of which that cannot be said.
+    that it was billed after all, and a call that a dead run left unanswered is in doubt as soon as it is named.
+    *Raises* RunError for an attempt of which that cannot be said.
     """
     with _amending(folder) as amend:
         found = [doubt.attempt for doubt in amend.machine().doubts()]
+        if attempt is not None and attempt in amend.unanswered():
+            if attempt in answered(folder / BLACKBOX):
+                raise RunError(f"the answer to attempt {attempt} of {folder} is here: run the same command again")
+            amend.record([SubmitAnswered(attempt, Unknown(_UNANSWERED))])
+            found.append(attempt)
         chosen = found if attempt is None else [attempt]
         ended = None if attempt is None or attempt in found else amend.journal.task_of_attempt(attempt)
         if not set(chosen) <= set(found) and (ended is None or (verdict == "not_billed" and not operation)):
@@ -230,6 +240,11 @@ class _Amendment:
 
     def machine(self, more: Sequence[StoredTask] = ()) -> Machine:
         return _machine(self.journal.snapshot(), more)
+
+    def unanswered(self) -> set[int]:
+        """Attempts whose calls left, and whose answers the store does not know."""
+        tasks = self.journal.snapshot().tasks
+        return {each.attempt for task in tasks for each in task.attempts if each.state is AttemptState.SUBMITTING}
 
     def record(self, observations: Sequence[Observation], more: Sequence[StoredTask] = ()) -> None:
         if not observations:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import shlex
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 
@@ -34,7 +35,7 @@ from pipeline.values.artifact import Artifact
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.digest import sha256_hex
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Provider
-from pipeline.values.reply import Fault, FaultKind, OperationFailed, Pending, PollBroken, Refused, Reply, Unsent
+from pipeline.values.reply import Fault, FaultKind, OperationFailed, Pending, PollBroken, Ready, Refused, Reply, Unsent
 from pipeline.values.rows import Placement
 from pipeline.values.task import InlineInput, Input, LocalInput, Task, UpstreamInput, UrlInput
 from pipeline.values.wire import Answered, Broken, Downloaded, DownloadRefused, Outcome
@@ -134,14 +135,15 @@ class Performer:
             reach("submit.kept")
         reply = provider.submitted(task, outcome, self._cards[task.gateway].not_billed)
         reach("submit.parsed")
-        match reply:
-            case Pending(operation, replayed=False):
-                self._blackbox.named(command.attempt, operation)
-            case Refused(Fault(FaultKind.EXPIRED)):
-                self.placements.gone(task)
-            case _:
-                pass
+        self._blackbox.meant(command.attempt, _verdict_of(reply))
+        if isinstance(reply, Refused) and reply.fault.kind is FaultKind.EXPIRED:
+            self.placements.gone(task)
         return SubmitAnswered(command.attempt, reply)
+
+    @property
+    def broken(self) -> Exception | None:
+        """Why nothing more may be sent: the disk took an answer neither in nor for want of room."""
+        return self._blackbox.broken
 
     def _tag(self, command: Submit) -> str:
         """What names this purchase to a gateway: the same for the attempt that is in doubt and for its repetition."""
@@ -240,6 +242,19 @@ class Performer:
     @staticmethod
     def _failed(command: Fetch, fault: Fault) -> FetchFailed:
         return FetchFailed(command.attempt, command.index, fault)
+
+
+def _verdict_of(reply: Reply) -> str:
+    """What `pipeline resolve` would be told of an attempt with this answer; empty where there is nothing to tell."""
+    match reply:
+        case Pending(operation, replayed=False):
+            return f"--operation {shlex.quote(operation)}"
+        case Ready():
+            return "--billed"
+        case Refused() | Unsent():
+            return "--not-billed"
+        case _:
+            return ""
 
 
 def replay(provider: Provider, card: GatewayCard, task: Task, attempt: int, answer: Answered) -> SubmitAnswered:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import shlex
+import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,6 +16,7 @@ from pathlib import Path
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
     Accepted,
+    AttemptState,
     CapAsked,
     Doubted,
     Fact,
@@ -125,12 +128,6 @@ def _storage() -> Iterator[None]:
     except OSError as error:
         place = f": {error.filename}" if error.filename else ""
         raise StorageFailed(f"the disk refused ({error.strerror or type(error).__name__}){place}") from error
-
-
-def _unkept(operations: Mapping[int, str]) -> str:
-    """Answers that found no room anywhere: the last place for what they named is the screen."""
-    named = [f"{operation or 'no operation'} (attempt {attempt})" for attempt, operation in sorted(operations.items())]
-    return f"paid for and written down nowhere else, keep this line: {', '.join(named)}"
 
 
 @dataclass(slots=True)
@@ -422,11 +419,33 @@ class _Session:
                 await control.close()
                 await committer.close()
                 reach("turn.closed")
+                self._say_unkept(failed)
                 if failed is None:
                     wiring.keep_sends(self.it.journal, pacers, self.clock)
                     reach("turn.sends")
             signals.concluding = True
             return self._conclude(driver, listener, begun, started)
+
+    def _say_unkept(self, failed: BaseException | None) -> None:
+        """The last place for answers that neither black box nor store took is the screen. *Raises* StorageFailed."""
+        unkept = self.it.blackbox.unkept
+        if not any(unkept.values()):
+            return
+        try:
+            known = {row.attempt for row in self.it.journal.attempt_rows() if row.state != AttemptState.SUBMITTING}
+        except (sqlite3.Error, StorageFailed):
+            known = set()
+        place = shlex.quote(str(self.place))
+        lines = [
+            f"  pipeline resolve {place} --attempt {attempt} {verdict} --why 'its answer'"
+            for attempt, verdict in sorted(unkept.items())
+            if verdict and attempt not in known
+        ]
+        if lines:
+            raise StorageFailed(
+                f"{failed or 'the disk refused'}. Answers of the gateway stand nowhere else: keep these lines, and say "
+                "them before the next run:\n" + "\n".join(lines)
+            ) from failed
 
     async def _evidence(self, pacers: Mapping[str, Pacer]) -> Evidence:
         """Who asks gateways for their books. Meters are read before anything is bought there: later is too late."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
+from pipeline.errors import StorageFailed
 from pipeline.store.durable import open_private, write_all
 from pipeline.store.room import is_full
 from pipeline.values.wire import Response
@@ -36,7 +37,18 @@ class _Segment:
 class BlackBox:
     """The black box of one run folder: `blackbox`, and `blackbox.1`, `blackbox.2` ... while their answers wait."""
 
-    __slots__ = ("_handle", "_next", "_path", "_relief", "_rotated", "_size", "_waiting", "segment_max", "unkept")
+    __slots__ = (
+        "_handle",
+        "_next",
+        "_path",
+        "_relief",
+        "_rotated",
+        "_size",
+        "_waiting",
+        "broken",
+        "segment_max",
+        "unkept",
+    )
 
     def __init__(self, path: Path, *, segment_max: int = SEGMENT_MAX, relief: Callable[[], bool] | None = None) -> None:
         """Open for appending (0600); what an earlier process left stays until committed or cleared.
@@ -46,8 +58,10 @@ class BlackBox:
         self._path = path
         self._relief = relief
         self.segment_max = segment_max
-        #: {attempt: operation id, if it named one} of answers that found no room, until they are in the store.
+        #: {attempt: what its answer was found to mean} of answers that could not be kept, until they are in the store.
         self.unkept: dict[int, str] = {}
+        #: Why the disk refused an answer, other than for want of room: nothing more may be sent.
+        self.broken: OSError | StorageFailed | None = None
         old = _rotated(path)
         self._rotated = [_Segment(each, {attempt for attempt, _ in _read_file(each)}) for each in old]
         self._next = 1 + max((int(each.suffix[1:]) for each in old), default=0)
@@ -55,30 +69,33 @@ class BlackBox:
         self._open()
 
     def append(self, attempt: int, response: Response) -> None:
-        """Write one answer down, before it is parsed. One that the full disk refuses is in `unkept`."""
+        """Write one answer down, before it is parsed. One that the disk refuses is in `unkept`, whatever its reason:
+        an answer that is not understood because it could not be kept would be lost twice.
+        """
         line = _line(attempt, response)
         while True:
             try:
                 if self._size and self._size + len(line) > self.segment_max:
                     self._rotate()
                 write_all(self._handle, line)
-            except OSError as exc:
-                if not is_full(exc):
-                    raise
+            except (OSError, StorageFailed) as exc:
                 with suppress(OSError):  # half a line; should it stay, it is told as torn
                     os.ftruncate(self._handle, self._size)
-                if self._relief is None or not self._relief():
-                    self.unkept[attempt] = ""
-                    return
+                if not is_full(exc):
+                    self.broken = exc
+                elif self._relief is not None and self._relief():
+                    continue
+                self.unkept[attempt] = ""
+                return
             else:
                 self._size += len(line)
                 self._waiting.add(attempt)
                 return
 
-    def named(self, attempt: int, operation: str) -> None:
-        """What an answer was found to name: said aloud, should it find no room in the store either."""
+    def meant(self, attempt: int, verdict: str) -> None:
+        """What an answer was found to mean: said aloud, should it find no room in the store either."""
         if attempt in self.unkept:
-            self.unkept[attempt] = operation
+            self.unkept[attempt] = verdict
 
     def read(self) -> list[tuple[int, Response]]:
         """Every whole answer that stands here, oldest first. Some may be committed already: ask the store."""
@@ -136,13 +153,13 @@ class BlackBox:
         full = self._handle
         try:
             self._open()
-        except OSError:
+        except (OSError, StorageFailed):
             self._handle = full
             aside.rename(self._path)
             raise
-        os.close(full)
         self._rotated.append(_Segment(aside, self._waiting))
         self._waiting = set()
+        os.close(full)
 
 
 def _line(attempt: int, response: Response) -> bytes:
@@ -154,6 +171,11 @@ def _line(attempt: int, response: Response) -> bytes:
     }
     text = json.dumps(record, separators=(",", ":")).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
+
+
+def answered(path: Path) -> set[int]:
+    """Attempts whose answers stand in a black box and its rotated segments; some may be in the store already."""
+    return {attempt for each in (*_rotated(path), path) for attempt, _ in _read_file(each)}
 
 
 def damage(path: Path) -> list[str]:

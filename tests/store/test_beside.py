@@ -214,8 +214,8 @@ def test_an_answer_that_finds_no_room_is_kept_in_memory_or_after_relief(tmp_path
         size = path.stat().st_size
         with FullDisk(size + 20):
             box.append(2, ANSWER)
-        box.named(1, "op-1")
-        box.named(2, "op-2")
+        box.meant(1, "op-1")
+        box.meant(2, "op-2")
         assert (box.unkept, path.stat().st_size, damage(path)) == ({2: "op-2"}, size, [])
         box.committed(2)
         assert box.unkept == {}
