@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from pipeline.engine.evidence import APART_S
 from pipeline.engine.messages import BalanceTold, Listed, Look, Observation
+from pipeline.engine.resemblance import SKEW_S
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.pacer import Pacer
 from pipeline.transport.door import Door
@@ -16,15 +18,13 @@ from pipeline.values.provider import Provider
 from pipeline.values.reply import Balance, ListedPage
 from pipeline.values.wire import Request
 
-#: Books are read twice, more than 30 seconds apart, and must agree (docs/reliability.md, E2).
-APART_S = 31.0
+#: Books are read twice and must agree (docs/reliability.md, E2); a little later than the engine asks for: clocks round.
+READ_AGAIN_S = APART_S + 1.0
 #: More pages than this are no whole list.
 PAGES_MAX = 200
 #: So many operations that nobody knows are asked one by one what they repeat.
 DETAILS_MAX = 500
 TIMEOUT_S = 60.0
-#: The gateway's clock may be off by so many seconds: the window is wider on both sides.
-SKEW_S = 300.0
 
 #: Whether an operation id is one of ours.
 Known: TypeAlias = Callable[[str], bool]
@@ -51,7 +51,7 @@ class Evidence:
         """
         before = await self.balance(command.gateway, pacer)
         first = await self._listing(command, pacer, known)
-        await self.clock.until(self.clock.now() + APART_S)
+        await self.clock.until(self.clock.now() + READ_AGAIN_S)
         second = await self._listing(command, pacer, known)
         after = await self.balance(command.gateway, pacer)
         told: list[Observation] = []
@@ -84,6 +84,7 @@ class Evidence:
         """Every page of the window; one that fails makes the whole list incomplete."""
         provider = self.providers[command.gateway]
         taken = self.clock.wall_micros()
+        # The gateway's clock may be off: the window is wider on both sides.
         since, until = taken - round((command.reach_s + SKEW_S) * 1e6), taken + round(SKEW_S * 1e6)
         operations: list[ListedOperation] = []
         page: str | None = None
