@@ -22,23 +22,6 @@ from pipeline.values.folder import (
     STORE,
 )
 
-__all__ = [
-    "BLACKBOX",
-    "CONTROL",
-    "IMAGES",
-    "LOCK",
-    "LOG",
-    "PARTS",
-    "QUARANTINE",
-    "REPORT",
-    "SPEC",
-    "STORE",
-    "RunFolder",
-    "has_store",
-    "traces",
-]
-
-
 #: Where SQLite's header keeps the application's id, and the size of a file that never got further than its header.
 _ID_AT, _UNBORN_MAX = slice(68, 72), 4096
 
@@ -140,7 +123,7 @@ class RunFolder:
 
     @property
     def images(self) -> Path:
-        """Pictures under their final"""
+        """Pictures under their final names, and nothing else."""
         return self.path / IMAGES
 
     @property
