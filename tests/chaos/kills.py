@@ -28,7 +28,7 @@ from typing import Final
 from tests.chaos import forks
 from tests.chaos.jobs import Job, drawn
 from tests.chaos.judge import Books, Judge
-from tests.chaos.report import Report
+from tests.chaos.report import Report, idle
 from tests.chaos.tables import Tables
 
 ROOT: Final = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ _PORT: Final = re.compile(r"serving on 127\.0\.0\.1:(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
+class Script:
     """One scenario: everything in it comes from its seed."""
 
     seed: int
@@ -103,18 +103,18 @@ class _Emulator:
 class _Scenario:
     """One job, its folder, its emulator, its judge."""
 
-    def __init__(self, item: Item, place: Path) -> None:
-        self.item = item
+    def __init__(self, script: Script, place: Path) -> None:
+        self.script = script
         self.place = place
-        self.dice = random.Random(item.seed)
-        self.told = Told(item.seed)
+        self.dice = random.Random(script.seed)
+        self.told = Told(script.seed)
         self.job: Job = drawn(
-            self.dice, tasks=item.tasks, latency_s=[0.002, 0.12], generation_s=[0.1, 1.5], policies=item.policies
+            self.dice, tasks=script.tasks, latency_s=[0.002, 0.12], generation_s=[0.1, 1.5], policies=script.policies
         )
         self.job.write(place)
         self.run = place / "run"
         self.judge = Judge(self.run, place / "world.jsonl", self.job)
-        self.emulator = _Emulator(place, item.seed)
+        self.emulator = _Emulator(place, script.seed)
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.endswith("_API_KEY")},
             "MULEROUTER_BASE_URL": f"{self.emulator.base}/mulerouter",
@@ -138,50 +138,54 @@ class _Scenario:
                 stderr=out,
             )
         try:
+            came = moment is not None and self._await(moment, before, process)
             if moment is not None:
-                self._await(moment, before, process)
                 process.kill()
             code = process.wait(_LIFE_S)
         finally:
             process.kill()
             process.wait()
         if code == -signal.SIGKILL:
-            self.told.kills[moment or "?"] += 1
+            # A kill before or after its moment is one at any moment.
+            self.told.kills[moment if moment is not None and came else "anywhere"] += 1
             return None
         self.told.codes[str(code)] += 1
         return code
 
-    def _await(self, moment: str, before: int, process: subprocess.Popen[bytes]) -> None:
-        """Wait for the moment of a kill: a stage that is seen from outside, and a random while more."""
+    def _await(self, moment: str, before: int, process: subprocess.Popen[bytes]) -> bool:
+        """Wait for the moment of a kill: a stage that is seen from outside, and a random while. Did it come?"""
+        seen = True
         dice = self.dice
         match moment:
             case "opening":
-                self._until(process, 3.0, (self.run / "state.db").exists, dice.uniform(0.3, 1.2))
+                seen = self._until(process, 3.0, (self.run / "state.db").exists, dice.uniform(0.3, 1.2))
                 time.sleep(dice.uniform(0.0, 0.05))
             case "submitting":
                 lines = dice.randint(1, 40) * 110
-                self._until(process, 8.0, lambda: self._log_size() > before + lines)
+                seen = self._until(process, 8.0, lambda: self._log_size() > before + lines)
                 time.sleep(dice.uniform(0.0, 0.1))
             case "polling":
-                self._until(process, 5.0, lambda: self._log_size() > before)
+                seen = self._until(process, 5.0, lambda: self._log_size() > before)
                 time.sleep(dice.uniform(0.0, 3.5))
             case "fetching":
                 held = self._parts()
-                self._until(process, 8.0, lambda: bool(self._parts() - held))
+                seen = self._until(process, 8.0, lambda: bool(self._parts() - held))
                 time.sleep(dice.uniform(0.0, 0.06))
             case "concluding":
-                self._until(process, 12.0, lambda: any(self.run.glob(".*.arrow.new")))
+                seen = self._until(process, 12.0, lambda: any(self.run.glob(".*.arrow.new")))
                 time.sleep(dice.uniform(0.0, 0.03))
             case _:
                 time.sleep(dice.uniform(0.1, 4.0))
+        return seen
 
     @staticmethod
-    def _until(process: subprocess.Popen[bytes], most_s: float, seen: Callable[[], bool], least_s: float = 0.0) -> None:
+    def _until(process: subprocess.Popen[bytes], most_s: float, seen: Callable[[], bool], least_s: float = 0.0) -> bool:
         begun = time.monotonic()
         while time.monotonic() < begun + most_s and process.poll() is None:
             if time.monotonic() > begun + least_s and seen():
-                return
+                return True
             time.sleep(0.002)
+        return False
 
     def _log_size(self) -> int:
         try:
@@ -212,13 +216,13 @@ class _Scenario:
     def blame(self, violation: str) -> None:
         job = self.job
         told = f"{job.on_doubt}, n {job.n}, cap {job.cap}"
-        self.told.violations.append(f"seed {self.item.seed} ({told}), {violation}")
+        self.told.violations.append(f"seed {self.script.seed} ({told}), {violation}")
 
     # --- the whole ---
 
     def play(self) -> None:
         code: int | None = None
-        for number in range(1, self.item.kills_max + 1):
+        for number in range(1, self.script.kills_max + 1):
             moment = self.dice.choice(MOMENTS)
             code = self.live(moment)
             self.look(f"kill {number} ({moment})")
@@ -324,10 +328,10 @@ class _Scenario:
         )
 
 
-def scenario(item: Item) -> Told:
+def scenario(script: Script) -> Told:
     """Play one scenario in a folder of its own, which stays when something was violated."""
     place = forks.scratch("kills")
-    played = _Scenario(item, place)
+    played = _Scenario(script, place)
     try:
         played.play()
     except (forks.Stuck, subprocess.TimeoutExpired, OSError) as error:
@@ -353,8 +357,8 @@ def campaign(size: str, seed: int) -> Report:
         number = 0
         while True:
             while len(running) < lanes and sum(sum(told.kills.values()) for told in found) < wanted:
-                item = Item(seed * 100_000 + number, TASKS[size], 5 if small else KILLS_MAX, POLICIES[size])
-                running.append(pool.apply_async(scenario, (item,)))
+                script = Script(seed * 100_000 + number, TASKS[size], 5 if small else KILLS_MAX, POLICIES[size])
+                running.append(pool.apply_async(scenario, (script,)))
                 number += 1
             if not running:
                 break
@@ -376,4 +380,8 @@ def campaign(size: str, seed: int) -> Report:
         "by exit code": " ".join(f"{code}={codes[code]}" for code in sorted(codes)),
         "seconds a kill": round((time.monotonic() - begun) / max(1, sum(kills.values())), 2),
     }
-    return Report("kills", figures, tuple(violation for told in found for violation in told.violations))
+    figures["moments met"] = sum(kills[moment] > 0 for moment in set(MOMENTS) - {"anywhere"})
+    floors = {"kills": wanted, "moments met": 2 if small else 5, "POSTs": sum(kills.values()), "pictures": 1}
+    violations = [f"seed {seed}: {fault}" for fault in idle(figures, floors)]
+    violations += [violation for told in found for violation in told.violations]
+    return Report("kills", figures, tuple(violations))
