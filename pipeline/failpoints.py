@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-#: Every name, in the order in which a run's life comes by. A test holds the code and this list together.
+#: Every name, by the part of a run's life and the line of docs/reliability.md that it belongs to; a test holds the code
+#: and this list together.
 NAMES: Final[tuple[str, ...]] = (
     # A folder is opened (W1).
     "open.locked",
