@@ -28,7 +28,7 @@ from pipeline.transport.memory import MemoryDoor
 from pipeline.values.wire import Request
 from tests.chaos.jobs import Job
 from tests.chaos.judge import Judge
-from tests.chaos.report import Report
+from tests.chaos.report import Report, idle
 
 LIVES: Final = {"small": 8, "merge": 600}
 #: Submits in a period of the lane, as the spec of the campaign sets it.
@@ -41,6 +41,10 @@ JUMPS: Final = (1.0, 59.0, 3600.0, DAY, 30 * DAY, 3650 * DAY)
 WAIT_MAX_S: Final = 3600.0
 #: A job of this size is over long before.
 LIFE_MAX_S: Final = 2 * 3600.0
+
+
+class _Ends(Exception):  # noqa: N818 - a campaign's word for a death
+    """The process ends here: ours alone, so that no error of the product is taken for it."""
 
 
 class JumpingClock(VirtualClock):
@@ -141,6 +145,7 @@ class _Life:
         self.asked: list[float] = []
         self.true_s = wiring.REHEARSAL_EPOCH_S
         self.jumps = 0
+        self.deaths = 0
 
     def process(self, *, dies_after: int | None, limit: int | None = None) -> Result | None:
         """One process: to its end, to a bug after so many commits, or to the first so many tasks."""
@@ -151,14 +156,15 @@ class _Life:
             nonlocal visits
             visits += name == "commit.done"
             if dies_after is not None and visits > dies_after:
-                raise RuntimeError("the process ends here")
+                raise _Ends
 
         failpoints.arm(act)
         loop = WatchedLoop(self.true_s, self.asked)
         try:
             with _counting(self.arrivals), asyncio.Runner(loop_factory=lambda: loop) as runner:
                 return runner.run(run(self.plan, replace(self.options, limit=limit), clock=clock))
-        except RuntimeError:
+        except _Ends:
+            self.deaths += 1
             return None
         finally:
             failpoints.arm(None)
@@ -197,6 +203,7 @@ def _live(seed: int, figures: Counter[str]) -> list[str]:
             found.append(f"the job took {took:.0f} s")
         figures["lives"] += 1
         figures["jumps"] += life.jumps
+        figures["deaths"] += life.deaths
         figures["submits"] += sum(map(len, life.arrivals.values()))
         return [f"seed {seed}: {each}" for each in found]
 
@@ -207,4 +214,7 @@ def campaign(size: str, seed: int) -> Report:
     found: list[str] = []
     for number in range(LIVES[size]):
         found += _live(seed * 100_000 + number, figures)
+    lives = LIVES[size]
+    floors = {"jumps": 2 * lives, "submits": 6 * lives, "deaths": lives // 4, "most in a window": COUNT}
+    found += [f"seed {seed}: {fault}" for fault in idle(figures, floors)]
     return Report("clock", dict(figures), tuple(found))

@@ -45,7 +45,7 @@ from pipeline.errors import Bug
 from pipeline.values.evidence import ListedOperation, Listing
 from pipeline.values.reply import Fault, FaultKind, Pending, Ready, Refused, Unknown
 from pipeline.values.task import Price, Task
-from tests.chaos.report import Report
+from tests.chaos.report import Report, idle
 from tests.engine.folding import Folded, fold
 from tests.engine.worlds import LANE, TERMS, artifact, task
 
@@ -442,4 +442,7 @@ def campaign(size: str, seed: int) -> Report:
         "runs",
         "wrong voids",
     )
+    floors = {"doubts": SIZES[size], "accepted": 0.3 * SIZES[size], "found": 0.1 * SIZES[size]}
+    floors |= {"voided": 0.02 * SIZES[size], "looks": figures["runs"]}
+    violations += [f"seed {seed}: {fault}" for fault in idle(figures, floors)]
     return Report("doubts", {name: figures[name] for name in order}, tuple(violations))

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno
 import os
 import random
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.chaos import crash, disk_child, nthio, powerloss
+from tests.chaos import crash, disk_child, fulldisk, nthio, powerloss
 from tests.chaos.disk_child import Spoil
 from tests.chaos.tape import Event
 
@@ -79,3 +80,13 @@ def test_a_failing_operation_stops_the_run_in_order(tmp_path: Path, number: int,
     tried = nthio.attempt(tmp_path / "place", nthio.Case(number, error, sticky), 1)
     assert tried.call
     assert tried.faults == ()
+
+
+def test_only_a_refused_mount_is_a_reason_to_skip_the_full_disks(tmp_path: Path) -> None:
+    """A campaign that breaks in its namespace is broken, not skipped, and a skip that nobody allowed fails."""
+    assert fulldisk.in_namespace(["unshare-is-not-here"]).skipped
+    assert fulldisk.in_namespace([sys.executable, "-c", f"raise SystemExit({fulldisk._NO_MOUNT})"]).skipped
+    words = "import sys; sys.exit('unshare: unshare failed: Operation not permitted')"
+    assert fulldisk.in_namespace([sys.executable, "-c", words]).skipped
+    with pytest.raises(RuntimeError, match="a bug of the campaign"):
+        fulldisk.in_namespace([sys.executable, "-c", "raise ValueError('a bug of the campaign')"])

@@ -29,7 +29,7 @@ from pipeline.values.reply import Pending, PollBroken, Ready, Unknown
 from pipeline.values.task import Price, Task
 from pipeline.values.wire import Answered, Broken, DownloadBroken, Downloaded
 from tests.chaos.proxy import Harm, Kind, Proxy, Side, Spot
-from tests.chaos.report import Report
+from tests.chaos.report import Report, idle
 from tests.chaos.wire_runs import KEY, QUICK, try_runs
 
 CALLS: Final = ("submit", "submit again", "poll", "download")
@@ -259,8 +259,6 @@ def campaign(size: str, seed: int) -> Report:
     found, posts = asyncio.run(try_cells(tried))
     chosen = [(cell.call, cell.harm, dice.randint(1, 4)) for cell in dice.sample(known, runs)]
     found += asyncio.run(try_runs(chosen))
-    return Report(
-        "wire",
-        {"cells": len(tried), "of": len(known), "paid calls": posts, "whole runs": len(chosen)},
-        tuple(f"seed {seed}: {what}" for what in found),
-    )
+    figures: dict[str, int | float | str] = {"cells": len(tried), "of": len(known), "paid calls": posts}
+    found += idle(figures, {"cells": len(known) // every, "of": 300, "paid calls": len(tried) / 10})
+    return Report("wire", figures | {"whole runs": len(chosen)}, tuple(f"seed {seed}: {what}" for what in found))
