@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import json
 import shlex
 import sqlite3
@@ -190,7 +189,7 @@ class _Session:
             journal.set_meta({"store:note": ""})
         journal.settle_here()
         reach("open.agreed")
-        story = Story(folder.story, clock=self.clock.wall_micros)
+        story = Story(folder.story, clock=self.clock.wall_micros, relief=self.room.release)
         self.stack.callback(story.close)
         self.notes.extend(damage(folder.black_box))
         blackbox = BlackBox(folder.black_box, relief=self.room.release)
@@ -484,12 +483,7 @@ class _Session:
                 yield task
 
     def _told(self, facts: list[Fact]) -> None:
-        try:
-            self.it.story.tell(facts)
-        except OSError as error:
-            if error.errno != errno.ENOSPC or not self.room.release():
-                raise
-            self.it.story.tell(facts)
+        self.it.story.tell(facts)
         for fact in facts:
             if isinstance(fact, Accepted | Settled | Released | Doubted):
                 self.it.blackbox.committed(fact.attempt)

@@ -11,13 +11,12 @@ import json
 import os
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Self
 
 from pipeline.errors import StorageFailed
-from pipeline.store.durable import open_private, write_all
+from pipeline.store.durable import end_of, open_private, taken_back, write_all
 from pipeline.store.room import is_full
 from pipeline.values.wire import Response
 
@@ -44,6 +43,7 @@ class BlackBox:
         "_relief",
         "_rotated",
         "_size",
+        "_torn",
         "_waiting",
         "broken",
         "segment_max",
@@ -66,6 +66,8 @@ class BlackBox:
         self._rotated = [_Segment(each, {attempt for attempt, _ in _read_file(each)}) for each in old]
         self._next = 1 + max((int(each.suffix[1:]) for each in old), default=0)
         self._waiting = {attempt for attempt, _ in _read_file(path)}
+        #: How long the file is, and whether its last line is torn: the next one begins with a newline then.
+        self._size, self._torn = 0, False
         self._open()
 
     def append(self, attempt: int, response: Response) -> None:
@@ -77,10 +79,10 @@ class BlackBox:
             try:
                 if self._size and self._size + len(line) > self.segment_max:
                     self._rotate()
-                write_all(self._handle, line)
+                data = b"\n" * self._torn + line
+                write_all(self._handle, data)
             except (OSError, StorageFailed) as exc:
-                with suppress(OSError):  # half a line; should it stay, it is told as torn
-                    os.ftruncate(self._handle, self._size)
+                self._size, self._torn = taken_back(self._handle, self._size)
                 if not is_full(exc):
                     self.broken = exc
                 elif self._relief is not None and self._relief():
@@ -88,7 +90,7 @@ class BlackBox:
                 self.unkept[attempt] = ""
                 return
             else:
-                self._size += len(line)
+                self._size, self._torn = self._size + len(data), False
                 self._waiting.add(attempt)
                 return
 
@@ -137,14 +139,11 @@ class BlackBox:
 
     def _open(self) -> None:
         self._handle = open_private(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        self._size = os.fstat(self._handle).st_size
-        if self._size and os.pread(self._handle, 1, self._size - 1) != b"\n":
-            write_all(self._handle, b"\n")
-            self._size += 1
+        self._size, self._torn = end_of(self._handle)
 
     def _empty(self) -> None:
         os.ftruncate(self._handle, 0)
-        self._size = 0
+        self._size, self._torn = 0, False
 
     def _rotate(self) -> None:
         aside = self._path.with_name(f"{self._path.name}.{self._next}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from pathlib import Path
 
 from pipeline.errors import StorageFailed
@@ -24,6 +25,19 @@ def write_all(handle: int, data: bytes) -> None:
     rest = memoryview(data)
     while rest:
         rest = rest[os.write(handle, rest) :]
+
+
+def end_of(handle: int) -> tuple[int, bool]:
+    """The size of a file of lines, and whether its last line was torn: then the next one begins with a newline."""
+    size = os.fstat(handle).st_size
+    return size, size > 0 and os.pread(handle, 1, size - 1) != b"\n"
+
+
+def taken_back(handle: int, size: int) -> tuple[int, bool]:
+    """As `end_of`, after what a failed write left beyond `size` was cut off, if that can be."""
+    with suppress(OSError):
+        os.ftruncate(handle, size)
+    return end_of(handle)
 
 
 def open_private(path: Path, flags: int) -> int:

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final, Self
 
 from pipeline.engine.messages import Fact, LinksRenewed, Settled, TaskAdmitted
-from pipeline.store.durable import open_private, write_all
+from pipeline.store.durable import end_of, open_private, taken_back, write_all
 from pipeline.store.redact import without_queries
+from pipeline.store.room import is_full
 from pipeline.values.artifact import Artifact
 from pipeline.values.digest import JSON
 from pipeline.values.reply import Fault
@@ -26,22 +27,45 @@ _WORDS_MAX: Final = 300
 class Story:
     """The appender of one `log.jsonl` (0600)."""
 
-    __slots__ = ("_clock", "_handle")
+    __slots__ = ("_clock", "_handle", "_missed", "_relief", "_size", "_torn")
 
-    def __init__(self, path: Path, *, clock: Callable[[], int]) -> None:
-        """Open for appending; `clock` tells UTC microseconds. A line that a crash tore is ended first."""
+    def __init__(self, path: Path, *, clock: Callable[[], int], relief: Callable[[], bool] | None = None) -> None:
+        """Open for appending; `clock` tells UTC microseconds. A line that a crash tore is ended before the next.
+
+        `relief` makes room when the disk is full, and says whether it did.
+        """
         self._clock = clock
+        self._relief = relief
+        #: Facts that the full disk did not take.
+        self._missed = 0
         self._handle = open_private(path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
-        size = os.fstat(self._handle).st_size
-        if size and os.pread(self._handle, 1, size - 1) != b"\n":
-            write_all(self._handle, b"\n")
+        self._size, self._torn = end_of(self._handle)
 
     def tell(self, facts: Sequence[Fact]) -> None:
-        """Append these facts, in one write."""
+        """Append these facts, in one write. What a full disk does not take is left off, and counted once there is room:
+        the store has it. *Raises* OSError for a broken disk.
+        """
+        if not facts:
+            return
         at = self._clock()
-        lines = [json.dumps(line_of(fact, at), ensure_ascii=False, separators=(",", ":")) for fact in facts]
-        if lines:
-            write_all(self._handle, ("\n".join(lines) + "\n").encode())
+        while True:
+            lines = [line_of(fact, at) for fact in facts]
+            if self._missed:
+                lines.insert(0, {"at": at, "fact": "Missed", "missed": self._missed})
+            text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
+            data = b"\n" * self._torn + text.encode()
+            try:
+                write_all(self._handle, data)
+            except OSError as exc:
+                self._size, self._torn = taken_back(self._handle, self._size)
+                if not is_full(exc):
+                    raise
+                if self._relief is None or not self._relief():
+                    self._missed += len(facts)
+                    return
+            else:
+                self._size, self._torn, self._missed = self._size + len(data), False, 0
+                return
 
     def close(self) -> None:
         """Close the file."""

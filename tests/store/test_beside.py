@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.engine.messages import Draining, LaneCooled, LinksRenewed, Phase, PictureStored, TaskMoved
 from pipeline.errors import RunError, RunLocked, RunNotFound
-from pipeline.store.blackbox import BlackBox, damage
+from pipeline.store.blackbox import BlackBox, answered, damage
 from pipeline.store.folder import RunFolder
 from pipeline.store.lock import RunLock, file_system_of
 from pipeline.store.redact import without_queries
@@ -277,6 +277,58 @@ def test_the_story_has_no_links_and_no_prompts(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     stored = next(line for line in lines if line["fact"] == PictureStored.__name__)
     assert stored["artifact"]["path"] == "images/a.png"
+
+
+def test_a_story_on_a_full_disk_says_later_how_much_it_missed(tmp_path: Path) -> None:
+    """No half line, no failure: the store is the truth. The next line that finds room is the count of those that did
+    not."""
+    path = tmp_path / "log.jsonl"
+    with Story(path, clock=lambda: START) as story:
+        story.tell([Draining()])
+        size = path.stat().st_size
+        with FullDisk(size + 20):
+            story.tell([Draining(), Draining()])
+            story.tell([Draining()])
+            assert path.stat().st_size == size
+        story.tell([Draining()])
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [(line["fact"], line.get("missed")) for line in lines] == [
+        ("Draining", None),
+        ("Missed", 3),
+        ("Draining", None),
+    ]
+
+
+def test_a_story_is_written_once_on_room_that_was_made(tmp_path: Path) -> None:
+    """What a short write left is taken back before the whole is written again."""
+    path = tmp_path / "log.jsonl"
+    room = FullDisk(100)
+
+    def relief() -> bool:
+        room.__exit__()
+        return True
+
+    with Story(path, clock=lambda: START, relief=relief) as story, room:
+        story.tell([Draining() for _ in range(9)])
+    assert [json.loads(line)["fact"] for line in path.read_text().splitlines()] == ["Draining"] * 9
+
+
+@pytest.mark.parametrize("torn", [b'{"at": 1, "fa', b""])
+def test_a_torn_end_needs_no_room_to_be_opened(tmp_path: Path, torn: bytes) -> None:
+    """Black box and story of a killed run are opened on a disk that is still full; the next line stands by itself."""
+    for name in ("blackbox", "log.jsonl"):
+        (tmp_path / name).write_bytes(torn)
+    with FullDisk(len(torn)):
+        box, story = BlackBox(tmp_path / "blackbox"), Story(tmp_path / "log.jsonl", clock=lambda: START)
+        box.append(1, ANSWER)
+        story.tell([Draining()])
+    assert set(box.unkept) == {1}
+    box.append(2, ANSWER)
+    story.tell([Draining()])
+    box.close()
+    story.close()
+    assert answered(tmp_path / "blackbox") == {2}
+    assert [line[:8] for line in (tmp_path / "log.jsonl").read_text().splitlines()][bool(torn) :] == ['{"at":17'] * 2
 
 
 @pytest.mark.parametrize(
