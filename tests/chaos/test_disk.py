@@ -30,7 +30,8 @@ def test_replaying_the_record_gives_the_folder_that_is_there(tmp_path: Path) -> 
     order = disk_child.prepare(tmp_path / "place", 6)
     disk_child.play(replace(order, spoil=Spoil(300)))
     played = disk_child.play(order)
-    assert played.code == 0, played.words
+    # The first life may end in the middle of a paid call, which is a doubt then.
+    assert played.code in {0, 5}, played.words
     really = {
         path.relative_to(order.disk).as_posix(): path.read_bytes() for path in order.disk.rglob("*") if path.is_file()
     }
