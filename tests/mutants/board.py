@@ -15,7 +15,7 @@ from typing import Final
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """One bug. `tests` is what pytest is given, `also` words for other tests known to catch it."""
+    """One bug. `tests` is what pytest is given: one of them must fail."""
 
     name: str
     file: str
