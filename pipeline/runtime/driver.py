@@ -16,6 +16,7 @@ from pipeline.engine.messages import (
     DrainAsked,
     Fact,
     Fetch,
+    Fetched,
     Held,
     LaneParked,
     Look,
@@ -39,6 +40,7 @@ from pipeline.runtime.evidence import Evidence
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.perform import DISK_FULL, NoRoom, Performer
 from pipeline.runtime.turns import Turns
+from pipeline.store.room import Refusals
 from pipeline.values.reply import Fault, FaultKind
 from pipeline.values.task import Task
 
@@ -51,8 +53,6 @@ LEAVE_S = 1.0
 #: The disk is looked at this often at most (seconds), and a picture takes about so many bytes of it.
 ROOM_EVERY_S = 1.0
 PICTURE_BYTES = 4 * 1024 * 1024
-#: After it refused a picture it is not tried again for so long, doubling (seconds).
-REFUSED_S = 15.0
 #: Listeners are told at most this often (seconds of real time).
 TELL_EVERY_S = 0.2
 
@@ -102,9 +102,7 @@ class Driver:
         self._disk_asked = -math.inf
         #: After the first Ctrl-C, and after a fail-stop, unanswered POSTs are awaited this long.
         self._grace_s = grace_s
-        #: How often the disk refused a picture, and until when its word that it has room is not believed.
-        self._refused = 0
-        self._refused_until = -math.inf
+        self._refusals = Refusals()
         #: Why the disk is full, as told last.
         self.full: str | None = None
         self._listened = 0.0
@@ -115,7 +113,7 @@ class Driver:
         self._tasks: set[asyncio.Task[None]] = set()
         #: A link that expires first is fetched first: a paid picture that expires is money lost.
         self._fetches = Turns(FETCHES_AT_ONCE)
-        #: Paid POSTs: strongly held, outside every task group, never cancelled.
+        #: Paid POSTs: strongly held, outside every task group, so that nothing calls them off but `_await_paid`.
         self._paid: set[asyncio.Task[None]] = set()
         #: {lane: attempts permitted whose slot is not taken yet}
         self._unslotted: dict[str, int] = dict.fromkeys(pacers, 0)
@@ -277,9 +275,11 @@ class Driver:
                 except NoRoom as full:
                     # The picture stays wanted; nothing new is bought before there is room again.
                     self._disk_is(str(full))
-                    self._refused += 1
-                    self._refused_until = self._clock.now() + REFUSED_S * 2.0 ** min(self._refused, 6)
+                    self._refusals.refused(self._clock.now())
                     told = full.observation
+                else:
+                    if isinstance(told, Fetched):
+                        self._refusals.kept()
                 self.tell(told)
 
     async def _look(self, command: Look) -> None:
@@ -312,7 +312,7 @@ class Driver:
             self._disk_asked = now
             under_way = sum(view.in_flight + view.held for view in self.machine.lane_views().values())
             full = self._room(under_way * PICTURE_BYTES)
-            if full is None and self._clock.now() < self._refused_until:
+            if full is None and self._refusals.distrusted(self._clock.now()):
                 return  # It says that it has room and refused a picture all the same: a quota.
             self._disk_is(full)
 
@@ -375,7 +375,11 @@ class Driver:
         return self._fed or self.draining or self.machine.wants_tasks() == 0
 
     async def _await_paid(self) -> None:
-        """Wait for what is unanswered, until the grace is over or somebody says again that it is to end."""
+        """Wait for what is unanswered, until the grace is over or somebody says again that it is to end.
+
+        What is not answered by then is called off, the one exception to the rule that a paid POST is never cancelled:
+        the process would end with it anyway. It is in doubt then, at once or for the next run that finds it unanswered.
+        """
         now = self._clock.now()
         ends = now + self._grace_s if self._leave_at is None else self._leave_at
         left = asyncio.ensure_future(self._left.wait())

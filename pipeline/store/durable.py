@@ -89,6 +89,8 @@ def replace(path: Path, data: bytes, *, anew: bool = False) -> bool:
     `anew` replaces it in any case: whoever has it open sees that his is no longer the one.
     """
     if not anew and path.is_file() and not path.is_symlink() and path.read_bytes() == data:
+        # Whoever wrote it may have died before its name was durable.
+        sync_folder(path.parent)
         return False
     fresh = path.with_name(f".{path.name}.new")
     handle = open_private(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)

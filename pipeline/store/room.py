@@ -6,6 +6,7 @@ Paid answers may arrive when the disk is full. Then the ballast makes room for t
 from __future__ import annotations
 
 import errno
+import math
 import os
 import sqlite3
 from collections.abc import Callable
@@ -30,6 +31,8 @@ _FLOOR: Final = 64 * _MB
 _SMALL: Final = 1024 * _MB
 #: Each picture needs a name; so do parts and the manifest.
 _NAMES_MIN: Final = 64
+#: Half of the time for which a disk is not believed after it refused a picture, doubling (seconds).
+_REFUSED_S: Final = 15.0
 #: What a file system says when it, a quota or a limit on the size of files leaves no room.
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -130,6 +133,30 @@ class Room:
         """The run has finished: nothing more will come, so nothing is kept for it."""
         with suppress(OSError):
             self._path.unlink(missing_ok=True)
+
+
+class Refusals:
+    """A disk that says it has room and refuses pictures all the same (a quota): until when its word is not believed."""
+
+    __slots__ = ("_count", "_until")
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._until = -math.inf
+
+    def refused(self, now: float) -> None:
+        """A picture was refused. Those that were under way when the first one was are the same refusal."""
+        if now >= self._until:
+            self._count += 1
+            self._until = now + _REFUSED_S * 2.0 ** min(self._count, 6)
+
+    def kept(self) -> None:
+        """A picture was kept: what was refused before it was passing."""
+        self._count = 0
+
+    def distrusted(self, now: float) -> bool:
+        """Whether its word is not believed yet."""
+        return now < self._until
 
 
 def _size(count: int) -> str:

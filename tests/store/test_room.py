@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import StorageFailed
-from pipeline.store.room import BALLAST_MAX, Disk, Room, is_full
+from pipeline.store.room import BALLAST_MAX, Disk, Refusals, Room, is_full
 
 MB = 1024 * 1024
 GB = 1024 * MB
@@ -122,3 +122,28 @@ def test_sqlite_says_full_in_its_own_words(tmp_path: Path) -> None:
     assert is_full(caused(full.value))
     assert not is_full(other.value)
     assert not is_full(StorageFailed("nothing is known of why"))
+
+
+def test_a_disk_that_refuses_is_distrusted_for_longer_each_time() -> None:
+    """30 s, then a minute, and at most 16 minutes; what is refused meanwhile is the same refusal."""
+    refusals, now, waited = Refusals(), 0.0, []
+    for _ in range(8):
+        refusals.refused(now)
+        for late in (0.0, 1.0, 7.0):
+            refusals.refused(now + late)
+        begun = now
+        while refusals.distrusted(now):
+            now += 5.0
+        waited.append(now - begun)
+    assert waited == [30.0, 60.0, 120.0, 240.0, 480.0, 960.0, 960.0, 960.0]
+
+
+def test_a_picture_that_was_kept_makes_up_for_all_refusals() -> None:
+    """After it, a passing refusal costs half a minute again, whatever came before in the run's life."""
+    refusals = Refusals()
+    for hour in range(1, 9):
+        refusals.refused(3600.0 * hour)
+    refusals.kept()
+    refusals.refused(100_000.0)
+    assert refusals.distrusted(100_029.0)
+    assert not refusals.distrusted(100_031.0)

@@ -64,6 +64,17 @@ def test_a_small_file_is_synced_before_it_is_named_and_its_folder_after(
     assert synced < named < _last(calls, ("fsync", str(tmp_path)))
 
 
+def test_a_small_file_that_is_there_already_is_there_after_the_power_went(
+    tmp_path: Path, calls: list[tuple[str, str]]
+) -> None:
+    """A death may have come between the name and the folder's sync: equal bytes are left alone, their name is synced."""
+    target = tmp_path / "spec.yaml"
+    target.write_bytes(b"whole")
+    calls.clear()
+    assert not durable.replace(target, b"whole")
+    assert calls == [("fsync", str(tmp_path))]
+
+
 def test_a_manifest_is_synced_before_it_is_named_and_its_folder_after(
     tmp_path: Path, calls: list[tuple[str, str]]
 ) -> None:

@@ -15,7 +15,7 @@ from pipeline.cli.failures import explain, render
 from pipeline.engine.messages import AttemptState
 from pipeline.errors import RunError, StorageFailed
 from pipeline.runtime import inspect
-from pipeline.store import blackbox
+from pipeline.store import blackbox, story
 from pipeline.store.durable import write_all
 from pipeline.store.journal import Journal
 from tests.stories.jobs import bill, failing, faults, money, rehearse, spec
@@ -117,3 +117,20 @@ def test_a_verdict_may_be_given_before_the_next_run(tmp_path: Path, verdict: str
     assert result.status["images"] == images
     assert money(result)["settled_micros"] == bought * 75_000
     assert inspect.verify(folder) == []
+
+
+def test_a_disk_that_takes_no_line_of_the_log_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is the truth: neither the first run nor the resume of one that died ends because of `log.jsonl`."""
+
+    def write(handle: int, data: bytes) -> None:
+        del handle, data
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    path = spec(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(story, "write_all", write)
+        with failing("poll.answered", RuntimeError("as a kill would"), after=2), pytest.raises(RuntimeError):
+            rehearse(path)
+        result = rehearse(path)
+    assert (result.exit_code, result.status["images"]) == (0, 6)
+    assert bill(tmp_path) == (6, money(result)["settled_micros"])
