@@ -25,6 +25,8 @@ from tests.chaos.tape import OTHERS, Event, Unusable
 HANGS_S: Final = 60.0
 RUN: Final = "run"
 KILLED: Final = 137
+#: Instead of a number of free bytes: none, and the ballast is gone as well.
+NO_BALLAST: Final = -2
 
 SPEC: Final = """\
 version: 1
@@ -61,8 +63,8 @@ class Order:
     #: SQLite's `synchronous`, against the product's own.
     synchronous: str = ""
     spoil: Spoil | None = None
-    #: {what is awaited, as "post 2": bytes left free when it comes; -1: give all back}. Awaited are post, answer,
-    #: download, commit, stored.
+    #: {what is awaited, as "post 2": bytes left free when it comes; -1: give all back; NO_BALLAST}. Awaited are post,
+    #: answer, download, commit, stored.
     fill: Mapping[str, int] = field(default_factory=dict)
     #: Pictures of one colour, which cost no time to draw and little to look at.
     plain: bool = False

@@ -18,6 +18,7 @@ from PIL import Image
 import pipeline.manifest.table  # noqa: F401 - loaded before the fork, not after each
 import pipeline.runtime.run as run_module
 import pipeline.simulator.world as world_module
+import pipeline.store.journal as journal_module
 from pipeline.cli import run as _command  # noqa: F401 - the same
 from pipeline.engine.messages import Accepted, Fact, PictureStored
 from pipeline.runtime import wiring
@@ -30,9 +31,13 @@ from pipeline.simulator.pixels import Scene
 from pipeline.store.journal import Journal
 from pipeline.transport.door import Door
 from pipeline.transport.memory import MemoryDoor, open_world
+from pipeline.values.folder import BALLAST
 from pipeline.values.wire import DownloadOutcome, Outcome, Request
-from tests.chaos.disk_child import KILLED, Order, Spoil, fill
+from tests.chaos.disk_child import KILLED, NO_BALLAST, Order, Spoil, fill
 from tests.chaos.recorder import Recorder
+
+#: A run of six tasks folds its log, as one of thousands does. *Units* - bytes.
+FOLD_AT: Final = 64 * 1024
 
 
 class Counter:
@@ -61,12 +66,16 @@ class Filler:
     def __init__(self, order: Order) -> None:
         self._plan = dict(order.fill)
         self._path = order.filler
+        self._ballast = order.run / BALLAST
         self._seen: dict[str, int] = {}
 
     def came(self, what: str) -> None:
         """One more of these has come."""
         self._seen[what] = self._seen.get(what, 0) + 1
         free = self._plan.pop(f"{what} {self._seen[what]}", None)
+        if free == NO_BALLAST:
+            self._ballast.unlink(missing_ok=True)
+            free = 0
         if free is not None:
             fill(self._path, free)
 
@@ -155,6 +164,7 @@ def patch(order: Order, recorder: Recorder, filler: Filler) -> None:
     shared.door = door
     _hear_commits(recorder, filler)
     _hear_submits()
+    _hear_folds(recorder)
     if order.plain:
         drawing: Any = world_module
         drawing.draw = _plain_picture
@@ -196,6 +206,21 @@ def _hear_commits(recorder: Recorder, filler: Filler) -> None:
         filler.came("commit")
 
     Journal.commit = committed  # type: ignore[method-assign, assignment]
+
+
+def _hear_folds(recorder: Recorder) -> None:
+    small: Any = journal_module
+    small._FOLD_AT = FOLD_AT
+    fold = Journal._fold
+
+    def folded(journal: Journal) -> None:
+        wal = journal._path.with_name(f"{journal._path.name}-wal")
+        before = wal.stat().st_size if wal.is_file() else 0
+        fold(journal)
+        if wal.is_file() and wal.stat().st_size < before:
+            recorder.note("folded")
+
+    Journal._fold = folded  # type: ignore[method-assign, assignment]
 
 
 def _hear_submits() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,26 +19,31 @@ from pathlib import Path
 from typing import Final
 
 from tests.chaos import disk_child
-from tests.chaos.disk_child import Order, Played
+from tests.chaos.disk_child import NO_BALLAST, Order, Played
 from tests.chaos.nthio import judge_end, judge_finish
 from tests.chaos.report import Report, idle
 from tests.chaos.tables import Tables
 
 _TASKS: Final = 6
 _KB: Final = 1024
-_SIZES_KB: Final = (300, 600, 1_000, 2_000, 4_000, 8_000)
+#: The first two are too small to buy anything on, which needs room for what is in flight twice over.
+_SIZES_KB: Final = (300, 2_000, 16_000, 24_000, 40_000, 64_000)
+_BUYING: Final = _SIZES_KB[2:]
 _FREE_KB: Final = (0, 4, 16, 64)
 _PHASES: Final = (
     *("start", "commit 1", "commit 2", "commit 6", "commit 12", "commit 20", "commit 30", "post 1", "post 3"),
     *("answer 1", "answer 4", "answer 6", "download 1", "download 3", "download 6", "stored 1", "stored 4", "stored 6"),
 )
 #: {size: scenarios; 0: every size, phase and rest of room, and the ones with several steps}.
-_COUNTS: Final = {"small": 4, "merge": 0}
+_COUNTS: Final = {"small": 6, "merge": 0}
 #: Parked, or fail-stop; or it had room enough after all. 5: in doubt.
 _ALLOWED: Final = frozenset({0, 5, 6, 70})
-_ROOM: Final = "64m"
+_ROOM: Final = "128m"
 #: How a child says that it may not mount either.
 _NO_MOUNT: Final = 77
+
+
+_WORDS: Final = {-1: "room again", NO_BALLAST: "nothing left, the ballast neither"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +56,7 @@ class Scenario:
     again_full: bool = True
 
     def __str__(self) -> str:
-        steps = ", ".join(
-            f"{when}: {'room again' if free < 0 else f'{free} bytes left'}" for when, free in self.fill.items()
-        )
+        steps = ", ".join(f"{when}: {_WORDS.get(free, f'{free} bytes left')}" for when, free in self.fill.items())
         return f"a disk of {self.size_kb} KB ({steps})"
 
 
@@ -63,6 +67,8 @@ class Tried:
     scenario: Scenario
     codes: tuple[int | None, ...]
     answers_when_full: int
+    #: Ids of operations that the screen named.
+    told: int
     faults: tuple[str, ...]
 
 
@@ -93,16 +99,33 @@ def attempt(place: Path, scenario: Scenario, seed: int) -> Tried:
             lives.append(disk_child.play(order))
             wrong += [f"the second time: {fault}" for fault in judge_end(lives[-1], _ALLOWED)]
         disk_child.fill(order.filler, -1)
+        said = "".join(life.words for life in lives)
         _mount("-o", f"remount,size={_ROOM}", str(order.disk))
+        wrong += _as_told(said)
         lives.append(disk_child.play(order))
+        if "--operation" in said and lives[-1].code != 0:
+            wrong.append(f"every id was said, and the run ended with {lives[-1].code}")
         wrong += [f"with room again: {fault}" for fault in judge_finish(order, lives[-1])]
-        wrong += _judge_lives(order, lives)
+        lost, told = _judge_lives(order, lives)
+        wrong += lost
     shutil.rmtree(place, ignore_errors=True)
-    answers = sum(1 for life in lives for event in life.events if event.kind == "answer")
-    return Tried(scenario, tuple(life.code for life in lives), answers, tuple(wrong))
+    answers = sum(1 for life in lives[:-1] for event in life.events if event.kind == "answer")
+    return Tried(scenario, tuple(life.code for life in lives), answers, told, tuple(wrong))
 
 
-def _judge_lives(order: Order, lives: Sequence[Played]) -> list[str]:
+def _as_told(said: str) -> list[str]:
+    """A person does what the screen says: each command that names an operation, once there is room."""
+    commands = dict.fromkeys(line for line in said.splitlines() if line.strip().startswith("pipeline resolve "))
+    wrong = []
+    for line in commands:
+        words = [sys.executable, "-m", "pipeline", *shlex.split(line)[1:]]
+        done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=60)
+        if done.returncode != 0:
+            wrong.append(f"{line.strip()!r} ended with {done.returncode}: {done.stderr.strip()[-300:]}")
+    return wrong
+
+
+def _judge_lives(order: Order, lives: Sequence[Played]) -> tuple[list[str], int]:
     """No number is used for two POSTs, each has its row, and every id that was received is known or was told."""
     posts = [event.at for life in lives for event in life.events if event.kind == "post"]
     wrong = [f"attempt {each} was sent {count} times" for each, count in Counter(posts).items() if count > 1]
@@ -114,7 +137,7 @@ def _judge_lives(order: Order, lives: Sequence[Played]) -> list[str]:
     told = "".join(life.words for life in lives)
     # No connection breaks here, and nobody is killed: each answer arrived.
     wrong += [f"the id of operation {each} was received and lost" for each in sorted(unknown) if each not in told]
-    return wrong
+    return wrong, sum(each in told for each in ids)
 
 
 def scenarios(size: str, seed: int) -> list[Scenario]:
@@ -124,17 +147,20 @@ def scenarios(size: str, seed: int) -> list[Scenario]:
     ]
     slow = [
         Scenario(kb, {f"commit {first + step * 4}": left * _KB for step, left in enumerate((48, 24, 12, 8, 4, 0))})
-        for kb in _SIZES_KB
+        for kb in _BUYING
         for first in (2, 8, 16)
     ]
     back = [
         Scenario(kb, {full: 0, again: -1}, again_full=False)
-        for kb in _SIZES_KB[1:]
+        for kb in _BUYING
         for full, again in (("post 1", "answer 1"), ("answer 1", "answer 3"), ("download 1", "download 4"))
     ]
+    # Neither black box nor store has room for an answer: what it named is said aloud.
+    bare = [Scenario(kb, {f"answer {number}": NO_BALLAST}) for kb in _BUYING for number in (1, 2, 3, 5)]
     dice = random.Random(seed)
-    count = _COUNTS[size]
-    return [*dice.sample(every, count - 2), dice.choice(slow), dice.choice(back)] if count else [*every, *slow, *back]
+    if not (count := _COUNTS[size]):
+        return [*every, *slow, *back, *bare]
+    return [*dice.sample(every, count - 4), dice.choice(slow), dice.choice(back), *dice.sample(bare, 2)]
 
 
 def campaign(size: str, seed: int) -> Report:
@@ -183,10 +209,16 @@ def _campaign(size: str, seed: int) -> Report:
         f"commands ended with {code}": number
         for code, number in sorted(Counter(code for each in tried for code in each.codes).items(), key=str)
     }
-    figures["answers received"] = sum(each.answers_when_full for each in tried)
+    figures["answers on small or full disks"] = sum(each.answers_when_full for each in tried)
+    figures["ids told on the screen"] = sum(each.told for each in tried)
     # Some of the disks must have been felt: parked, or stopped.
     figures["disks felt"] = sum(1 for each in tried if {6, 70} & set(each.codes))
-    floors = {"full disks": len(todo), "disks felt": len(todo) / 4, "answers received": len(todo)}
+    floors = {
+        "full disks": len(todo),
+        "disks felt": len(todo) / 4,
+        "answers on small or full disks": len(todo) / 2,
+        "ids told on the screen": 1,
+    }
     violations = tuple(f"seed {seed}: {fault}" for fault in idle(figures, floors))
     violations += tuple(f"seed {seed}, {each.scenario}: {fault}" for each in tried for fault in each.faults)
     return Report("fulldisk", figures, violations)

@@ -1,4 +1,7 @@
-"""T8: the N-th I/O operation of a run fails, for N = 1, 2, 3 ... until a clean run: stop in order, and finish later."""
+"""T8: the N-th I/O operation of a run fails, or is its last, for N = 1, 2, 3 ... until a clean run.
+
+A failure stops the run in order; after a failure as after a death the same command finishes later.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from typing import Final
 
 from pipeline.store.journal import Journal
 from tests.chaos import disk_child
-from tests.chaos.disk_child import Order, Played, Spoil
+from tests.chaos.disk_child import KILLED, Order, Played, Spoil
 from tests.chaos.report import Report, idle
 from tests.chaos.tables import Tables
 
@@ -24,7 +27,7 @@ _TASKS: Final = 6
 _ALLOWED: Final = frozenset({0, 5, 6, 70})
 #: {size: how many failures are tried; 0: every one there is}.
 _SIZES: Final = {"small": 24, "merge": 0}
-_KINDS: Final = ((errno.EIO, False), (errno.EIO, True), (errno.ENOSPC, False), (errno.ENOSPC, True))
+_KINDS: Final = ((errno.EIO, False), (errno.EIO, True), (errno.ENOSPC, False), (errno.ENOSPC, True), (0, False))
 #: The faults of the gateway that a run has beside those of the disk, and how many of its failures are tried at `merge`.
 _MIXED: Final = {"rate_limited": {"every": 4}, "cut_download": 0.3, "expired_links": 0.2}
 _MIXED_COUNT: Final = 200
@@ -40,6 +43,8 @@ class Case:
     mixed: bool = False
 
     def __str__(self) -> str:
+        if not self.error:
+            return f"the process dies at operation {self.number}{', mixed' * self.mixed}"
         manner = "from then on" if self.sticky else "once"
         return f"operation {self.number} fails with {errno.errorcode[self.error]} {manner}{', mixed' * self.mixed}"
 
@@ -60,7 +65,9 @@ def attempt(place: Path, case: Case, seed: int) -> Tried:
     order = replace(order, faults=_MIXED if case.mixed else {}, seed=seed, keep=False, plain=True)
     played = disk_child.play(replace(order, spoil=Spoil(case.number, case.error, case.sticky)))
     call = next((f"{event.other} {event.path}" for event in played.events if event.kind == "failed"), "")
-    wrong = [f"{fault} (after {call})" for fault in judge_end(played, _ALLOWED)]
+    died = not case.error and played.code == KILLED
+    call = "death" if died else call
+    wrong = [] if died else [f"{fault} (after {call})" for fault in judge_end(played, _ALLOWED)]
     again = disk_child.play(order)
     wrong += [
         f"{fault} (the second time, after {call}; first exit {played.code})" for fault in judge_finish(order, again)
@@ -113,7 +120,7 @@ def judge_finish(order: Order, played: Played, allowed: frozenset[int] = frozens
 
 
 def campaign(size: str, seed: int) -> Report:
-    """Every operation of a run of six tasks, EIO and ENOSPC, once and from then on (merge); a sample of it (small)."""
+    """Every operation of a run of six tasks: EIO, ENOSPC, once and from then on, death (merge); some of it (small)."""
     place = Path(tempfile.mkdtemp(prefix="nthio-", dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None))
     try:
         counts = {mixed: _operations(place, mixed=mixed, seed=seed) for mixed in (False, True)}
@@ -127,6 +134,7 @@ def campaign(size: str, seed: int) -> Report:
         "failures tried": len(tried),
         "of them struck": sum(1 for result in tried if result.call),
         "operations a run has": counts[False],
+        "deaths": sum(1 for result in tried if result.call == "death"),
         "kinds of operation failed": len({result.call.split()[0] for result in tried if result.call}),
     }
     figures |= {f"ended with {code}": number for code, number in sorted(ends.items(), key=str)}
@@ -134,6 +142,7 @@ def campaign(size: str, seed: int) -> Report:
     floors = {
         "of them struck": 0.6 * len(tried),
         "operations a run has": 100 * _TASKS,
+        "deaths": 0.1 * len(tried) if size == "merge" else 0,
         "kinds of operation failed": 3 if size == "small" else 8,
     }
     violations = tuple(f"seed {seed}: {fault}" for fault in idle(figures, floors))

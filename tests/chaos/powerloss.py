@@ -32,7 +32,7 @@ from pipeline.transport.memory import MemoryDoor, open_world
 from tests.chaos import crash, disk_child
 from tests.chaos.disk_child import RUN, Order, Spoil
 from tests.chaos.nthio import judge_finish
-from tests.chaos.report import Report
+from tests.chaos.report import Report, idle
 from tests.chaos.tables import Tables
 from tests.chaos.tape import Event
 
@@ -331,7 +331,10 @@ def campaign(size: str, seed: int) -> Report:
         "states": sum(len(results) for results in done),
         "recorded runs": runs,
         "runs finished": finished,
+        "logs folded": sum(event.kind == "folded" for recording in recordings for event in recording.events),
     }
+    floors = {"logs folded": runs}
+    violations += [f"seed {seed}: {fault}" for fault in idle(figures, floors)]
     caught = {name: [faults for _, faults in results if faults] for name, results in broken.items()}
     for name, hits in caught.items():
         promises = sum(1 for faults in hits if any(fault.startswith(_BREAKS[name]) for fault in faults))
