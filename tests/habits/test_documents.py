@@ -8,10 +8,19 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.failpoints import NAMES
 from tests.habits import tables
 from tests.habits.offline import ROOT, borrowed, call, environment
 
-PAGES = ("README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "runs/README.md", "specs/assets/README.md")
+PAGES = (
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "docs/reliability.md",
+    "runs/README.md",
+    "specs/assets/README.md",
+)
 
 #: The two commands that a person with python3, venv and pip can paste into a fresh clone.
 RUN = (
@@ -74,6 +83,50 @@ def test_links_between_documents_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
         assert ((ROOT / page).parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_files_that_a_page_names_are_there(page: str) -> None:
+    """What stands in backquotes as a file of the tree exists; NAME is a gateway's."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:tests|pipeline|schemas|docs)/[\w./-]*\.(?:py|md|json))`", text):
+        assert "NAME" in name or (ROOT / name).is_file(), name
+
+
+def test_documents_that_the_code_cites_are_in_this_tree() -> None:
+    """A comment that names a page names one that whoever reads it has."""
+    there = {path.name for path in ROOT.glob("*.md")} | {path.name for path in (ROOT / "docs").rglob("*.md")}
+    there |= {"NAME.md", "TABLE.md"}
+    for path, text in sources():
+        for name in re.findall(r"\b[\w-]+\.md\b", text):
+            assert name in there, f"{path.name} cites {name}"
+
+
+def test_each_promise_and_test_that_the_code_cites_is_defined() -> None:
+    """Promises, lines of the write order and tests by number (I1, W2, T7, S3) stand in docs/reliability.md."""
+    name = re.compile(r"\b[IWTS]\d{1,2}\b")
+    defined = set(name.findall((ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")))
+    cited = {each for _, text in sources() for each in name.findall(text)}
+    assert len(cited) >= 30
+    assert cited <= defined
+
+
+def sources() -> list[tuple[Path, str]]:
+    """Every file of the product and of its tests, but for this one."""
+    paths = sorted(path for room in ("pipeline", "tests") for path in (ROOT / room).rglob("*.py"))
+    return [(path, path.read_text(encoding="utf-8")) for path in paths if path != Path(__file__)]
+
+
+def test_each_failpoint_belongs_to_a_line_of_the_write_order() -> None:
+    """docs/reliability.md names each, whole or by its family, and none that is not there."""
+    named = re.findall(r"`([a-z]+\.)(\w+|\*)`", (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8"))
+    families = {name.partition(".")[0] + "." for name in NAMES}
+    named = [(family, name) for family, name in named if family in families]
+    whole = {family for family, name in named if name == "*"}
+    assert {family + name for family, name in named if name != "*"} <= set(NAMES)
+    for name in NAMES:
+        family, _, last = name.partition(".")
+        assert family + "." in whole or (family + ".", last) in named, name
 
 
 @pytest.mark.parametrize(
