@@ -21,7 +21,7 @@ NAME = "DASHSCOPE_HTTP_BASE_URL"
     ],
 )
 def test_the_base_url_picks_unit_and_price(url: str, unit: str, price: str | None) -> None:
-    """*Source* - the vendor's price page, Beijing, read as a copy: Beijing bills in CNY; a host that nobody priced has no price."""
+    """Beijing bills in CNY, and a host that nobody priced has no price. *Source* - the vendor's price page, a copy."""
     here = prepare.cards_in({NAME: url})["dashscope"]
     model = here.models["qwen-image-max"]
     assert (model.price_unit, model.price_per_image) == (unit, price)
