@@ -28,7 +28,7 @@ from pipeline.engine.messages import (
     Resumed,
     Settled,
 )
-from pipeline.errors import PlanChanged, RunError, StorageFailed
+from pipeline.errors import JournalNewer, PlanChanged, RunError, StorageFailed
 from pipeline.failpoints import reach
 from pipeline.manifest.table import write_manifest
 from pipeline.plan.expand import Plan
@@ -164,11 +164,11 @@ class _Session:
 
     def open(self, confirm: Confirm | None) -> None:
         if self.options.fresh:
-            self._set_aside()
+            self._set_aside(confirm)
         if not has_store(self.place) and (found := traces(self.place)):
             raise RunError(
                 f"{self.place} shows an earlier run ({', '.join(found)}) whose store, {STORE}, is gone: what it bought "
-                "is not known any more; bring the store back, or start anew with --fresh"
+                "is not known any more; bring the store back, or start anew with --fresh --yes"
             )
         folder = RunFolder.create(self.place)
         self.stack.callback(RunLock.take(folder.lock).release)
@@ -199,33 +199,57 @@ class _Session:
         reach("plan.noted")
         self._recover()
 
-    def _set_aside(self) -> None:
+    def _set_aside(self, confirm: Confirm | None) -> None:
         folder = RunFolder(self.place)
         if not has_store(self.place):
             if traces(self.place):
                 self.notes.append(f"the old folder, which had lost its store, is kept as {folder.set_aside()}")
+                self._agree_to_unknown("is gone", confirm)
             return
         lock = RunLock.take(folder.lock)
         try:
-            journal = Journal.open_read_only(folder.store)
-            try:
-                unfinished = journal.snapshot().tasks
-            finally:
-                journal.close(clean=False)
-            still = sum(
-                1 for task in unfinished if task.phase.value in {"submitting", "running", "fetching", "in_doubt"}
-            )
+            still = self._still_open(folder.store)
             if still:
                 raise RunError(
                     f"--fresh is refused, run again without it first: {still} tasks of {self.place} are at the "
                     "gateway or in doubt"
                 )
             aside = folder.set_aside()
+            if still is None:
+                self._agree_to_unknown("cannot be read", confirm)
         finally:
             lock.release()
         self.notes.append(f"the old run is kept as {aside}")
 
     def _agree(self, confirm: Confirm | None) -> None:
+    @staticmethod
+    def _still_open(store: Path) -> int | None:
+        """Tasks that are at a gateway or in doubt; None where the store cannot say."""
+        try:
+            journal = Journal.open_read_only(store)
+        except JournalNewer:
+            raise
+        except StorageFailed:
+            return None
+        try:
+            unfinished = journal.snapshot().tasks
+        except (sqlite3.Error, ValueError, LookupError, TypeError):
+            return None
+        finally:
+            journal.close(clean=False)
+        return sum(task.phase.value in {"submitting", "running", "fetching", "in_doubt"} for task in unfinished)
+
+    def _agree_to_unknown(self, what: str, confirm: Confirm | None) -> None:
+        """Without its store nobody can say what a run has bought, or has at a gateway: starting anew may buy it twice.
+
+        A rehearsal buys nothing.
+        """
+        line = f"the store of {self.place} {what}, so nobody knows what it bought or has at a gateway now"
+        if not self.options.simulate:
+            self.notes.append(line)
+            if not self.options.yes and not (confirm is not None and confirm(f"{line}. Start anew all the same?")):
+                raise PlanChanged(f"{line}; say --yes as well to start anew all the same")
+
         """A folder belongs to one spec; an edit that costs real money is agreed to first.
 
         Read without opening for writing: whoever declines leaves everything as it was.

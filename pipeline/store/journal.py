@@ -36,6 +36,12 @@ _PRICE_KEPT: Final = (Phase.SUBMITTING, Phase.RUNNING, Phase.FETCHING, Phase.IN_
 _FOLD_AT: Final = 4 * 1024 * 1024
 #: How many faults of a damaged store are said when it is refused; `verify` says all.
 _FAULTS_SAID: Final = 4
+#: What SQLite says of a file whose header or pages are not a store's, and the way out.
+_DAMAGED: Final = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
+_UNREADABLE: Final = (
+    "; it is damaged: bring back a whole copy of the folder, or start anew with --fresh --yes, without knowing what "
+    "was bought"
+)
 #: How often a store that is being written to is copied before we give up.
 _COPIES: Final = 20
 
@@ -716,7 +722,8 @@ def _failing(words: str) -> Iterator[None]:
     except (sqlite3.Error, OSError) as exc:
         if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY:
             raise RunLocked(f"another process is at work in this run folder; wait for it or stop it ({words})") from exc
-        raise StorageFailed(f"{words} ({exc})") from exc
+        way = _UNREADABLE if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _DAMAGED else ""
+        raise StorageFailed(f"{words} ({exc}){way}") from exc
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
