@@ -6,7 +6,6 @@ exit 130. The second leaves at once. A stop and a continuation, or streams that 
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -21,24 +20,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from pipeline import failpoints
 from pipeline.cli.main import main
 from tests.chaos import forks
 from tests.chaos.jobs import Job
 from tests.chaos.judge import Judge
 from tests.chaos.kills import _Emulator
-from tests.chaos.report import Report
+from tests.chaos.report import Report, idle
 from tests.chaos.tables import Tables
 
 SCENARIOS: Final = {"small": 8, "merge": 140}
 TASKS: Final = {"small": 8, "merge": 16}
 KINDS: Final = ("SIGINT", "SIGTERM", "SIGHUP", "twice", "SIGTSTP", "streams closed")
 PHASES: Final = ("submitting", "polling", "fetching", "concluding", "opening")
-#: The promise is 50 ms; what the scheduler of a busy machine adds is allowed for, and measured.
+#: The promise is 50 ms from the signal to the last POST, by the sender's own clock. On a machine with more to do than
+#: processors the child may not run at all for a while: then the order alone is judged, and this much is still too late.
 LATE_MAX_S: Final = 0.05
-SLACK_S: Final = 0.45
+LATE_BUSY_S: Final = 1.0
 #: Unanswered POSTs, open downloads and the manifest of a small job.
 GRACE_S: Final = 30.0
 LEAVE_S: Final = 2.0
+_PASSED: Final = "passed.txt"
 
 
 @dataclass(slots=True)
@@ -103,12 +105,27 @@ class _Scenario:
         tables = Tables.read(self.run)
         return sum(row.state in ("DOUBT", "VANISHED", "SUBMITTING") for row in tables.attempts) if tables else 0
 
-    def accepted(self) -> list[float]:
-        """When the gateway took on what it took on, by this machine's wall clock."""
-        path = self.place / "world.jsonl"
-        lines = path.read_text().splitlines() if path.exists() else []
-        entries = (json.loads(line) for line in lines)
-        return [float(entry["accepted_at"]) for entry in entries if entry["kind"] == "accepted"]
+    def passed(self) -> list[tuple[str, float]]:
+        """Each POST that left and each drain that began, in the sender's order and by its clock."""
+        path = self.place / _PASSED
+        words = [line.split() for line in path.read_text().splitlines()] if path.exists() else []
+        return [(name, float(at)) for name, at in words]
+
+    def late(self, sent: float, told: Told) -> None:
+        """No POST leaves after the drain began, and none later than promised after the signal."""
+        passed = self.passed()
+        names = [name for name, _ in passed]
+        if "drain.asked" in names:
+            told.counts["drains"] += 1
+            after = names[names.index("drain.asked") :].count("submit.sending")
+            if after:
+                self.found.append(f"{after} POSTs left after the drain had begun")
+        last = max((at - sent for name, at in passed if name == "submit.sending"), default=0.0)
+        told.latest_s = max(told.latest_s, last)
+        told.counts["POSTs before a signal"] += sum(name == "submit.sending" and at <= sent for name, at in passed)
+        busy = os.getloadavg()[0] > (os.cpu_count() or 1)
+        if last > (LATE_BUSY_S if busy else LATE_MAX_S):
+            self.found.append(f"a POST left {last:.3f} s after the signal")
 
     def play(self, told: Told) -> None:
         out = self.place / "out.txt"
@@ -166,10 +183,7 @@ class _Scenario:
             told.slowest_leave_s = max(told.slowest_leave_s, left_s)
             if left_s > LEAVE_S:
                 self.found.append(f"the second signal took {left_s:.2f} s")
-        late = max((at - sent for at in self.accepted()), default=0.0)
-        told.latest_s = max(told.latest_s, late)
-        if late > LATE_MAX_S + SLACK_S:
-            self.found.append(f"a POST was accepted {late:.3f} s after the signal")
+        self.late(sent, told)
         ended_before = self.phase == "concluding" and code == 0
         if code != 130 and not ended_before:
             self.found.append(f"exit code {code}")
@@ -192,6 +206,7 @@ def _fork(arguments: list[str], folder: Path, out: Path, environment: dict[str, 
             signal.signal(number, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         sys.argv = ["pipeline", *arguments]
+        _note_passing()
         main()
     except SystemExit as left:
         code = left.code if isinstance(left.code, int) else 1
@@ -203,6 +218,17 @@ def _fork(arguments: list[str], folder: Path, out: Path, environment: dict[str, 
         with suppress(OSError):
             sys.stderr.flush()
         os._exit(code)
+
+
+def _note_passing() -> None:
+    """Each POST that leaves and each drain that begins, with the time, in a file beside the spec."""
+    notes = os.open(_PASSED, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+
+    def note(name: str) -> None:
+        if name in ("submit.sending", "drain.asked"):
+            os.write(notes, f"{name} {time.time()}\n".encode())
+
+    failpoints.arm(note)
 
 
 def _alive(pid: int) -> bool:
@@ -245,4 +271,7 @@ def campaign(size: str, seed: int) -> Report:
         "s: latest POST after a signal": round(told.latest_s, 3),
         "s: slowest second signal": round(told.slowest_leave_s, 3),
     }
+    # Each of the four kinds that end a run finds one at work, most of them.
+    floors = {"drains": 0.3 * SCENARIOS[size], "POSTs before a signal": SCENARIOS[size]}
+    told.violations += [f"seed {seed}: {fault}" for fault in idle(figures, floors)]
     return Report("signals", figures, tuple(told.violations))
