@@ -214,14 +214,13 @@ class _Session:
                     f"--fresh is refused, run again without it first: {still} tasks of {self.place} are at the "
                     "gateway or in doubt"
                 )
-            aside = folder.set_aside()
             if still is None:
                 self._agree_to_unknown("cannot be read", confirm)
+            aside = folder.set_aside()
         finally:
             lock.release()
         self.notes.append(f"the old run is kept as {aside}")
 
-    def _agree(self, confirm: Confirm | None) -> None:
     @staticmethod
     def _still_open(store: Path) -> int | None:
         """Tasks that are at a gateway or in doubt; None where the store cannot say."""
@@ -250,6 +249,7 @@ class _Session:
             if not self.options.yes and not (confirm is not None and confirm(f"{line}. Start anew all the same?")):
                 raise PlanChanged(f"{line}; say --yes as well to start anew all the same")
 
+    def _agree(self, confirm: Confirm | None) -> None:
         """A folder belongs to one spec; an edit that costs real money is agreed to first.
 
         Read without opening for writing: whoever declines leaves everything as it was.

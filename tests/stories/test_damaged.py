@@ -36,8 +36,9 @@ async def test_a_store_without_its_header_is_gone_on_with_only_by_two_words(
 
     async with gateway(tmp_path, monkeypatch):
 
-        async def go(**words: bool) -> Result:
-            return await pipeline.run(pipeline.plan(pipeline.load(path)), Options(run_dir=folder, **words))
+        async def go(*, fresh: bool = False, yes: bool = False) -> Result:
+            plan = pipeline.plan(pipeline.load(path))
+            return await pipeline.run(plan, Options(run_dir=folder, fresh=fresh, yes=yes))
 
         assert (await go()).exit_code == 0
         flip(folder, place)
