@@ -203,8 +203,8 @@ class _Session:
         folder = RunFolder(self.place)
         if not has_store(self.place):
             if traces(self.place):
-                self.notes.append(f"the old folder, which had lost its store, is kept as {folder.set_aside()}")
                 self._agree_to_unknown("is gone", confirm)
+                self.notes.append(f"the old folder, which had lost its store, is kept as {folder.set_aside()}")
             return
         lock = RunLock.take(folder.lock)
         try:
