@@ -10,6 +10,7 @@ PipelineError
 +-- PlanChanged    the spec changed and going on would cost money nobody agreed to
 +-- JournalNewer   the store was written by a newer version
 +-- RunNotFound    there is no run folder at that path
++-- RunStopped     a signal came before the run was at work, or for the second time
 +-- StorageFailed  a commit or a write failed: fail-stop
 Bug(AssertionError)    our own mistake, with the story of the task
 """
@@ -98,6 +99,10 @@ class JournalNewer(RunError):  # noqa: N818
 
 class RunNotFound(RunError):  # noqa: N818
     """There is no run folder at that path."""
+
+
+class RunStopped(RunError):  # noqa: N818
+    """A signal came before the run was at work, or for the second time."""
 
 
 class StorageFailed(RunError):  # noqa: N818

@@ -32,7 +32,7 @@ MEANINGS: Final = {
     Exit.PARKED: "parked: a gateway refused or went away; run again later",
     Exit.STORAGE_FAILED: "fail-stop: storage failed",
     Exit.RUN_LOCKED: "the run folder is in use",
-    Exit.STOPPED: "drained after Ctrl-C or SIGTERM",
+    Exit.STOPPED: "stopped by Ctrl-C, SIGTERM or SIGHUP",
 }
 
 #: Where several hold, the first of these is the exit code.

@@ -16,6 +16,7 @@ from pipeline.errors import (
     MistakesError,
     PipelineError,
     RunLocked,
+    RunStopped,
     SecretMissing,
     StorageFailed,
 )
@@ -46,6 +47,8 @@ def explain(error: BaseException) -> Failure:
             return Failure(Exit.INVALID, kind, str(error), "a rehearsal needs no key: --simulate")
         case RunLocked():
             return Failure(Exit.RUN_LOCKED, kind, str(error))
+        case RunStopped():
+            return Failure(Exit.STOPPED, "Stopped", str(error), "run the same command to go on")
         case StorageFailed():
             return Failure(Exit.STORAGE_FAILED, kind, str(error))
         case PipelineError():

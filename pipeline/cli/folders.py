@@ -15,6 +15,10 @@ from pipeline.cli.output import answer, answer_json, say
 if TYPE_CHECKING:
     from pipeline.runtime.inspect import Origin
 
+_NEXT_VERDICT = (
+    "next:  pipeline resolve {run} --attempt {attempt} --billed (or --not-billed, or --operation ID) "
+    '--why "how you know"'
+)
 # Written out, so that `retry --help` imports nothing; a test compares it with FaultKind.
 FAULT_KINDS = (
     "rate_limited",
@@ -157,7 +161,15 @@ def resolve(
         if as_json:
             answer_json({"folder": str(folder), "in_doubt": found})
         else:
-            answer("\n".join(doubt_line(doubt) for doubt in found) or f"{words.clean(folder)}: nothing is in doubt")
+            lines = [doubt_line(doubt) for doubt in found] or [f"{words.clean(folder)}: nothing is in doubt"]
+            if unanswered := inspect.unanswered(folder):
+                lines.append(
+                    f"{words.count(unanswered, 'call')} had no answer when the run was killed: run it again first, "
+                    "which looks for their answers and puts the others in doubt"
+                )
+            if found:
+                lines.append(_NEXT_VERDICT.format(run=words.clean(folder), attempt=found[0]["attempt"]))
+            answer("\n".join(lines))
         return Exit.IN_DOUBT if found else Exit.COMPLETE
     if fault := _verdict_fault(given, attempt, every=every, why=why):
         raise click.UsageError(fault)
@@ -193,9 +205,13 @@ def _verdict_fault(given: int, attempt: int | None, *, every: bool, why: str) ->
 
 
 def doubt_line(doubt: dict[str, object]) -> str:
-    """One attempt in doubt: its number, its task, what it can have cost, and why nobody knows."""
+    """One attempt in doubt: its number, its task, what it can have cost, when it was sent, and why nobody knows."""
     money = words.money({str(doubt["currency"]): int(str(doubt["micros"]))})
-    return f"attempt {doubt['attempt']}  task {str(doubt['task_id'])[:16]}  {money}  {words.clean(str(doubt['why']))}"
+    parts = [f"attempt {doubt['attempt']}", f"task {str(doubt['task_id'])[:16]}", money]
+    parts += [f"sent {doubt['sent_at']}"] if doubt.get("sent_at") else []
+    parts += [f"request {doubt['request_id']}"] if doubt.get("request_id") else []
+    parts += [f"operation {doubt['operation']}"] if doubt.get("operation") else []
+    return words.clean("  ".join([*parts, str(doubt["why"])]))
 
 
 @click.command()

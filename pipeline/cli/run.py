@@ -106,6 +106,8 @@ def perform(
     screen = displays.open_display(kind, f"{prepare.run_folder(job, options)}{rehearsal}")
     try:
         result = run_sync(plan, options, screen.show, confirmer())
+    except KeyboardInterrupt as error:
+        raise _stopped(prepare.run_folder(job, options)) from error
     finally:
         with suppress(OSError):  # a terminal that went away
             screen.close()
@@ -132,6 +134,20 @@ def perform(
     if not quiet:
         say(render_end(ending))
     return Exit(result.exit_code)
+
+
+def _stopped(folder: Path) -> Exception:
+    """A signal that came before the run was at work, or for the second time: what is out all the same."""
+    from pipeline.cli.statement import out_lines, standing
+    from pipeline.errors import PipelineError, RunStopped
+    from pipeline.runtime import inspect
+
+    try:
+        found = inspect.status(folder)
+    except PipelineError:
+        return RunStopped("stopped; nothing more was sent")
+    lines = [line.split(None, 1)[1] for line in out_lines(found, standing({**found, "state": "stopped"}))]
+    return RunStopped("; ".join(["stopped; nothing more was sent", *(f"still out: {line}" for line in lines)]))
 
 
 def confirmer() -> Callable[[str], bool] | None:

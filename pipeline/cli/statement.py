@@ -149,10 +149,12 @@ def render_end(ending: Ending) -> str:
     lines = [_headline(found, ending)]
     lines += [f"  {words.clean(note)}" for note in ending.notes]
     lines += [f"  gave up   {_counts(found)}"] if _unfinished(found) else []
+    lines += _doubt_lines(found)
     lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
     lines += failure_lines(ending.status)
     lines += parked_lines(ending.status, found)
-    lines += [f"  budget    {_overspent(account)}" for account in found.accounts if account.free < 0]
+    lines += out_lines(ending.status, found)
+    lines += _budget_lines(ending.status, found)
     if found.images:
         lines.append(f"  images    {words.clean(ending.folder / 'images')}")
     lines.append(f"  table     {words.clean(ending.folder / 'images.arrow')}  (images.parquet, tasks.arrow beside it)")
@@ -174,16 +176,58 @@ def _headline(found: Standing, ending: Ending) -> str:
     whole = done >= found.total
     tasks = words.count(done, "task") if whole else f"{done:,} of {words.count(found.total, 'task')}"
     made = f"{words.count(found.images, 'image')}, {tasks} done"
-    state = STATES.get(found.state, found.state)
+    state = _state(ending.status, found)
     return words.clean(f"{state}: {made} in {words.duration(ending.seconds)}; {money}")
 
 
+def _state(status: Mapping[str, object], found: Standing) -> str:
+    """The state in words; a run that ended at its cap with attempts in doubt is not done."""
+    if found.state == "in_doubt" and status.get("unsent"):
+        return "stopped at the budget, with attempts in doubt"
+    return STATES.get(found.state, found.state)
+
+
+def _doubt_lines(found: Standing) -> list[str]:
+    number = found.tasks.get("in_doubt", 0)
+    if not number:
+        return []
+    held = words.money({account.unit: account.doubt for account in found.accounts if account.doubt})
+    return [f"  in doubt  {words.count(number, 'task')}: nobody knows whether they were billed; {held} is kept aside"]
+
+
+def _budget_lines(status: Mapping[str, object], found: Standing) -> list[str]:
+    """What the cap keeps from being sent, and a cap below what is gone already."""
+    lines = [f"  budget    {_overspent(account)}" for account in found.accounts if account.free < 0]
+    unsent = _number(status.get("unsent"))
+    if unsent and not lines:
+        doubt = "; what is in doubt counts until it is resolved" if any(each.doubt for each in found.accounts) else ""
+        lines.append(f"  budget    {words.count(unsent, 'task')} not sent: the cap leaves no room{doubt}")
+    return lines
+
+
+def out_lines(status: Mapping[str, object], found: Standing) -> list[str]:
+    """What a run that is not at work left at the gateways, and what becomes of it."""
+    out = _mapping(status.get("out"))
+    if found.state in ("running", "damaged") or not out:
+        return []
+    calls, operations, pictures = (_number(out.get(name)) for name in ("unanswered", "operations", "pictures"))
+    parts = [f"{words.count(calls, 'call')} without an answer (in doubt unless one is found)"] if calls else []
+    parts += [f"{words.count(operations, 'operation')} at the gateway"] if operations else []
+    if pictures:
+        until = str(out.get("links_until") or "")
+        expiry = f" (their links may expire from {words.clean(until)} on)" if until else ""
+        parts.append(f"{words.count(pictures, 'picture')} paid for and not fetched yet{expiry}")
+    held = words.money({account.unit: account.held for account in found.accounts if account.held})
+    kept = f"; {held} is held for it" if held != "nothing" else ""
+    return [f"  out       {', '.join(parts)}{kept}: the next run collects what can be had"]
+
+
 def _unfinished(found: Standing) -> bool:
-    return any(found.tasks.get(name) for name in ("short", "failed", "in_doubt", "skipped"))
+    return any(found.tasks.get(name) for name in ("short", "failed", "skipped"))
 
 
 def _counts(found: Standing) -> str:
-    kinds = ("failed", "short", "in_doubt", "skipped")
+    kinds = ("failed", "short", "skipped")
     return ", ".join(
         f"{words.count(found.tasks[name], 'task')} {name.replace('_', ' ')}" for name in kinds if found.tasks.get(name)
     )
@@ -208,6 +252,8 @@ def _next(found: Standing, ending: Ending) -> list[str]:
             said = (text.removesuffix(", then run the same command again") for text in remedies if text)
             remedy = "; ".join(words.short(text, 200) for text in said)
             steps.append(f"{remedy or 'mend what the gateway says above, or wait'}, then: {command}")
+        case "in_doubt" if ending.status.get("unsent"):
+            steps.append(f'what was not sent: raise budget in the spec, or: {command} --budget "AMOUNT UNIT"')
         case "stopped":
             steps.append(f"{command}   goes on where this stopped")
         case _:
@@ -248,13 +294,15 @@ def parked_lines(status: Mapping[str, object], found: Standing) -> list[str]:
     lines = [f"  parked    {words.clean(name)}: {words.short(why, 200)}" for name, why in told]
     held = words.money({account.unit: account.held for account in found.accounts if account.held})
     kept = f"{held} is held for what is still at the gateway" if held != "nothing" else "nothing is held"
-    return [*lines, f"            what was refused or never sent was not charged; {kept}"]
+    # What is out has a line of its own.
+    end = "" if _mapping(status.get("out")) else f"; {kept}"
+    return [*lines, f"            what was refused or never sent was not charged{end}"]
 
 
 def render_status(status: Mapping[str, object], folder: str) -> str:
     """The page that `status` prints."""
     found = standing(status)
-    state = STATES.get(found.state, found.state)
+    state = _state(status, found)
     lines = [words.clean(f"{folder}: {state}, {words.count(found.images, 'image')}")]
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.tasks.items())
     lines.append(words.clean(f"  tasks     {counts or 'none started'}, {found.total:,} in all"))
@@ -264,6 +312,8 @@ def render_status(status: Mapping[str, object], folder: str) -> str:
     lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
     lines += failure_lines(status)
     lines += parked_lines(status, found) if found.state == "parked" else []
+    lines += out_lines(status, found)
+    lines += _budget_lines(status, found)
     lines += [f"  in doubt  {_doubt_words(doubt)}" for doubt in _list(status.get("in_doubt"))]
     lines += [f"  damage    {words.clean(fault)}" for fault in _list(status.get("damage"))]
     lines += [f"  note      {words.clean(note)}" for note in _list(status.get("notes"))]
@@ -322,5 +372,8 @@ def render_runs(runs: Sequence[Mapping[str, object]]) -> str:
         found = standing(run)
         money = ", ".join(account.line() for account in found.accounts)
         done = f"{found.tasks.get('done', 0):,}/{found.total:,}"
-        rows.append((str(run.get("run", "")), STATES.get(found.state, found.state), done, f"{found.images:,}", money))
-    return words.table(rows, right=frozenset({2, 3}), indent="")
+        rows.append((str(run.get("run", "")), _state(run, found), done, f"{found.images:,}", money))
+    faults = [
+        f"{words.clean(run.get('run', ''))}: {words.clean(fault)}" for run in runs for fault in _list(run.get("damage"))
+    ]
+    return "\n".join([words.table(rows, right=frozenset({2, 3}), indent=""), *faults])

@@ -42,6 +42,11 @@ class Doubt:
     micros: int
     currency: str
     why: str
+    #: The gateway's id of it, where it was accepted and is not known any more; of its answer, where there was one.
+    operation: str = ""
+    request_id: str = ""
+    #: When its permission to send was durable, in UTC microseconds; None when it is not remembered.
+    sent_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +199,15 @@ class Machine:
     def doubts(self) -> list[Doubt]:
         """Every attempt in doubt, by number."""
         return [
-            Doubt(number, self.task(attempt.task).id, attempt.open, attempt.currency, attempt.why)
+            Doubt(
+                number,
+                self.task(attempt.task).id,
+                attempt.open,
+                attempt.currency,
+                attempt.why,
+                attempt.operation,
+                sent_at=attempt.submitted_at,
+            )
             for number, attempt in sorted(self.state.attempts.items())
             if attempt.doubtful
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ REMEDIES: Mapping[FaultKind, str] = {
 
 #: The `fault` of a run that the disk parked, and what to do about it.
 DISK = "disk"
-_DISK_REMEDY = "make room on the disk, then run the same command again"
+_DISK_REMEDY = "make room on the disk: what is left of this job needs about {size} more, besides what stays free"
 
 _FAILED = (Phase.FAILED, Phase.SHORT, Phase.SKIPPED)
 
@@ -65,6 +66,11 @@ def state_of(*, draining: bool, parked: bool, doubts: int, budget: bool, counts:
     return "complete"
 
 
+def utc(micros: int) -> str:
+    """`2026-11-21T18:40:00Z` of UTC microseconds."""
+    return datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def failures_of(tasks: Iterable[TaskRow]) -> list[dict[str, object]]:
     """The `failures` list of `status --json`: per kind of fault, how many tasks and the latest gateway's words."""
     found: dict[str, tuple[int, str]] = {}
@@ -72,6 +78,15 @@ def failures_of(tasks: Iterable[TaskRow]) -> list[dict[str, object]]:
         if row.fault and row.phase in _FAILED:
             found[row.fault] = (found.get(row.fault, (0, ""))[0] + 1, row.fault_message)
     return [{"fault": kind, "tasks": count, "message": message} for kind, (count, message) in sorted(found.items())]
+
+
+def faults_of(tasks: Iterable[TaskRow]) -> dict[str, int]:
+    """`faults` of `status --json`: how many tasks are not done because of each kind; doubts are told by themselves."""
+    found: dict[str, int] = {}
+    for row in tasks:
+        if row.fault and row.phase not in (Phase.DONE, Phase.IN_DOUBT):
+            found[row.fault] = found.get(row.fault, 0) + 1
+    return found
 
 
 def doubts_of(doubts: Iterable[Doubt]) -> list[dict[str, object]]:
@@ -83,16 +98,21 @@ def doubts_of(doubts: Iterable[Doubt]) -> list[dict[str, object]]:
             "micros": doubt.micros,
             "currency": doubt.currency,
             "why": doubt.why,
+            "operation": doubt.operation,
+            "request_id": doubt.request_id,
+            "sent_at": None if doubt.sent_at is None else utc(doubt.sent_at),
         }
         for doubt in doubts
     ]
 
 
-def parked_of(lanes: Mapping[str, LaneView], disk: str | None) -> list[dict[str, object]]:
-    """The `parked` list of `status --json`: which lane, why, and what to do about it; the disk stops every lane."""
-    full: list[dict[str, object]] = (
-        [] if disk is None else [{"lane": "", "fault": DISK, "why": disk, "remedy": _DISK_REMEDY}]
-    )
+def parked_of(lanes: Mapping[str, LaneView], disk: str | None, wanted_bytes: int = 0) -> list[dict[str, object]]:
+    """The `parked` list of `status --json`: which lane, why, and what to do about it; the disk stops every lane.
+
+    `wanted_bytes`: what the pictures that are still to come will take.
+    """
+    room = _DISK_REMEDY.format(size=f"{max(1, round(wanted_bytes / 1e6)):,} MB")
+    full: list[dict[str, object]] = [] if disk is None else [{"lane": "", "fault": DISK, "why": disk, "remedy": room}]
     return full + [
         {
             "lane": name,

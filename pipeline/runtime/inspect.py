@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,17 @@ from pipeline.manifest.table import FILES, Written, write_manifest
 from pipeline.manifest.verify import verify as verify_folder
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.control import ask
-from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, kept_lanes, kept_parked, lanes_of, state_of
+from pipeline.runtime.history import (
+    EXITS,
+    Result,
+    doubts_of,
+    failures_of,
+    faults_of,
+    kept_lanes,
+    kept_parked,
+    lanes_of,
+    state_of,
+)
 from pipeline.runtime.progress import money_of
 from pipeline.runtime.remains import DAMAGED, harm_of, in_short, out_of, unreadable
 from pipeline.runtime.remains import reading as _reading
@@ -39,7 +49,6 @@ from pipeline.store.lock import RunLock, is_held
 from pipeline.store.story import Story
 from pipeline.values.folder import BLACKBOX, CONTROL, SPEC, STORE
 from pipeline.values.reply import Fault, FaultKind, Unknown
-from pipeline.values.rows import TaskRow
 
 _UNANSWERED = Fault(FaultKind.UNKNOWN, "the process ended before an answer was written down")
 
@@ -88,22 +97,14 @@ def _told(folder: Path, journal: Journal, *, alive: bool) -> dict[str, object]:
         "tasks": {**counts, "total": total},
         "images": snapshot.images,
         "money": {account.currency: money_of(account) for account in snapshot.accounts},
-        "in_doubt": _doubts(journal),
+        "in_doubt": doubts_in(journal),
         "faults": faults_of(tasks),
         "failures": failures_of(tasks),
         "gateways": lanes_of(journal.attempt_rows(), kept_lanes(journal.get_meta("lanes")), parked),
         "parked": parked,
-        "out": out_of(journal, alive=alive),
+        "out": out_of(journal, prepare.cards(), alive=alive),
+        "unsent": 0 if alive or state == "stopped" else int(journal.get_meta("unsent") or 0),
     }
-
-
-def faults_of(tasks: Iterable[TaskRow]) -> dict[str, int]:
-    """`faults` of `status --json`: how many tasks are not done because of each kind."""
-    found: dict[str, int] = {}
-    for row in tasks:
-        if row.fault and row.phase is not Phase.DONE:
-            found[row.fault] = found.get(row.fault, 0) + 1
-    return found
 
 
 def ls(root: Path) -> list[dict[str, object]]:
@@ -183,7 +184,15 @@ def retry(folder: Path, kinds: Collection[str] = ()) -> int:
 def doubts(folder: Path) -> list[dict[str, object]]:
     """Every attempt in doubt with its money, as `status --json` lists them. *Raises* RunNotFound."""
     with _reading(folder) as journal:
-        return _doubts(journal)
+        return doubts_in(journal)
+
+
+def unanswered(folder: Path) -> int:
+    """How many calls had no answer when a run was killed: they are no doubts before the next run looked for them."""
+    with _reading(folder) as journal:
+        if is_held(RunFolder(folder).lock):
+            return 0
+        return journal.calls_out().get(AttemptState.SUBMITTING.value, 0)
 
 
 def resolve(folder: Path, *, attempt: int | None, verdict: str, why: str, operation: str = "") -> int:
@@ -213,9 +222,19 @@ def resolve(folder: Path, *, attempt: int | None, verdict: str, why: str, operat
     return len(chosen)
 
 
-def _doubts(journal: Journal) -> list[dict[str, object]]:
+def doubts_in(journal: Journal) -> list[dict[str, object]]:
+    """Every attempt in doubt, as `status --json` lists them."""
     return doubts_of(
-        Doubt(row.attempt, row.task_id, row.open_micros, row.currency, row.fault_message)
+        Doubt(
+            row.attempt,
+            row.task_id,
+            row.open_micros,
+            row.currency,
+            row.fault_message,
+            row.operation,
+            row.request_id,
+            row.submitted_at,
+        )
         for row in journal.attempt_rows()
         if row.state in (AttemptState.DOUBT, AttemptState.VANISHED)
     )
@@ -315,13 +334,15 @@ def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
             return None
         if harm := journal.damage():
             raise journal.refusal(harm)
-        counts, doubts = journal.snapshot().counts, len(_doubts(journal))
+        counts, doubts = journal.snapshot().counts, len(doubts_in(journal))
         gone = sum(not (folder / path).is_file() for path in journal.picture_paths())
     found = _status_of_store(folder)
     state = state_of(draining=False, parked=False, doubts=doubts, budget=False, counts=counts)
     ended = counts.get(Phase.DONE, 0)
-    note = f"nothing to do: {ended} tasks done before, 0.00 more (--fresh starts over)"
+    done = "1 task was" if ended == 1 else f"{ended:,} tasks were"
+    note = f"nothing to do: {done} done before, nothing more to pay (--fresh starts over)"
     notes: tuple[str, ...] = (note,)
     if gone:
-        notes += (f"{gone} pictures are no longer where they were put; `pipeline verify {folder}` names them",)
+        are = "1 picture is" if gone == 1 else f"{gone:,} pictures are"
+        notes += (f"WARNING: {are} no longer where the run put them; `pipeline verify {folder}` names them",)
     return Result(state, EXITS[state], folder, found, 0.0, None, notes)

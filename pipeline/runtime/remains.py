@@ -5,16 +5,19 @@ Read from the store, for `status`, `ls`, `resolve`, `verify` and the last words 
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 from pipeline.engine.messages import AttemptState
 from pipeline.errors import JournalNewer, RunNotFound, StorageFailed
+from pipeline.runtime.history import utc
 from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
+from pipeline.values.card import GatewayCard
 from pipeline.values.folder import LOG, STORE
 
 #: A larger store is not summed by a mere look. *Units* - bytes.
@@ -66,19 +69,27 @@ def harm_of(journal: Journal, *, alive: bool) -> tuple[list[str], list[str]]:
     return [], [note] if (note := journal.get_meta("store:note")) else []
 
 
-def out_of(journal: Journal, *, alive: bool) -> dict[str, int]:
+def out_of(journal: Journal, cards: Mapping[str, GatewayCard], *, alive: bool) -> dict[str, object]:
     """`out` of `status --json`: what may be billed, or is paid, and has no end yet; nothing that a doubt counts.
 
     *unanswered*: calls whose answer nobody wrote down, of a run that is no longer alive. *operations*: accepted by a
-    gateway. *pictures*: paid for and not fetched.
+    gateway. *pictures*: paid for and not fetched; *links_until*: when the first of their links may expire (UTC).
     """
     calls = journal.calls_out()
-    found = {
+    found: dict[str, object] = {
         "unanswered": 0 if alive else calls.get(AttemptState.SUBMITTING.value, 0),
         "operations": calls.get(AttemptState.ACCEPTED.value, 0),
         "pictures": len(journal.pending_pictures()),
     }
-    return {name: count for name, count in found.items() if count}
+    times = [
+        at + round(live_s * 1e6)
+        for (gateway, model), at in journal.oldest_links().items()
+        if gateway in cards and model in cards[gateway].models
+        if math.isfinite(live_s := cards[gateway].models[model].links_live_s)
+    ]
+    if times:
+        found["links_until"] = utc(min(times))
+    return {name: each for name, each in found.items() if each}
 
 
 def unreadable(folder: Path, *faults: object) -> dict[str, object]:

@@ -39,13 +39,14 @@ from pipeline.runtime.commits import InlineCommitter, ThreadCommitter
 from pipeline.runtime.control import Control
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.evidence import Evidence
-from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, parked_of, state_of
-from pipeline.runtime.inspect import faults_of, finished_result
+from pipeline.runtime.history import EXITS, Result, doubts_of, failures_of, faults_of, parked_of, state_of
+from pipeline.runtime.inspect import doubts_in, finished_result
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.perform import Performer, replay
 from pipeline.runtime.pictures import examine
 from pipeline.runtime.prepare import Options
 from pipeline.runtime.progress import ENDED, Pace, View, status_of
+from pipeline.runtime.remains import out_of
 from pipeline.runtime.signals import Signals
 from pipeline.spec.long_form import long_form
 from pipeline.store.blackbox import BlackBox, damage
@@ -513,7 +514,7 @@ class _Session:
                 self.it.blackbox.committed(fact.attempt)
 
     def _conclude(self, driver: Driver, listener: Listener | None, begun: float, started: float) -> Result:
-        parked = parked_of(self.machine.lane_views(), driver.full)
+        parked = parked_of(self.machine.lane_views(), driver.full, self._room_wanted())
         state = state_of(
             draining=driver.draining,
             parked=bool(parked),
@@ -523,14 +524,26 @@ class _Session:
         )
         journal = self.it.journal
         tasks = list(journal.task_rows())
-        told = {"faults": faults_of(tasks), "failures": failures_of(tasks), "parked": parked}
+        unbought = self.machine.budget_blocked() is not None
+        told = {
+            "faults": faults_of(tasks),
+            "failures": failures_of(tasks),
+            "parked": parked,
+            "in_doubt": doubts_in(journal),
+            "out": out_of(journal, self.plan.cards, alive=False),
+            "unsent": self._unsent() if unbought else 0,
+        }
         status = {**self._status(driver, state), **told}
         if driver.left:
             # In a hurry: the store says "running" still, so that whoever looks next brings the manifest up to date.
             return self._result(driver, state, status, begun, started)
         write_manifest(self.it.folder.path, journal)
-        marks = {"state": state, "ended_at": str(self.clock.wall_micros()), "parked": json.dumps(parked)}
-        unbought = self.machine.budget_blocked() is not None
+        marks = {
+            "state": state,
+            "ended_at": str(self.clock.wall_micros()),
+            "parked": json.dumps(parked),
+            "unsent": str(told["unsent"]),
+        }
         # Where a gateway's books may still tell, the same command reads them again.
         if state in ("complete", "failed_tasks", "in_doubt") and not unbought and not self.machine.may_learn():
             marks["finished_plan"] = wiring.finish_mark(self.plan, self.options, self.caps)
@@ -553,6 +566,18 @@ class _Session:
         # A rehearsal that had nothing to do says nothing of how long the real job takes.
         simulated = took if self.options.simulate and took > 0 else None
         return Result(state, EXITS[state], self.place, status, time.monotonic() - begun, simulated, tuple(self.notes))
+
+    def _unsent(self) -> int:
+        """Tasks that were never sent, or are to be sent again."""
+        counts = self.machine.counts()
+        begun = sum(count for phase, count in counts.items() if phase not in (Phase.WAITING, Phase.HELD))
+        return max(0, self._total() - begun)
+
+    def _room_wanted(self) -> int:
+        """Bytes of the pictures that are still to come, by what their sizes usually take."""
+        counts, total = self.machine.counts(), self._total()
+        left = max(0, total - sum(counts.get(phase, 0) for phase in ENDED))
+        return prepare.summary(self.plan).disk_bytes * left // max(1, len(self.plan))
 
     # --- looking ---
 

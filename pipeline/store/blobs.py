@@ -182,7 +182,8 @@ class Blobs:
             reach("recover.part")
             part.unlink()
         if parts:
-            notes.append(f"{len(parts)} unfinished downloads were dropped; they are fetched again")
+            were = "1 unfinished download was" if len(parts) == 1 else f"{len(parts):,} unfinished downloads were"
+            notes.append(f"{were} dropped; what they were of is fetched again")
         if not adoptable:
             for name in (_NOTES, _OLD_NOTES):
                 (self._folder.parts / name).unlink(missing_ok=True)

@@ -600,6 +600,10 @@ class Journal:
         rows = self._db.execute("SELECT attempt, idx FROM picture WHERE state='PENDING'")
         return {(int(attempt), int(index)) for attempt, index in rows}
 
+    def oldest_links(self) -> dict[tuple[str, str], int]:
+        """{(gateway, model): when the oldest of the links that are still to be fetched came, in UTC microseconds}."""
+        return reading.oldest_links(self._db)
+
     def last_time(self) -> int:
         """The latest wall time in the tables, in UTC microseconds; 0 when nothing has happened."""
         return reading.last_time(self._db)

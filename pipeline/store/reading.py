@@ -97,6 +97,15 @@ def _guessed(db: sqlite3.Connection) -> dict[str, int]:
     return dict(db.execute(sql, (f"{BY_METER}%",)))
 
 
+def oldest_links(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
+    """{(gateway, model): when the oldest of the links that are still to be fetched came}."""
+    sql = (
+        "SELECT a.gateway, t.model, min(a.ended_at) FROM attempt a JOIN picture p ON p.attempt = a.id"
+        " JOIN task t ON t.key = a.task WHERE p.state = 'PENDING' AND a.ended_at IS NOT NULL GROUP BY 1, 2"
+    )
+    return {(gateway, model): at for gateway, model, at in db.execute(sql)}
+
+
 def calls_out(db: sqlite3.Connection) -> dict[str, int]:
     """{state: attempts that may be billed and have no end yet}."""
     states = "('SUBMITTING', 'ACCEPTED', 'DOUBT', 'VANISHED')"

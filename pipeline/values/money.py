@@ -43,6 +43,8 @@ def micros_from_text(text: str) -> int:
 def parse_money(text: str) -> Money:
     """`2.00 USD` to Money. *Raises* ValueError with the remedy as its message."""
     match = _AMOUNT.fullmatch(text)
+    if match is None and text.lstrip().startswith("-"):
+        raise ValueError(f"an amount is never below zero: {text}")
     if match is None:
         raise ValueError(f"an amount needs a unit, such as 2.00 USD (units: {', '.join(UNITS)})")
     if match[2] not in UNITS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,9 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli.main import cli
+from pipeline.errors import StorageFailed
 from pipeline.store.folder import RunFolder
 from pipeline.store.journal import Journal
 from pipeline.store.lock import RunLock
+from tests.stories.jobs import failing
 
 SPEC = """\
 version: 1
@@ -295,6 +298,51 @@ def test_a_cap_below_what_is_spent_is_said(desk: Desk) -> None:
     code, _, err = desk.call("run", "mugs.yaml", "--simulate", "--budget", "0.01 USD")
     assert code == 3
     assert "budget    the cap is below what is spent, held or in doubt already (0.075 USD): nothing new is sent" in err
+
+
+def test_an_amount_below_zero_is_called_that(desk: Desk) -> None:
+    """It has a unit already."""
+    code, _, err = desk.call("run", "mugs.yaml", "--simulate", "--budget", "-1 USD")
+    assert code == 2
+    assert "an amount is never below zero: -1 USD" in err
+
+
+def test_a_doubt_is_listed_with_its_time_and_the_command_that_ends_it(desk: Desk) -> None:
+    """`resolve` without a verdict: when it was sent, and a line to type; a cap reached beside it is said by the run."""
+    (desk.folder / "faults.yaml").write_text("cut_after: {first: 1}\n")
+    code, _, err = desk.call("run", "mugs.yaml", "--simulate", "--faults", "faults.yaml", "--budget", "0.10 USD")
+    assert code == 5
+    assert err.startswith("stopped at the budget, with attempts in doubt: 0 images, 0 of 2 tasks done")
+    assert "  budget    1 task not sent: the cap leaves no room; what is in doubt counts until it is resolved" in err
+    assert "  faults " not in err
+    code, found = desk.answer("status", "mugs", "--json")
+    assert (found["state"], found["unsent"], found["faults"]) == ("in_doubt", 1, {})
+    code, out, _ = desk.call("resolve", "mugs")
+    assert code == 5
+    assert re.search(r"^attempt 1  task \w{16}  0.075 USD  sent 20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ  ", out)
+    assert "next:  pipeline resolve runs/mugs.sim --attempt 1 --billed (or --not-billed, or --operation ID)" in out
+
+
+def test_a_signal_before_the_run_is_at_work_says_what_is_out(desk: Desk) -> None:
+    """The second life is stopped while it opens: the first one's operations are at the gateway all the same."""
+    with failing("told.done", StorageFailed("as a kill would"), after=3):
+        assert desk.call("run", "mugs.yaml", "--simulate")[0] == 70
+    with failing("recover.begun", KeyboardInterrupt()):
+        code, _, err = desk.call("run", "mugs.yaml", "--simulate")
+    assert code == 130
+    assert "stopped; nothing more was sent; still out: " in err
+    assert "USD is held for it" in err
+    assert "run the same command to go on" in err
+
+
+def test_a_missing_picture_of_a_finished_run_is_warned_of(desk: Desk) -> None:
+    """In good words, with the command that names it."""
+    assert desk.call("run", "mugs.yaml", "--simulate")[0] == 0
+    next((desk.folder / "runs/mugs.sim/images").rglob("*.png")).unlink()
+    code, _, err = desk.call("run", "mugs.yaml", "--simulate")
+    assert code == 0
+    assert "WARNING: 1 picture is no longer where the run put them; `pipeline verify runs/mugs.sim` names them" in err
+    assert "nothing to do: 2 tasks were done before, nothing more to pay (--fresh starts over)" in err
 
 
 @pytest.mark.parametrize(

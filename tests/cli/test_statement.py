@@ -180,6 +180,67 @@ def test_a_parked_run_says_why_whether_money_is_gone_and_one_command() -> None:
     ]
 
 
+DOUBTFUL = {"USD": {"limit_micros": 600_000, "settled_micros": 525_000, "held_micros": 0, "doubt_micros": 75_000}}
+
+
+def test_a_run_that_stopped_at_the_cap_with_doubts_is_not_called_done() -> None:
+    """How many were never sent, that the doubts count, and both commands that follow; `status` says it as well."""
+    ending = _with(
+        state="in_doubt",
+        tasks={"done": 7, "in_doubt": 1, "total": 20},
+        images=7,
+        money=DOUBTFUL,
+        in_doubt=[{"attempt": 3, "task_id": "ab" * 32, "micros": 75_000, "currency": "USD", "why": "no answer"}],
+        unsent=12,
+    )
+    page = render_end(ending)
+    assert page.startswith("stopped at the budget, with attempts in doubt: 7 images, 7 of 20 tasks done in 7.2 s; ")
+    for line in (
+        "  in doubt  1 task: nobody knows whether they were billed; 0.075 USD is kept aside",
+        "  budget    12 tasks not sent: the cap leaves no room; what is in doubt counts until it is resolved",
+        '  next      what was not sent: raise budget in the spec, or: pipeline run mugs.yaml --budget "AMOUNT UNIT"',
+        "  next      pipeline resolve runs/mugs   lists what is in doubt; it is held, and never sent again by itself",
+    ):
+        assert line in page.splitlines()
+    assert "gave up" not in page
+    assert "  budget    12 tasks not sent" in render_status(ending.status, "runs/mugs")
+    assert render_status(ending.status, "runs/mugs").startswith("runs/mugs: stopped at the budget, with attempts in")
+
+
+OUT = {"unanswered": 2, "operations": 18, "pictures": 25, "links_until": "2026-11-22T18:40:00Z"}
+
+
+def test_what_a_stopped_run_left_at_the_gateway_is_said_with_its_money() -> None:
+    """After Ctrl-C, a full disk or a kill: calls, operations, paid pictures and when their links expire."""
+    held = {"USD": {"limit_micros": None, "settled_micros": 1_875_000, "held_micros": 1_350_000, "doubt_micros": 0}}
+    line = (
+        "  out       2 calls without an answer (in doubt unless one is found), 18 operations at the gateway, 25 "
+        "pictures paid for and not fetched yet (their links may expire from 2026-11-22T18:40:00Z on); 1.35 USD is held "
+        "for it: the next run collects what can be had"
+    )
+    for state in ("stopped", "parked"):
+        ending = _with(state=state, tasks={"running": 18, "fetching": 25, "total": 60}, images=0, money=held, out=OUT)
+        assert line in render_end(ending).splitlines()
+        assert line in render_status(ending.status, "runs/mugs").splitlines()
+        assert "nothing is held" not in render_end(ending)
+    assert "  out " not in render_status({**DONE, "state": "running", "out": OUT}, "runs/mugs")
+
+
+def test_a_cap_below_what_is_spent_is_said_by_status_as_well() -> None:
+    """`0.60 USD of 0.01 USD` needs its sentence."""
+    money = {"USD": {"limit_micros": 10_000, "settled_micros": 600_000, "held_micros": 0, "doubt_micros": 0}}
+    page = render_status({**DONE, "money": money}, "runs/mugs")
+    assert "  budget    the cap is below what is spent, held or in doubt already (0.60 USD)" in page
+
+
+def test_unknown_operations_are_on_the_page_of_a_living_run() -> None:
+    """Since when, until when, and what can be done then."""
+    told = {"a/b": {"operations": 2, "for_s": 60, "doubt_in_s": 540}}
+    page = render_status({**DONE, "state": "running", "unknown_operations": told}, "runs/mugs")
+    assert "a/b: the gateway has not known 2 operations for 1 min; in doubt again in 9 min unless it answers" in page
+    assert "then `pipeline resolve` takes another verdict" in page
+
+
 def test_a_run_in_which_everything_was_refused_points_at_the_address_first() -> None:
     """A wrong base URL answers 404 to every task: prompts are not to blame."""
     page = render_end(_with(state="failed_tasks", tasks={"failed": 4, "total": 4}, faults={"rejected": 4}, images=0))
