@@ -15,7 +15,16 @@ from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import Bug
 from pipeline.providers.answers import NAME_MAX, find_row, is_page, read_object, words
-from pipeline.providers.onemin_answers import code_of, fault_of, is_success, message_of, record_of, request_id_of
+from pipeline.providers.onemin_answers import (
+    code_of,
+    fault_of,
+    is_success,
+    message_of,
+    record_of,
+    request_id_of,
+    texts_of,
+)
+from pipeline.providers.onemin_refusals import about_a_lost_asset, about_the_content, about_the_request
 from pipeline.values.card import NotBilled
 from pipeline.values.digest import JSON, sha256_hex
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Placed, UploadFailed, UploadStep
@@ -49,20 +58,6 @@ _LINK_MAX: Final = 8_192
 _KEY_MAX: Final = 1_024
 #: What a file name in a form may hold; ours, so that nothing in it can end the header that it stands in.
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
-#: A 400 releases money only if its words speak of the request: then no work was begun. Ours, inferred: a 400 about
-#: anything else may come after the credits were taken, and nobody says that they come back.
-_OF_THE_REQUEST: Final = re.compile(
-    r"\b(?:invalid|required|missing|must|unsupported|not (?:supported|allowed|found|exist)|does not exist|too (?:large|"
-    r"long|many|small)|exceeds?|unknown|malformed|analy[sz]\w*|expected|out of range)\b",
-    re.IGNORECASE,
-)
-#: What says that an asset is not there any more: it is uploaded again. Its lifetime is on no page (inferred).
-_GONE: Final = re.compile(
-    r"\b(?:asset|image\w*|file\w*|key)\b.{0,80}\b(?:not found|(?:does )?not exist|expired|no longer)\b", re.IGNORECASE
-)
-#: Words by which a text tells that a filter refused the content; no page shows such an answer (inferred).
-_MODERATION_WORDS: Final = ("prohibited", "moderation", "content policy", "inappropriate", "sensitive", "safety")
-
 #: What an upload's status means. Uploads cost nothing, so that these release nothing either.
 _OF_AN_UPLOAD: Final[Mapping[int, FaultKind]] = MappingProxyType(
     {
@@ -268,17 +263,16 @@ def _is_link(text: str) -> bool:
 
 def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
     page, answer = is_page(response), read_object(response.body) or {}
-    message = message_of(answer)
-    moderated = any(word in message.lower() for word in _MODERATION_WORDS)
-    believable = not page and message != "" and record_of(answer) is None
+    texts = texts_of(answer)
+    believable = not page and bool(texts) and record_of(answer) is None
     if response.status == 400:
-        believable = believable and not moderated and _OF_THE_REQUEST.search(message) is not None
+        believable = believable and about_the_request(texts)
     row = find_row(not_billed, response.status, code_of(answer), page=page) if believable else None
     if row is not None:
-        gone = row.kind is FaultKind.REJECTED and _GONE.search(message) is not None
+        gone = response.status == 400 and row.kind is FaultKind.REJECTED and about_a_lost_asset(texts)
         return Refused(fault_of(FaultKind.EXPIRED if gone else row.kind, response, "refused"))
     kind = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
-    kind = FaultKind.MODERATED if response.status == 400 and moderated else kind
+    kind = FaultKind.MODERATED if response.status == 400 and about_the_content(texts) else kind
     return Unknown(fault_of(kind, response, "an answer that is not in the not-billed table"))
 
 

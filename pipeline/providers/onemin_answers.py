@@ -26,17 +26,23 @@ def code_of(answer: Mapping[str, object]) -> str:
     return code_text(answer.get("errorCode")) or (code_text(error.get("code")) if isinstance(error, dict) else "")
 
 
-def message_of(answer: Mapping[str, object]) -> str:
-    """The gateway's words: `message`, `error`, `detail`, as other clients read them; each may be an object itself."""
-    found = []
+def texts_of(answer: Mapping[str, object]) -> list[str]:
+    """The gateway's words: all of `message`, `error` and `detail`, which may be objects or lists themselves."""
+    found: list[object] = []
     for key in ("message", "error", "detail"):
         told = answer.get(key)
-        found.append(told)
         if isinstance(told, dict):
             found += [told.get("message"), told.get("detail")]
         elif isinstance(told, list):
-            found += told[:1]
-    return next((text for text in map(words, found) if text), "")
+            found += told
+        else:
+            found.append(told)
+    return [text for text in map(words, found) if text]
+
+
+def message_of(answer: Mapping[str, object]) -> str:
+    """The first of the gateway's words, in the order in which other clients read them."""
+    return next(iter(texts_of(answer)), "")
 
 
 def fault_of(kind: FaultKind, response: Response, otherwise: str, message: str = "") -> Fault:

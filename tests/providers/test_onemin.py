@@ -373,11 +373,6 @@ SUBMITTED: list[tuple[str, Outcome, Reply]] = [
     ),
     ("401 (observed)", answer(401, {"message": "bad key"}), refused(FaultKind.UNAUTHORIZED, 401, "bad key")),
     (
-        "400 about the request (observed: media analysis)",
-        answer(400, {"message": "Media analysis failed"}),
-        refused(FaultKind.REJECTED, 400, "Media analysis failed"),
-    ),
-    (
         "400 about an asset that is gone (inferred): it is uploaded again",
         answer(400, {"message": "imageUrl: asset not found"}),
         refused(FaultKind.EXPIRED, 400, "imageUrl: asset not found"),
@@ -394,12 +389,12 @@ SUBMITTED: list[tuple[str, Outcome, Reply]] = [
     ),
     (
         "other clients' order of words: message, error, detail",
-        answer(400, {"detail": "c", "error": {"message": "unsupported model"}}),
+        answer(400, {"detail": "Bad Request", "error": {"message": "unsupported model"}}),
         refused(FaultKind.REJECTED, 400, "unsupported model"),
     ),
     (
         "a list of words",
-        answer(400, {"message": ["n must be a number", "x"]}),
+        answer(400, {"message": ["n must be a number", "seed must not be less than 0"], "error": "Bad Request"}),
         refused(FaultKind.REJECTED, 400, "n must be a number"),
     ),
     ("429", answer(429, {"message": "slow"}), refused(FaultKind.RATE_LIMITED, 429, "slow")),
@@ -421,6 +416,16 @@ KEEPS: list[tuple[str, Outcome, FaultKind]] = [
     ("a lost answer", Broken("reset"), FaultKind.TIMEOUT),
     ("moderation: nobody says that it is free", answer(400, {"message": "prohibited content"}), FaultKind.MODERATED),
     ("a 400 about the work", answer(400, {"message": "Image generation failed"}), FaultKind.UNKNOWN),
+    (
+        "a 400 about a picture that could not be read (observed): whether before or after, nobody says",
+        answer(400, {"message": "Media analysis failed"}),
+        FaultKind.UNKNOWN,
+    ),
+    (
+        "a 400 of which one sentence is about the work",
+        answer(400, {"message": ["n must be a number", "Generation failed"]}),
+        FaultKind.UNKNOWN,
+    ),
     ("a 400 without words", answer(400, {"trace": 1}), FaultKind.UNKNOWN),
     ("a 400 with a record", answer(400, {"message": "invalid", **record([KEY])}), FaultKind.UNKNOWN),
     ("a page", answer(400, b"<html>invalid</html>"), FaultKind.UNKNOWN),
@@ -459,6 +464,47 @@ def test_an_answer_nobody_vouches_for_keeps_the_money(outcome: Outcome, kind: Fa
     assert reply.fault.message
 
 
+OF_THE_WORK = [
+    *("An unknown error occurred while generating the image", "The provider returned an invalid response"),
+    *("Generation failed: output missing", "Expected 3 images, got 1", "Image generation exceeds time limit"),
+    *("This content is not allowed", "Your prompt was flagged and must be changed", "prompt is not allowed"),
+    *("violates policy: unsupported content", "Invalid API key: key does not exist", "prompt: invalid"),
+    *("model: required output missing", "n: required, but the provider failed", "The result image was not found"),
+    *("imageUrl: required; generation failed", "image not found in the output", "prompt must be changed"),
+    *("Unknown error", "invalid", "File not found", "key does not exist", "n must match the pictures that were made"),
+    *("prompt is unsupported content", "imageUrl is missing from the results", "seed 7 is too large for what we did"),
+]
+
+
+@pytest.mark.parametrize("told", OF_THE_WORK)
+def test_a_400_that_may_speak_of_the_work_keeps_the_money(told: str) -> None:
+    """Billing of failed and of moderated calls is unknown (study 3.4, 3.5): only a field and its rule release."""
+    for body in ({"message": told}, {"error": {"message": told}}, {"message": "n is required", "detail": told}):
+        reply = onemin.submitted(EDIT, answer(400, body), CARD.not_billed)
+        assert isinstance(reply, Unknown), reply
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "promptObject.n: required, must be a number from 1 to 6",
+        "promptObject.width, promptObject.height: both must be numbers from 512 to 2048",
+        "imageUrl should not be empty",
+        "Missing required field: imageUrl",
+        "Unsupported model",
+        "prompt is too long, at most 800 characters",
+        "width must not be greater than 2048",
+        "model: must be qwen-image-edit-plus; promptObject.seed: must be a number from 0 to 2147483647",
+        "promptObject.additional_images[1]: too large, at most 10 MB",
+        "Invalid value for seed",
+    ],
+)
+def test_a_400_that_names_a_field_and_its_rule_releases(told: str) -> None:
+    """Then no work was begun (inferred)."""
+    reply = onemin.submitted(EDIT, answer(400, {"message": told}), CARD.not_billed)
+    assert reply == refused(FaultKind.REJECTED, 400, told)
+
+
 def test_a_record_that_failed_says_its_own_word() -> None:
     """The status that nobody documents is told to the person who has to look."""
     reply = onemin.submitted(EDIT, answer(200, record([], status="QUEUED")), CARD.not_billed)
@@ -471,7 +517,7 @@ def test_a_record_that_failed_says_its_own_word() -> None:
 def test_only_rows_of_the_cards_table_release_money(status: int) -> None:
     """Every error status with words about the request and a code: Refused where there is a row, else Unknown."""
     rows: Mapping[int, FaultKind] = {row.status: row.kind for row in CARD.not_billed}
-    body: JSON = {"errorCode": "INSUFFICIENT_CREDITS", "message": "invalid"}
+    body: JSON = {"errorCode": "INSUFFICIENT_CREDITS", "message": "n is required"}
     reply = onemin.submitted(EDIT, answer(status, body), CARD.not_billed)
     assert isinstance(reply, Refused if status in rows else Unknown)
     assert not isinstance(reply, Refused) or reply.fault.kind is rows[status]
