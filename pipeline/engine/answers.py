@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import assert_never
 
 from pipeline.engine.lanes import LIMITED_S, UNREACHABLE_S, Lane
 from pipeline.engine.messages import (
+    KNOWN_ALREADY,
     Accepted,
     AttemptState,
     DoubtLifted,
@@ -96,6 +98,10 @@ def _answer(state: State, live: LiveTask, attempt: LiveAttempt, reply: Reply, no
                 words = f"gateway unreachable: {fault.message}; check the network and the address, then run again"
                 yield from park(state, [lane], Fault(FaultKind.TRANSIENT, words))
             yield from close(live, fault, again=True)
+        case Unknown(fault, repeats=True) if (first := live.doubted_before(attempt.number)) is not None:
+            known = replace(fault, message=_known(first))
+            yield Released(attempt.number, attempt.open, known, counts=False)
+            yield from close(live, known)
         case Unknown(fault):
             yield from doubted(state, live, attempt, fault, now)
             if lane.breaker_trips(attempt.number):
@@ -114,6 +120,10 @@ def _repeated(state: State, live: LiveTask, attempt: LiveAttempt, operation: str
         return next((other for other in others if other.operation == operation), None)
     doubts = (other for other in others if other.state is AttemptState.DOUBT)
     return min(doubts, key=lambda each: each.number, default=None)
+
+
+def _known(first: LiveAttempt) -> str:
+    return f"{KNOWN_ALREADY}, from attempt {first.number}: this one bought nothing, and that one stays in doubt"
 
 
 def _repeat_found(live: LiveTask, first: LiveAttempt, operation: str) -> Iterator[Fact]:
@@ -140,6 +150,8 @@ def _cool(lane: Lane, until: float, fault: Fault) -> Iterator[Fact]:
 def _evidence(state: State, live: LiveTask, attempt: LiveAttempt, reply: Reply, now: float) -> Iterator[Fact]:
     """E0: an answer that was written down before the process died."""
     match reply:
+        case Unknown(repeats=True) if (first := live.doubted_before(attempt.number)) is not None:
+            yield DoubtReleased(attempt.number, attempt.open, _known(first))
         case Unknown():
             return
         case Pending(operation, replayed=True) if (first := _repeated(state, live, attempt, operation)) is not None:

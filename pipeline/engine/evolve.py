@@ -37,6 +37,7 @@ from pipeline.engine.messages import (
 )
 from pipeline.engine.state import LOST, PENDING, STORED, LiveAttempt, LivePicture, LiveTask, State
 from pipeline.errors import Bug
+from pipeline.values.reply import why_of
 
 #: Facts about one attempt that is known already.
 _OF_ATTEMPT: TypeAlias = (
@@ -170,7 +171,7 @@ def _attempted(state: State, fact: Fact, now: float) -> None:
             attempt.asked, attempt.gone, attempt.gone_since, attempt.pictures = False, 0, None, {}
             _known(state, live, attempt, operation, now)
         case Released(counts=counts):
-            attempt.counts = counts
+            attempt.counts, attempt.why = counts, fact.fault.message
         case Settled():
             terms = state.lane(live.task.lane).terms
             attempt.pictures = {index: LivePicture(index, PENDING, link) for index, link in enumerate(fact.links)}
@@ -196,7 +197,7 @@ def _attempted(state: State, fact: Fact, now: float) -> None:
         case DoubtReleased():
             attempt.freed = True
         case Doubted(fault=fault):
-            attempt.why = fault.message
+            attempt.why = why_of(fault)
             attempt.quiet_at = now + state.lane(live.task.lane).terms.quiet_s
             attempt.looked = attempt.weighed = False
         case DoubtLifted() | WrittenOff() | LateBilled() | RestReleased():

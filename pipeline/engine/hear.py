@@ -25,7 +25,17 @@ from pipeline.engine.messages import (
 )
 from pipeline.engine.retry import FETCH_TRIES_MAX, FETCHES_AT_ONCE, RENEWAL_PATIENCE_S, STUCK_S
 from pipeline.engine.state import LiveAttempt, State
-from pipeline.values.reply import FaultKind, Gone, OperationFailed, PollBroken, PollReply, Ready, StillRunning
+from pipeline.values.reply import (
+    FaultKind,
+    Gone,
+    OperationFailed,
+    PollBroken,
+    PollReply,
+    Ready,
+    Refused,
+    StillRunning,
+    Unknown,
+)
 
 #: A timer that comes this early came in time: clocks round (seconds).
 EARLY_S: Final = 0.05
@@ -37,6 +47,10 @@ def hear(state: State, observation: Observation, now: float) -> None:
         case SubmitAnswered(number, reply) if number in state.attempts:
             attempt = state.attempts[number]
             if attempt.state is AttemptState.SUBMITTING:
+                repeated = state.tasks[attempt.task].doubted_before(number)
+                if isinstance(reply, Unknown) and reply.repeats and repeated is not None:
+                    # A repeat that the gateway recognised is an answer like any other, and no further doubt.
+                    reply = Refused(reply.fault)
                 state.lane_of(attempt).hear(number, reply, now)
         case PollAnswered(number, reply) if number in state.attempts:
             _polled(state, state.attempts[number], reply, now)

@@ -19,6 +19,8 @@ from pipeline.values.task import Task
 
 #: How the reason begins when a gateway's meter has shown a sum.
 BY_METER: Final = "the key's meter shows"
+#: How the reason begins when a gateway knows a repeated purchase already: it is not asked for once more.
+KNOWN_ALREADY: Final = "the gateway knows this purchase already"
 #: A POST that a dead process sent may be accepted this long after (seconds; docs/reliability.md, evidence).
 QUIET_S: Final = 120.0
 

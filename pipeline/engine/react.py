@@ -40,9 +40,8 @@ def react(state: State, fact: Fact, now: float) -> Iterator[Command]:
     match fact:
         case Permitted(number):
             attempt = state.attempts[number]
-            others = state.tasks[attempt.task].attempts.values()
-            doubts = (other.number for other in others if other.state is AttemptState.DOUBT)
-            yield Submit(number, attempt.task, min(doubts, default=None))
+            first = state.tasks[attempt.task].doubted_before(number)
+            yield Submit(number, attempt.task, None if first is None else first.number)
         case Accepted(number) if number in state.attempts:
             attempt = state.attempts[number]
             yield from poll(attempt, now + state.lane_of(attempt).terms.poll_first_s)

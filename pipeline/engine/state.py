@@ -11,6 +11,7 @@ from typing import Final
 from pipeline.engine import lifecycle
 from pipeline.engine.lanes import LEFTOVER, Lane
 from pipeline.engine.messages import (
+    KNOWN_ALREADY,
     AttemptState,
     BudgetReached,
     OnDoubt,
@@ -100,7 +101,7 @@ class LiveAttempt:
     gone_since: float | None = None
     #: When the rest of its hold may be released.
     rest_at: float | None = None
-    #: Why it is in doubt, for people.
+    #: Why it is in doubt, or was released, for people.
     why: str = ""
 
     @property
@@ -164,6 +165,21 @@ class LiveTask:
     def doubts(self) -> int:
         """How many of its attempts are in doubt."""
         return sum(attempt.doubtful for attempt in self.attempts.values())
+
+    def doubted_before(self, number: int) -> LiveAttempt | None:
+        """The first attempt in doubt before this one, whose tag a repeat has; None when nothing is repeated."""
+        doubts = (each for each in self.attempts.values() if each.state is AttemptState.DOUBT and each.number < number)
+        return min(doubts, key=lambda each: each.number, default=None)
+
+    @property
+    def known(self) -> bool:
+        """Whether the gateway said of a repeat that it has the purchase in doubt already."""
+        return any(
+            each.state is AttemptState.VOID
+            and each.why.startswith(KNOWN_ALREADY)
+            and self.doubted_before(each.number) is not None
+            for each in self.attempts.values()
+        )
 
     @property
     def over(self) -> bool:
@@ -275,7 +291,7 @@ class State:
         # One that was billed was bought as well, with or without pictures, and is no reason to buy a third.
         billed = sum(attempt.settled > 0 for attempt in live.attempts.values())
         allowed = live.doubts + billed <= DOUBT_RESUBMITS_MAX
-        return self.policy.on_doubt is OnDoubt.RESUBMIT and live.doubts > 0 and allowed
+        return self.policy.on_doubt is OnDoubt.RESUBMIT and live.doubts > 0 and allowed and not live.known
 
 
 def restored(policy: Policy, snapshot: Snapshot, seed: int) -> State:

@@ -47,6 +47,11 @@ class Fault:
     request_id: str = ""
 
 
+def why_of(fault: Fault) -> str:
+    """The reason of a doubt in words: the status of its answer, where there was one, and what was said."""
+    return f"HTTP {fault.status}: {fault.message}" if fault.status else fault.message
+
+
 @dataclass(frozen=True, slots=True)
 class Unsent:
     """Proven: no byte of the request left. Money is released."""
@@ -87,6 +92,9 @@ class Unknown:
     """Nobody can say whether this was accepted and billed. The hold becomes doubt."""
 
     fault: Fault
+    #: The gateway says that the tag of this POST belongs to an earlier one with another body: it bought nothing, and
+    #: what the earlier one bought is not said.
+    repeats: bool = False
 
 
 #: The meaning of a POST's outcome.

@@ -66,6 +66,8 @@ class FoldedAttempt:
     images: int = 0
     #: Booked as spent because the meter shows it.
     by_meter: bool = False
+    #: The message of its fault.
+    why: str = ""
     #: {index: (state, link)}
     pictures: dict[int, tuple[str, str]] = field(default_factory=dict)
 
@@ -143,6 +145,7 @@ def _stored(each: FoldedAttempt) -> StoredAttempt:
         each.operation,
         each.counts,
         pictures,
+        each.why,
         hold=each.hold,
         settled=each.settled,
         images=each.images,
@@ -178,7 +181,8 @@ def _of_attempt(folded: Folded, row: FoldedAttempt, fact: Fact) -> None:
             row.state = S.SUBMITTING
         case Accepted(_, operation):
             row.state, row.operation = S.ACCEPTED, operation
-        case Released(_, amount, _, counts):
+        case Released(_, amount, fault, counts):
+            row.why = fault.message
             row.state, row.counts, row.open = S.VOID, counts, row.open - amount
             _move(folded, row.currency, held=-amount)
         case Doubted(_, amount, _, vanished):

@@ -8,6 +8,7 @@ from hypothesis import strategies as some
 
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
+    KNOWN_ALREADY,
     Accepted,
     DoubtLifted,
     OnDoubt,
@@ -132,7 +133,68 @@ def test_a_repetition_for_an_attempt_in_doubt_itself(late: bool) -> None:  # noq
     assert ring.machine.counts() == {Phase.RUNNING: 1}
 
 
+KNOWN = Unknown(fault(FaultKind.UNKNOWN, "this key was used for a different request"), repeats=True)
+
+
+def test_a_conflict_over_the_tag_frees_the_repeat_and_keeps_the_first_doubt() -> None:
+    """The body of the repeat differs, such as by the place of an upload: it bought nothing, and one hold is enough."""
+    ring = resubmitted()
+    facts, commands = ring.tell(SubmitAnswered(2, KNOWN), 131.0)
+    assert [type(fact) for fact in facts] == [Released, TaskMoved]
+    assert isinstance(facts[0], Released)
+    assert not facts[0].counts
+    assert facts[0].fault.message.startswith(KNOWN_ALREADY)
+    assert commands == []
+    assert money(ring) == (0, 0, 200)
+    assert ring.machine.counts() == {Phase.IN_DOUBT: 1}
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_the_gateway_knows_is_not_asked_for_a_third_time(again: bool) -> None:  # noqa: FBT001 - a row of the table
+    """Neither in this run nor by the next process: by then the gateway may have forgotten the tag."""
+    ring = resubmitted()
+    ring.tell(SubmitAnswered(2, KNOWN), 131.0)
+    if again:
+        facts = ring.facts
+        ring = Ring(Machine.restore(RESUBMIT, fold(facts).snapshot(())))
+        ring.tell(Resumed(), 0.0)
+    for now in (300.0, 3_000.0, 300_000.0):
+        ring.tell(TimeCame(task=0), now)
+        assert ring.tell(SlotNear(LANE), now) == ([], [])
+    assert money(ring) == (0, 0, 200)
+    ring.tell(VerdictGiven(1, "not_billed", "the vendor's page"), 300_001.0)
+    assert ring.tell(SlotNear(LANE), 300_002.0)[1] == [Submit(3, 0)], "a purchase of its own, with a tag of its own"
+
+
+def test_a_conflict_without_a_doubt_is_a_doubt() -> None:
+    """Nothing of ours was sent with that tag: somebody else has this run folder, and nobody knows what was bought."""
+    ring = submitting(policy(), n=2)
+    ring.tell(SubmitAnswered(1, KNOWN))
+    assert money(ring) == (0, 0, 200)
+
+
+def test_a_conflict_found_in_the_black_box_is_booked_alike() -> None:
+    """Before the doubt of the repeat was written, and after."""
+    before = resubmitted()
+    after = Ring(Machine.restore(RESUBMIT, fold(before.facts).snapshot(())))
+    after.tell(SubmitAnswered(2, KNOWN), 500.0)
+    after.tell(Resumed(), 500.0)
+    assert money(after) == (0, 0, 200)
+    before.tell(SubmitAnswered(2, Unknown(fault(FaultKind.UNKNOWN))), 131.0)
+    before.tell(SubmitAnswered(2, KNOWN), 132.0)
+    assert money(before) == (0, 0, 200)
+
+
+def test_conflicts_do_not_open_the_breaker() -> None:
+    """They are answers: what was in doubt before still is, and nothing more."""
+    ring = resubmitted()
+    ring.tell(SubmitAnswered(2, KNOWN), 131.0)
+    lane = ring.machine.state.lane(LANE)
+    assert (len(lane.doubted_at), sum(lane.doubtful)) == (1, 1)
+
+
 ANSWERS = [
+    KNOWN,
     AGAIN,
     Pending("op-1"),
     Pending("op-2"),

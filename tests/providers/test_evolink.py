@@ -386,6 +386,24 @@ def test_an_answer_nobody_vouches_for_keeps_the_money(outcome: Outcome) -> None:
     assert isinstance(evolink.submitted(PLUS, outcome, CARD.not_billed), Unknown)
 
 
+@pytest.mark.parametrize(
+    ("outcome", "repeats"),
+    [
+        (answer(409, error("idempotency_conflict")), True),
+        (answer(409, error("IDEMPOTENCY_CONFLICT")), True),
+        (answer(400, error("idempotency_conflict")), False),
+        (answer(409, error("paid_outcome_unknown")), False),
+        (answer(409, b"<html>idempotency_conflict</html>"), False),
+        (answer(502, error("idempotency_conflict")), False),
+    ],
+)
+def test_only_a_conflict_over_the_key_says_that_a_repeat_bought_nothing(outcome: Outcome, repeats: bool) -> None:  # noqa: FBT001 - a row of the table
+    """The engine frees the repeat's money by it, and keeps the first attempt in doubt. *Source* - client (observed)."""
+    reply = evolink.submitted(PLUS, outcome, CARD.not_billed)
+    assert isinstance(reply, Unknown)
+    assert reply.repeats is repeats
+
+
 @pytest.mark.parametrize("status", range(400, 600))
 def test_only_rows_of_the_cards_table_release_money(status: int) -> None:
     """Every error status with a well-formed body: Refused with its row's kind where there is one, Unknown elsewhere."""

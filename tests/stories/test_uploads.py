@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -188,6 +190,31 @@ def test_under_resubmit_the_idempotency_key_buys_nothing_twice(tmp_path: Path) -
     assert result.state == "complete"
     assert told["accepted"] == 12
     assert (money["settled_micros"], money["doubt_micros"], money["held_micros"]) == (told["micros"], 0, 0)
+
+
+def test_a_resubmit_after_an_upload_was_lost_holds_the_money_of_one_purchase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The picture has to be uploaded anew, so the body differs and the repeated key is a conflict: nothing is bought.
+
+    The first attempt stays in doubt, with one hold and not with two, and no later run asks a third time.
+    """
+    path = spec(tmp_path)
+    path.write_text(path.read_text().replace("[a.png, b.jpg, c.bmp]", "[a.png]").replace("snow, rain, fog, ", ""))
+    assert rehearse(path, "cut_after: {first: 1}\n").state == "in_doubt"
+    with closing(sqlite3.connect(tmp_path / "run" / "state.db")) as store, store:
+        assert store.execute("DELETE FROM placement").rowcount == 1
+    (tmp_path / "run" / "state.db.seal").unlink()
+    path.write_text(path.read_text() + "on_doubt: resubmit\n")
+    posts: list[str] = []
+    door_that(monkeypatch, lambda request: posts.append(request.path) if not request.free else None)
+    for asked in (1, 0):
+        posts.clear()
+        result = rehearse(path)
+        assert posts.count("/v1/images/generations") == asked
+        assert (result.state, book(tmp_path)["accepted"]) == ("in_doubt", 1)
+        money = account(result, "evolink-credit")
+        assert (money["settled_micros"], money["held_micros"], money["doubt_micros"]) == (0, 0, 1_500_000)
 
 
 def test_every_gateway_in_one_matrix(tmp_path: Path) -> None:
