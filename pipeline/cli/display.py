@@ -254,7 +254,10 @@ def waits(lane: LaneView, now: float) -> str:
     if lane.parked is not None:
         return f"parked: {words.short(lane.parked.message, 80)}"
     if lane.cooling_until is not None and lane.cooling_until > now:
-        return f"told to wait, {words.duration(lane.cooling_until - now)} more"
+        left = words.duration(lane.cooling_until - now)
+        if lane.unreachable:
+            return f"the gateway cannot be reached, tried again in {left}"
+        return f"answers were lost, tried again in {left}" if lane.losing else f"told to wait, {left} more"
     return ""
 
 

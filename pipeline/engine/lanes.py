@@ -44,6 +44,9 @@ class LaneView:
     rate_limited: int
     cooling_until: float | None
     parked: Fault | None
+    #: Why it cools: nothing reached the gateway, or too many answers were lost; neither: the gateway asked for it.
+    unreachable: bool = False
+    losing: bool = False
 
 
 @dataclass(slots=True)
@@ -112,7 +115,17 @@ class Lane:
         """How it stands, for status and display."""
         cooling = None if self.cooling_until == float("-inf") else self.cooling_until
         waiting = len(self.unanswered)
-        return LaneView(self.held, self.in_flight, waiting, self.submits, self.rate_limited, cooling, self.parked)
+        return LaneView(
+            self.held,
+            self.in_flight,
+            waiting,
+            self.submits,
+            self.rate_limited,
+            cooling,
+            self.parked,
+            unreachable=self.unsent_since is not None,
+            losing=self.breaker > 0,
+        )
 
     def first(self) -> int:
         """The attempt to permit next."""

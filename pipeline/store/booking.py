@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, assert_never
 
 from pipeline.engine.messages import (
@@ -37,7 +37,7 @@ from pipeline.engine.messages import (
 from pipeline.errors import Bug, StorageFailed
 from pipeline.store.record import task_to_json
 from pipeline.store.redact import without_queries
-from pipeline.values.reply import Fault
+from pipeline.values.reply import Fault, why_of
 
 _S = AttemptState
 #: Phases in which a task has its time of completion.
@@ -92,8 +92,12 @@ class Booking:
                 self._released(fact)
             case Doubted(attempt, amount, fault, vanished):
                 state = _S.VANISHED if vanished else _S.DOUBT
-                sql = "UPDATE attempt SET state=?, fault=?, fault_message=? WHERE id=? AND open=? AND state IN (?, ?)"
-                doubted = (state, *_fault(fault), attempt, _whole(amount), _S.SUBMITTING, _S.ACCEPTED)
+                sql = (
+                    "UPDATE attempt SET state=?, fault=?, fault_message=?, request_id=? WHERE id=? AND open=?"
+                    " AND state IN (?, ?)"
+                )
+                told = _fault(replace(fault, message=why_of(fault)))
+                doubted = (state, *told, fault.request_id, attempt, _whole(amount), _S.SUBMITTING, _S.ACCEPTED)
                 self._move(self._state(fact, sql, doubted), attempt, "doubt", amount, held=-amount, doubt=amount)
             case DoubtLifted(attempt, amount, why):
                 # An attempt that gave its slot up to a second one does not get it back.

@@ -25,6 +25,7 @@ from multidict import CIMultiDictProxy
 from yarl import URL
 
 from pipeline.errors import Bug, CardError, SecretMissing
+from pipeline.transport import breaks
 from pipeline.transport.addresses import AddressGuard, BlockedAddress, GuardedResolver, checked_link, names_loopback
 from pipeline.transport.deadline import in_time
 from pipeline.transport.door import ANSWER_MAX, account_of
@@ -217,7 +218,7 @@ class HttpDoor:
         except _FAILURES as error:
             # Nothing of the exception but its class goes further: its text and repr hold headers, so the key. Its
             # status is no answer either: a reply that cannot be parsed calls itself a 400.
-            why = f"{_named(error)} at {host}"
+            why = breaks.at(breaks.named(error), host or request.gateway)
             return Broken(why) if mark.connected else NotSent(why)
 
     async def download(
@@ -251,7 +252,7 @@ class HttpDoor:
                 raise sink.failed from None
             if _was_blocked(error):
                 return DownloadBroken("the link leads to an address that is not public", blocked=True)
-            return DownloadBroken(f"{_named(error)} while downloading")
+            return DownloadBroken(breaks.at(breaks.named(error), "downloading"))
 
     def account(self, gateway: str) -> str:
         """Whose key it is, as a digest that gives nothing of it away: 16 hex digits."""
@@ -379,12 +380,6 @@ def _joined(url: URL, target: str) -> str:
         return str(url.join(URL(target, encoded=target.isascii())))
     except ValueError:
         return ""
-
-
-def _named(error: BaseException) -> str:
-    """The class of an exception and of the system's own below it, never its text."""
-    inner = getattr(error, "os_error", None)
-    return type(inner if isinstance(inner, OSError) and type(inner) is not OSError else error).__name__
 
 
 def _where(error: BaseException) -> str:

@@ -18,6 +18,7 @@ from pipeline.simulator.exchange import Exchange, WireRequest
 from pipeline.simulator.faults import FaultPlan
 from pipeline.simulator.world import LINKS_BASE
 from pipeline.simulator.world import World as SimulatedWorld
+from pipeline.transport import breaks
 from pipeline.transport.deadline import in_time
 from pipeline.transport.door import ANSWER_MAX, account_of
 from pipeline.values.card import GatewayCard
@@ -164,7 +165,7 @@ class MemoryDoor:
             return Broken(broken)
         # As over the wire: a connection that breaks before the gateway looked cannot be told from one that broke after.
         if answer.response is None or answer.cut != "none":
-            return Broken(f"ServerDisconnectedError at {request.gateway}")
+            return Broken(breaks.at("ServerDisconnectedError", request.gateway))
         if len(answer.response.body) > body_max:
             return Broken(f"the answer of {request.gateway} is larger than {body_max} bytes")
         return Answered(answer.response)
@@ -183,7 +184,7 @@ class MemoryDoor:
             return DownloadBroken(broken)
         response = answer.response
         if response is None or answer.cut in {"before", "after"}:
-            return DownloadBroken(f"ServerDisconnectedError while downloading from {gateway}")
+            return DownloadBroken(breaks.at("ServerDisconnectedError", f"downloading from {gateway}"))
         if response.status != _OK:
             return DownloadRefused(response.status, gone=response.status in _GONE)
         if len(response.body) > size_max:

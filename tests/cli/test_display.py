@@ -33,6 +33,8 @@ VIEW = View(
     last_fault=None,
 )
 LIMITED = replace(LANE, cooling_until=101.2)
+GONE = replace(LANE, cooling_until=126.0, unreachable=True)
+LOSING = replace(LANE, cooling_until=101.2, losing=True)
 PARKED = replace(LANE, parked=Fault(FaultKind.UNAUTHORIZED, "Invalid \x1b[31mtoken"))
 
 
@@ -47,6 +49,8 @@ def test_a_plain_line_says_everything_in_order() -> None:
         (replace(VIEW, state="draining"), "draining: 15/24 done"),
         (replace(VIEW, counts={Phase.IN_DOUBT: 2}), "0/24 done, 0 active, 0 failed, 2 in doubt"),
         (replace(VIEW, lanes={"a/b": LIMITED}), "a/b: told to wait, 1.2 s more"),
+        (replace(VIEW, lanes={"a/b": GONE}), "a/b: the gateway cannot be reached, tried again in 26 s"),
+        (replace(VIEW, lanes={"a/b": LOSING}), "a/b: answers were lost, tried again in 1.2 s"),
         (replace(VIEW, lanes={"a/b": PARKED}), "a/b: parked: Invalid [31mtoken"),
         (replace(VIEW, money={"USD": StoredAccount("USD", 9, 1, 0, 0, 2)}), "0.000003 USD spent"),
     ],

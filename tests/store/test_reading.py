@@ -56,7 +56,7 @@ def test_a_doubt_is_loaded_with_its_reason_and_its_times(tmp_path: Path) -> None
     new = journal(tmp_path, *sent(0, 1), Doubted(1, 2 * EACH, FAULT))
     known = new.snapshot().tasks[0].attempts[0]
     assert (known.hold, known.settled, known.images) == (2 * EACH, 0, 0)
-    assert known.why.startswith("the model fell over")
+    assert known.why.startswith("HTTP 500: the model fell over")
     assert known.submitted_at is not None
     assert known.ended_at is None
     new.close(clean=True)

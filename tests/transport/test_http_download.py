@@ -83,7 +83,7 @@ async def test_a_silent_download_ends_at_its_timeout() -> None:
     """A server that says nothing does not hold a download for ever."""
     async with mute_server() as seen, door_to(seen.port) as door:
         outcome = await door.download("acme", seen.link, len, timeout_s=0.05, size_max=10)
-    assert outcome == DownloadBroken("TimeoutError while downloading")
+    assert outcome == DownloadBroken("downloading: no answer came in time (TimeoutError)")
 
 
 async def test_a_full_disk_is_not_the_links_fault() -> None:

@@ -49,7 +49,7 @@ async def test_a_refused_connection_proves_that_nothing_was_sent(request_: Reque
     """Nobody listens: NotSent, naming the sort of failure and the host."""
     async with door_to(free_port()) as door:
         outcome = await door.exchange(request_, timeout_s=5)
-    assert outcome == NotSent("ConnectionRefusedError at 127.0.0.1")
+    assert outcome == NotSent("127.0.0.1: nothing takes connections there (ConnectionRefusedError)")
 
 
 async def test_a_path_that_leads_out_of_the_base_is_not_sent() -> None:
@@ -103,7 +103,7 @@ async def test_a_timeout_after_the_connection_is_broken() -> None:
     """Silence is no proof of anything."""
     async with mute_server() as seen, door_to(seen.port) as door:
         outcome = await door.exchange(post(), timeout_s=0.05)
-    assert outcome == Broken("TimeoutError at 127.0.0.1")
+    assert outcome == Broken("127.0.0.1: no answer came in time (TimeoutError)")
     assert seen.connections == 1
 
 

@@ -27,6 +27,8 @@ from pipeline.values.wire import (
 ASK = Request("acme", "POST", "/images", b"{}", (("Content-Type", "application/json"),))
 OK = Response(200, b"0123456789", {"content-type": "image/PNG; x=1"})
 
+LOST = "downloading from acme: the connection was closed before the answer was there (ServerDisconnectedError)"
+
 
 class OneAnswer:
     """A world that always does the same, and keeps what it was asked."""
@@ -123,7 +125,7 @@ def test_an_answer_over_the_limit_is_broken() -> None:
         (Exchange(1.0, Response(403, b"<x/>", {})), DownloadRefused(403, gone=True), b""),
         (Exchange(1.0, Response(503, b"<x/>", {})), DownloadRefused(503, gone=False), b""),
         (Exchange(1.0, OK, "mid"), DownloadBroken("ClientPayloadError while downloading from acme"), b"01234"),
-        (Exchange(1.0, None, "before"), DownloadBroken("ServerDisconnectedError while downloading from acme"), b""),
+        (Exchange(1.0, None, "before"), DownloadBroken(LOST), b""),
         (Exchange(99.0, OK), DownloadBroken("TimeoutError after 60 s"), b""),
     ],
 )
