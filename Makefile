@@ -24,8 +24,15 @@ fuzz: venv ## 50,000 odd answers to each parser of a gateway; FUZZ="--seed 7" fo
 	WIRE_FUZZ=5000 $(BIN)/python -m pytest -q tests/transport/test_wire_fuzz.py
 
 .PHONY: chaos chaos-small
-chaos: venv ## every campaign at its merge size, about an hour on 2 cores; CHAOS="kills --seed 7" for one of them
+chaos: venv ## every campaign at its merge size and every mutant, over an hour on 2 cores; CHAOS="kills --seed 7" for one
 	$(BIN)/python -m tests.chaos --size merge $(CHAOS)
+ifeq ($(strip $(CHAOS)),)
+	$(MAKE) model-large mutants
+endif
+
+.PHONY: model-large
+model-large: venv ## the larger worlds of the walk over every interleaving
+	PIPELINE_MODEL=large $(BIN)/python -m pytest -q tests/engine/test_model_check.py
 
 chaos-small: venv ## every campaign at its small size, within 3 minutes on 2 cores
 	$(BIN)/python -m tests.chaos --size small $(CHAOS)

@@ -1,12 +1,14 @@
-"""`python -m tests.mutants [--jobs 2] [--only NAME]`: seeds one bug at a time in a copy and sees which test catches it.
+"""`python -m tests.mutants [--jobs 2] [--only NAME] [--sample N]`: seeds one bug at a time, sees which test catches it.
 
-Exit 0 when every mutant is caught; the table goes to tests/mutants/TABLE.md unless only some were run.
+Each is seeded in a copy of the tree. Caught means that a test failed: a run that breaks, does not end or collects
+nothing shows nothing. Exit 0 when every mutant is caught; the table goes to tests/mutants/TABLE.md when all were run.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -20,23 +22,25 @@ from pathlib import Path
 from queue import Queue
 from typing import Final
 
+from tests.chaos.__main__ import seed_of_today
 from tests.mutants.board import MUTANTS, Mutant
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TABLE: Final = ROOT / "tests" / "mutants" / "TABLE.md"
-#: A test that does not end has noticed something too: seconds, or as long as all of them take without a bug.
+#: A test that does not end is no catch: seconds, or as long as all of them take without a bug.
 PATIENCE_S: Final = 120.0
 #: Without a bug (seconds).
 CLEAN_S: Final = 900.0
-_FAILED: Final = re.compile(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", re.MULTILINE)
+_FAILED: Final = re.compile(r"^FAILED (\S+?::.+?)(?: - .*)?$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class Caught:
-    """What became of a mutant: the first failing test, or nothing."""
+    """What became of a mutant: the first failing test, or nothing and how the run ended instead."""
 
     mutant: Mutant
     by: str
+    ended: str
     seconds: float
 
 
@@ -45,10 +49,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", action="append", default=[], metavar="NAME", help="a name or a part of one")
+    parser.add_argument("--suite-passed", action="store_true", help="do not run the tests without a bug first")
+    parser.add_argument("--sample", type=int, default=0, metavar="N", help="so many, drawn from the seed")
+    parser.add_argument("--seed", type=int, default=seed_of_today())
     asked = parser.parse_args()
     chosen = [each for each in MUTANTS if not asked.only or any(part in each.name for part in asked.only)]
     if not chosen:
         parser.error("no mutant of that name")
+    if asked.sample:
+        chosen = random.Random(asked.seed).sample(chosen, min(asked.sample, len(chosen)))
+        print(f"seed {asked.seed}: {', '.join(each.name for each in chosen)}", flush=True)
     misplaced = list(misplaced_anchors(chosen))
     for problem in misplaced:
         print(f"ANCHOR {problem}", flush=True)
@@ -59,14 +69,16 @@ def main() -> int:
         lanes: Queue[Path] = Queue()
         for number in range(max(1, asked.jobs)):
             lanes.put(_copy(Path(place) / str(number)))
-        took = _clean(chosen, lanes)
+        took = PATIENCE_S if asked.suite_passed else _clean(chosen, lanes)
         if not took:
             return 1
-        print(f"without a bug all selections pass, {took:.0f} s", flush=True)
+        if not asked.suite_passed:
+            print(f"without a bug all selections pass, {took:.0f} s", flush=True)
         with ThreadPoolExecutor(max(1, asked.jobs)) as pool:
             results = []
             for caught in pool.map(lambda each: _judge(each, lanes, max(PATIENCE_S, took)), chosen):
-                print(f"{caught.by or 'SURVIVED':<100}  {caught.seconds:5.1f} s  {caught.mutant.name}", flush=True)
+                by = caught.by or f"SURVIVED ({caught.ended})"
+                print(f"{by:<100}  {caught.seconds:5.1f} s  {caught.mutant.name}", flush=True)
                 results.append(caught)
     survived = [caught.mutant.name for caught in results if not caught.by]
     whole = time.monotonic() - begun
@@ -74,7 +86,7 @@ def main() -> int:
     if survived:
         print("SURVIVED " + ", ".join(survived))
         return 1
-    if not asked.only:
+    if not asked.only and not asked.sample:
         TABLE.write_text(table(results), encoding="utf-8")
     return 0
 
@@ -87,6 +99,12 @@ def misplaced_anchors(mutants: Iterable[Mutant]) -> Iterable[str]:
             mutant.applied(path.read_text(encoding="utf-8") if path.is_file() else "")
         except ValueError as problem:
             yield str(problem)
+
+
+def caught_by(code: int, said: str) -> str:
+    """The first test that failed, empty for none: pytest says 1 when tests failed, and names them."""
+    found = _FAILED.search(said) if code == 1 else None
+    return found[1] if found else ""
 
 
 def table(results: Iterable[Caught]) -> str:
@@ -137,11 +155,11 @@ def _python(place: Path, *arguments: str, timeout_s: float = CLEAN_S) -> subproc
 
 
 def _pytest(place: Path, tests: Iterable[str], timeout_s: float) -> tuple[int, str]:
-    arguments = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=line", "-rfE", *tests)
+    arguments = ("-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=line", "-rf", *tests)
     try:
         done = _python(place, *arguments, timeout_s=timeout_s)
     except subprocess.TimeoutExpired:
-        return 1, f"FAILED {' '.join(tests)} (does not end)"
+        return 124, "it does not end"
     return done.returncode, done.stdout + done.stderr
 
 
@@ -174,11 +192,8 @@ def _judge(mutant: Mutant, lanes: Queue[Path], patience_s: float) -> Caught:
     try:
         _write(path, mutant.applied(text))
         code, said = _pytest(place, mutant.tests, patience_s)
-        by = ""
-        if code:
-            found = _FAILED.search(said)
-            by = found[1] if found else f"{mutant.tests[0]} (exit {code}: {said.strip().splitlines()[-1][:60]})"
-        return Caught(mutant, by.replace("|", "/"), time.monotonic() - begun)
+        ended = f"exit {code}: {(said.strip().splitlines() or ['nothing'])[-1][:60]}"
+        return Caught(mutant, caught_by(code, said).replace("|", "/"), ended, time.monotonic() - begun)
     finally:
         _write(path, text)
         lanes.put(place)

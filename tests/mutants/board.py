@@ -49,6 +49,8 @@ _EXCHANGE: Final = "tests/transport/test_http_exchange.py"
 _DOWNLOAD: Final = "tests/transport/test_http_download.py"
 _PACER: Final = "tests/runtime/test_pacer.py"
 _DRIVER: Final = "tests/stories/test_order.py"
+_POWER: Final = "tests/chaos/test_disk.py::test_the_product_keeps_its_word_and_broken_variants_do_not"
+_JUDGE: Final = "tests/chaos/test_judge.py"
 
 MUTANTS: Final[tuple[Mutant, ...]] = (
     # --- the protocol: what may leave when -------------------------------------------------------------------------
@@ -767,6 +769,41 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "    Exit.IN_DOUBT,\n    Exit.BUDGET_REACHED,\n    Exit.FAILED_TASKS,\n)",
             "    Exit.FAILED_TASKS,\n    Exit.BUDGET_REACHED,\n    Exit.IN_DOUBT,\n)",
             "tests/cli/test_exits_and_failures.py",
+        ),
+    ),
+    # --- what the campaigns must see, and what their own judge must not forget --------------------------------------
+    *_of(
+        "pipeline/store/blobs.py",
+        (
+            "no fsync of a folder, and the power goes",
+            "a picture's name is not durable when its row is",
+            '                    reach("keep.named")\n                    os.fsync(folder)\n',
+            '                    reach("keep.named")\n',
+            _POWER,
+        ),
+    ),
+    *_of(
+        "tests/chaos/judge.py",
+        (
+            "the judge compares sums alone",
+            "one attempt booked above its operation hides behind another",
+            "        found += _settled(books, tables.attempts)\n",
+            "",
+            _JUDGE,
+        ),
+        (
+            "the judge lets operations be unknown",
+            "an accepted operation that no attempt covers",
+            "        found += _coverage(books, tables.attempts, tables.prompts)\n",
+            "",
+            _JUDGE,
+        ),
+        (
+            "the judge believes a parked run",
+            "a run that has nothing left may say that it was parked",
+            "        if code == 6 and wanted in (0, 4):",
+            "        if code == 6 and wanted in (99,):",
+            _JUDGE,
         ),
     ),
 )

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from tests.mutants.__main__ import ROOT, TABLE, misplaced_anchors
+from tests.mutants.__main__ import ROOT, TABLE, caught_by, misplaced_anchors
 from tests.mutants.board import MUTANTS
 
 
@@ -37,3 +37,21 @@ def test_the_table_names_every_mutant() -> None:
     rows = [line.split("|") for line in TABLE.read_text(encoding="utf-8").splitlines() if line.startswith("| ")][2:]
     assert [row[1].strip() for row in rows] == [each.name for each in MUTANTS]
     assert all("tests/" in row[4] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "by"),
+    [
+        (1, "..F\nFAILED tests/a.py::test_b[hold] - assert 1 == 2\n1 failed", "tests/a.py::test_b[hold]"),
+        (1, "ERROR tests/a.py - ImportError: no\n1 error", ""),
+        (2, "ERROR tests/a.py\nInterrupted: 1 error during collection", ""),
+        (2, "FAILED tests/a.py::test_b\n!!! KeyboardInterrupt !!!", ""),
+        (4, "ERROR: file or directory not found: tests/a.py", ""),
+        (5, "no tests ran", ""),
+        (124, "it does not end", ""),
+        (0, "3 passed", ""),
+    ],
+)
+def test_only_a_failed_test_is_a_catch(code: int, said: str, by: str) -> None:
+    """An import error, a usage error or a run without an end shows nothing about the bug."""
+    assert caught_by(code, said) == by
