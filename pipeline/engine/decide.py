@@ -128,11 +128,14 @@ def _hold(state: State, live: LiveTask) -> Iterator[Fact]:
 
 
 def _hold_ready(state: State) -> Iterator[Fact]:
-    """Hold money again for tasks that wait for nothing else, oldest first, until it no longer fits."""
+    """Hold money again for tasks that wait for nothing else, oldest first, until it no longer fits.
+
+    A task below zero has left the spec: what it bought is collected, and nothing more is bought for it.
+    """
     if state.draining or state.recovering or state.disk is not None:
         return
     for currency in list(state.ready):
-        for number in list(state.ready[currency]):
+        for number in [number for number in state.ready[currency] if number >= 0]:
             if currency in state.blocked:
                 break
             live = state.tasks[number]

@@ -22,9 +22,10 @@ from pipeline.values.artifact import Artifact
 from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, TaskRow
 from pipeline.values.task import Task
 
-#: Tasks with something still to happen or money open.
+#: Tasks with something still to happen or money open; what the spec dropped waits for nothing.
 _UNFINISHED: Final = """
-  SELECT key FROM task WHERE phase IN ('waiting', 'held', 'submitting', 'running', 'fetching', 'in_doubt')
+  SELECT key FROM task WHERE (in_spec = 1 OR phase <> 'waiting')
+    AND phase IN ('waiting', 'held', 'submitting', 'running', 'fetching', 'in_doubt')
   UNION SELECT task FROM attempt
     WHERE open > 0 OR state IN ('RESERVED', 'SUBMITTING', 'ACCEPTED', 'DOUBT', 'VANISHED')
   UNION SELECT a.task FROM picture p JOIN attempt a ON a.id = p.attempt WHERE p.state = 'PENDING'

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.runtime import inspect
 from pipeline.store.journal import Journal
-from tests.stories.jobs import bill, failing, money, rehearse, spec
+from tests.stories.jobs import bill, failing, faults, money, rehearse, spec
 
 FIRST, EDITED, OTHER = "[red, teal, black]", "[gold, pink, red]", "[gold]"
 PLACES = ["plan.marked", "plan.kept", "plan.noted", "recover.begun"]
@@ -72,3 +72,35 @@ def test_two_edits_that_died_between_store_and_file_leave_a_spec_that_the_store_
         with failing("plan.kept", RuntimeError("as a kill would")), pytest.raises(RuntimeError):
             rehearse(path)
         assert inspect.verify(tmp_path / "run") == []
+
+
+@pytest.mark.parametrize("where", ["submit.permitted", "submit.sending", "told.done"])
+def test_what_the_spec_dropped_before_it_was_sent_is_not_bought(tmp_path: Path, where: str) -> None:
+    """Held and waiting tasks of the old spec are no wish any more; taken back, they are bought, and nothing twice."""
+    path = spec(tmp_path)
+    with failing(where, RuntimeError("as a kill would")), pytest.raises(RuntimeError):
+        rehearse(path)
+    sent = bill(tmp_path)[0]
+    result = rehearse(edited(path, OTHER))
+    assert bill(tmp_path)[0] == sent + 2
+    assert money(result)["held_micros"] == 0
+    assert result.status["images"] == sent + 2
+    again = rehearse(path)
+    assert (again.exit_code, bill(tmp_path)[0]) == (result.exit_code, sent + 2)
+    assert set(again.status["tasks"]) <= {"done", "in_doubt", "total"}  # type: ignore[call-overload]  # an object
+    back = rehearse(edited(path, FIRST))
+    doubts = len(back.status["in_doubt"])  # type: ignore[arg-type]  # a list
+    assert bill(tmp_path)[0] == 8 - doubts + sent * bool(doubts)
+    assert inspect.verify(tmp_path / "run") == []
+
+
+def test_a_dropped_task_that_fails_for_the_moment_is_not_bought_again(tmp_path: Path) -> None:
+    """It was accepted before the edit and failed after it: another try would buy what nobody wants."""
+    path = spec(tmp_path)
+    wrong = faults(tmp_path, "failed: {first: 2}\n")
+    with failing("poll.answered", RuntimeError("as a kill would")), pytest.raises(RuntimeError):
+        rehearse(path, faults=wrong, limit=2)
+    accepted = bill(tmp_path)[0]
+    result = rehearse(edited(path, OTHER), faults=wrong)
+    assert result.exit_code == 0
+    assert bill(tmp_path)[0] == accepted + 2
