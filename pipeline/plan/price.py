@@ -90,8 +90,14 @@ def tariff_of(job: JobSpec, gateway: GatewayCard, model: ModelCard, caps: Mappin
     rules: tuple[tuple[Mapping[str, JSON], int | None, int], ...] = ()
     if stated is not None:
         native, per_image, source = stated.unit, stated.micros, "stated in the spec"
-        # What is stated is a picture's price; what the card says of calls stays true where it is the same money.
-        beside = (model.price_per_call, model.price_per_input) if native == model.price_unit else ("0", "0")
+        if native != model.price_unit and not (gateway.regions and model.price_per_image is None):
+            # Only of a site that nobody has priced is the unit unknown. Elsewhere the vendor's own sums, and what it
+            # takes for calls and inputs, would be lost.
+            what = f"{lane} is billed in {model.price_unit}, and its price is stated in {native}"
+            remedy = f"state it in the unit of the bill: prices: {{{lane}: 1.00 {model.price_unit}}}"
+            raise Flawed(Flaw(f"prices.{lane}", what, remedy))
+        # What is stated is a picture's price; what the card says of calls and inputs stays true.
+        beside = (model.price_per_call, model.price_per_input)
     elif model.price_per_image is not None:
         native, per_image = model.price_unit, micros_from_text(model.price_per_image)
         beside, source = (model.price_per_call, model.price_per_input), f"{model.price_source}, {model.price_date}"

@@ -75,6 +75,18 @@ def test_prices(card: dict[str, Any], keys: dict[str, Any], expected: tuple[obje
         ({"price_per_image": None}, {}, f"the price of {LANE} is unknown; state it: prices"),
         ({"price_unit": "CNY"}, {}, "billed in CNY, and the budget is in USD"),
         ({"price_unit": "CNY"}, {"rates": {"CNY": Money(1, "1min-credit")}}, "billed in CNY"),
+        # The vendor's own sums, and what it takes of each input picture, are in its unit.
+        (
+            {"price_per_image": "6", "price_per_input": "0.1836", "price_unit": "evolink-credit"},
+            {"prices": {LANE: Money(60_000, "USD")}},
+            f"{LANE} is billed in evolink-credit, and its price is stated in USD; "
+            f"state it in the unit of the bill: prices: {{{LANE}: 1.00 evolink-credit}}",
+        ),
+        (
+            {"price_per_image": None, "price_unit": "1min-credit"},
+            {"prices": {LANE: Money(60_000, "USD")}},
+            f"{LANE} is billed in 1min-credit, and its price is stated in USD",
+        ),
     ],
 )
 def test_refused(card: dict[str, Any], keys: dict[str, Any], what: str) -> None:

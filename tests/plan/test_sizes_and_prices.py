@@ -188,6 +188,11 @@ def test_a_price_that_is_unknown_in_a_region_has_a_remedy() -> None:
     with pytest.raises(PlanError, match=r"the price of .* is unknown; state it: prices"):
         made(gateway)
     assert made(gateway, prices={"mulerouter/qwen-image-edit-max": Money(7, "USD")}).price.per_image == 7
+    yuan: dict[str, Any] = {
+        "prices": {"mulerouter/qwen-image-edit-max": Money(7, "CNY")},
+        "budget": (Money(10**9, "CNY"),),
+    }
+    assert made(gateway, **yuan).price.per_image == 7, "nobody knows what such a site bills in"
 
 
 def test_a_gateway_without_regions_costs_the_same_at_every_site() -> None:
