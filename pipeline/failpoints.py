@@ -14,10 +14,12 @@ from typing import Final
 NAMES: Final[tuple[str, ...]] = (
     # A folder is opened (W1).
     "open.locked",
+    "open.agreed",
     "store.opening",
     "store.creating",
     "store.opened",
-    "open.agreed",
+    "open.stocked",
+    "open.settled",
     "plan.marked",
     "plan.kept",
     "plan.noted",
@@ -34,6 +36,10 @@ NAMES: Final[tuple[str, ...]] = (
     # A group of facts becomes durable (W2, W4, W5).
     "commit.begun",
     "commit.booked",
+    "commit.sealing",
+    "fold.begun",
+    "fold.folded",
+    "fold.done",
     "commit.done",
     "told.begun",
     "told.done",

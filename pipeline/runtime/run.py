@@ -173,8 +173,9 @@ class _Session:
             )
         folder = RunFolder.create(self.place)
         self.stack.callback(RunLock.take(folder.lock).release)
-        self._agree(confirm)
         reach("open.locked")
+        self._agree(confirm)
+        reach("open.agreed")
         journal = Journal.open(
             folder.store,
             run_id=wiring.new_run_id(),
@@ -185,11 +186,12 @@ class _Session:
         self.stack.callback(lambda: journal.close(clean=self.clean))
         if not self.options.simulate:
             self.room.stock()
+        reach("open.stocked")
         if note := journal.get_meta("store:note"):
             self.notes.append(note)
             journal.set_meta({"store:note": ""})
         journal.settle_here()
-        reach("open.agreed")
+        reach("open.settled")
         story = Story(folder.story, clock=self.clock.wall_micros, relief=self.room.release)
         self.stack.callback(story.close)
         self.notes.extend(damage(folder.black_box))

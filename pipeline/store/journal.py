@@ -232,6 +232,7 @@ class Journal:
         if self._seal is None or size < max(self._fold_at, self._path.stat().st_size // 2):
             return
         self._seal.open()
+        reach("fold.begun")
         try:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         except sqlite3.Error as exc:
@@ -240,7 +241,9 @@ class Journal:
             self._fold_at = 2 * size  # what is committed stands in the log; the file waits for room
             return
         self._fold_at = _FOLD_AT
+        reach("fold.folded")
         self._seal.shut()
+        reach("fold.done")
 
     @property
     def writable(self) -> bool:
@@ -495,6 +498,7 @@ class Journal:
             yield
             head = self._advanced()
             self._db.execute("COMMIT")
+            reach("commit.sealing")
             self._head = head
             if self._seal is not None:
                 self._seal.note(head.commits)

@@ -14,9 +14,13 @@ import threading
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn, Self
+from typing import Any, Final, NoReturn, Self
 
+import pipeline.store.journal as journal_module
 from pipeline import failpoints
+
+#: A run of a few tasks folds its log, as one of thousands does. *Units* - bytes.
+FOLD_AT: Final = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ def run(
     """Arm, run one command in this process, and tell its exit code; `counts` gets {failpoint: how often reached}."""
     from pipeline.cli import main
 
+    small: Any = journal_module
+    small._FOLD_AT = FOLD_AT
     watch = Watch(die, drain)
     failpoints.arm(watch)
     try:

@@ -33,11 +33,9 @@ from pipeline.transport.door import Door
 from pipeline.transport.memory import MemoryDoor, open_world
 from pipeline.values.folder import BALLAST
 from pipeline.values.wire import DownloadOutcome, Outcome, Request
+from tests.chaos.child import FOLD_AT
 from tests.chaos.disk_child import KILLED, NO_BALLAST, Order, Spoil, fill
 from tests.chaos.recorder import Recorder
-
-#: A run of six tasks folds its log, as one of thousands does. *Units* - bytes.
-FOLD_AT: Final = 64 * 1024
 
 
 class Counter:
