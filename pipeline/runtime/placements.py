@@ -1,4 +1,4 @@
-"""Uploads: an input picture is put at a gateway once, however many tasks want it, and again only when it is gone.
+"""Uploads: within a run folder a picture is put at a gateway once, for all tasks, and again only when it is gone.
 
 An upload is free and comes before the permission to submit, so a kill in the middle of one leaves no doubt. What fails
 for the moment is tried again here; a task is let through once its pictures stand, or cannot.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 from pipeline.engine.retry import backoff_s, wait_s
@@ -34,6 +34,8 @@ PATIENCE_S: Final = 120.0
 MARGIN_S: Final = 1800.0
 #: Requests of one upload; a gateway that wants more goes round in a circle.
 _STEPS_MAX: Final = 8
+#: Uploads of a picture that are answered with nothing usable before its tasks are refused: more would say the same.
+_USELESS_MAX: Final = 3
 #: Faults of an upload that another try would meet again.
 DEFINITE: Final = frozenset({FaultKind.REJECTED, FaultKind.UNAUTHORIZED, FaultKind.OUT_OF_CREDIT, FaultKind.MODERATED})
 _ENDINGS: Final = {
@@ -171,12 +173,16 @@ class Placements:
         return work
 
     async def _place(self, key: _Key, model: str, source: _Local) -> None:
-        began, tries = self._clock.now(), 0
+        began, tries, useless = self._clock.now(), 0, 0
         while True:
             async with self._at_once:
                 placed = await self._upload(key[0], model, source)
             if isinstance(placed, Placed):
                 break
+            useless += placed.kind is FaultKind.MALFORMED
+            if useless == _USELESS_MAX:
+                words = f"{useless} uploads were answered with nothing usable; the last: {placed.message}"
+                placed = replace(placed, kind=FaultKind.REJECTED, message=words)
             definite = placed.kind in DEFINITE
             pause = wait_s(placed, 0, tries, tries) if placed.retry_after_s is not None else backoff_s(0, tries, tries)
             if definite or self._clock.now() + pause - began > PATIENCE_S:
@@ -189,12 +195,22 @@ class Placements:
         await self._keep(Placement(*key, placed.location, expires_at))
         self._stands[key] = _Stand(placed.location, self._margin(key[0], expires_at, lives_s))
 
+    def _check_size(self, gateway: str, model: str, source: _Local, size_bytes: int) -> None:
+        """The plan saw the picture before it was converted. *Raises* ValueError."""
+        rule = self._cards[gateway].models[model].pictures
+        if rule is not None and size_bytes > rule.size_bytes_max:
+            raise ValueError(
+                f"the picture '{source.uri[:120]}' has {size_bytes} bytes as {source.sent_as}, as which it is sent; "
+                f"{model} takes at most {rule.size_bytes_max} bytes"
+            )
+
     async def _upload(self, gateway: str, model: str, source: _Local) -> Placed | Fault:
         """One try, from the first request to its end."""
         try:
             data = await self._data(source)
             if source.sent_as is not None:
                 data = await asyncio.to_thread(to_png, data)
+                self._check_size(gateway, model, source, len(data))
         except ValueError as error:
             return Fault(FaultKind.REJECTED, str(error))
         asset = CarriedBytes(source.sent_as or source.picture.media_type, data)
@@ -205,8 +221,17 @@ class Placements:
             match step:
                 case Request():
                     told.append(await self._door.exchange(step, timeout_s=TIMEOUT_S))
-                case Placed():
+                case Placed(location):
+                    why = self._door.unfit(gateway, location)
+                    if why:
+                        named = f"the upload's location may not be used ({why.replace('the link', 'it')})"
+                        return Fault(FaultKind.MALFORMED, f"{named}: {_shown(location)}")
                     return step
                 case UploadFailed(fault):
                     return fault
         raise Bug(f"an upload to {gateway} does not come to an end")
+
+
+def _shown(location: str) -> str:
+    """A location without what signs it, escaped, cut short."""
+    return ascii(location.partition("?")[0].partition("#")[0][:120])

@@ -326,6 +326,37 @@ def test_a_damaged_picture_is_no_png() -> None:
         to_png(made.getvalue()[:900])
 
 
+@pytest.mark.parametrize(("most", "placed"), [(0, True), (1, False)])
+def test_what_a_picture_became_is_held_to_the_models_limit_too(most: int, placed: bool) -> None:  # noqa: FBT001 - a row of the table
+    """A TIFF of few bytes may be a PNG of many: it is refused before it is uploaded, for good, with both numbers."""
+    made = io.BytesIO()
+    Image.effect_noise((64, 64), 200).save(made, "BMP")
+    became = to_png(made.getvalue())
+
+    async def data(_source: LocalInput | InlineInput) -> bytes:
+        return made.getvalue()
+
+    async def work(clock: VirtualClock) -> None:
+        desk = Desk(Gateway(), clock)
+        desk.it._data = data
+        model = MODELS["qwen-image-edit-max"]
+        assert model.pictures is not None
+        rule = replace(model.pictures, size_bytes_max=len(became) - most)
+        desk.it._cards = {"mulerouter": replace(GATEWAY, models={model.name: replace(model, pictures=rule)})}
+        source = LocalInput("fox.bmp", picture("fox", "image/bmp"), sent_as="image/png")
+        one = replace(task(0), inputs=(source,))
+        await desk.place(one)
+        assert len(desk.gateway.uploaded) == placed
+        if not placed:
+            with pytest.raises(NotPlaced) as caught:
+                desk.location(one)
+            assert caught.value.fault.kind is FaultKind.REJECTED
+            assert f"{len(became)} bytes" in caught.value.fault.message
+            assert f"at most {len(became) - 1} bytes" in caught.value.fault.message
+
+    virtual(work)
+
+
 def test_a_picture_that_is_converted_is_uploaded_as_what_it_became() -> None:
     """The type, the ending and the bytes are those of the PNG."""
     made = io.BytesIO()
