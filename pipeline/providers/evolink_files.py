@@ -86,7 +86,9 @@ def _kept(response: Response) -> UploadStep:
         return UploadFailed(_fault(response, answer))
     link = data.get("file_url") if isinstance(data, dict) else None
     if not isinstance(link, str) or len(link) > _LINK_MAX or not _LINK.fullmatch(link):
-        return UploadFailed(Fault(FaultKind.MALFORMED, "uploaded, but without a usable link", status=response.status))
+        named = f": {link.partition('?')[0][:120]!a}" if isinstance(link, str) and "@" not in link else ""
+        useless = f"uploaded, but without a usable link{named}"
+        return UploadFailed(Fault(FaultKind.MALFORMED, useless, status=response.status))
     return Placed(link, _lives_s(data if isinstance(data, dict) else {}))
 
 

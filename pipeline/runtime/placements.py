@@ -233,5 +233,6 @@ class Placements:
 
 
 def _shown(location: str) -> str:
-    """A location without what signs it, escaped, cut short."""
-    return ascii(location.partition("?")[0].partition("#")[0][:120])
+    """A location without what signs it or a user name, escaped, cut short."""
+    plain = location.partition("?")[0].partition("#")[0][:200]
+    return ascii("...@" + plain.rpartition("@")[2] if "@" in plain else plain)

@@ -153,6 +153,22 @@ def checked_link(link: str, guard: AddressGuard) -> URL:
     return url
 
 
+def unfit_location(location: str, guard: AddressGuard) -> str:
+    """Why a paid call may not name this as an input picture; empty when it may.
+
+    A gateway fetches what it is told to from where it stands: a link into a private network would be ours. What is no
+    URL is a path or a key of the gateway's own.
+    """
+    scheme, separator, _ = location.partition("://")
+    if not separator or scheme == "oss":
+        return ""
+    try:
+        checked_link(location, guard)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _check_host(host: str, guard: AddressGuard) -> None:
     local = names_loopback(host.rstrip("."))
     if (local and not guard.allows("127.0.0.1")) or (not local and _parse(host) and not guard.allows(host)):

@@ -34,6 +34,10 @@ class Door(Protocol):
         """Whose key it is, as a digest that gives nothing of it away: 16 hex digits."""
         ...
 
+    def unfit(self, gateway: str, location: str) -> str:
+        """Why a call to this gateway may not name a location that an upload was given; empty when it may."""
+        ...
+
     async def close(self) -> None:
         """Let go of every connection."""
         ...

@@ -26,7 +26,14 @@ from yarl import URL
 
 from pipeline.errors import Bug, CardError, SecretMissing
 from pipeline.transport import breaks
-from pipeline.transport.addresses import AddressGuard, BlockedAddress, GuardedResolver, checked_link, names_loopback
+from pipeline.transport.addresses import (
+    AddressGuard,
+    BlockedAddress,
+    GuardedResolver,
+    checked_link,
+    names_loopback,
+    unfit_location,
+)
 from pipeline.transport.deadline import in_time
 from pipeline.transport.door import ANSWER_MAX, account_of
 from pipeline.transport.secrets import Header, RedactingFilter, Secret, hide, need_key
@@ -257,6 +264,10 @@ class HttpDoor:
     def account(self, gateway: str) -> str:
         """Whose key it is, as a digest that gives nothing of it away: 16 hex digits."""
         return account_of(self._known(gateway).key.reveal())
+
+    def unfit(self, gateway: str, location: str) -> str:
+        """Why a call may not name this location; this machine may be named only where the gateway is on it."""
+        return unfit_location(location, AddressGuard(loopback=self._known(gateway).loopback))
 
     async def close(self) -> None:
         """Let go of every connection."""

@@ -19,6 +19,7 @@ from pipeline.simulator.faults import FaultPlan
 from pipeline.simulator.world import LINKS_BASE
 from pipeline.simulator.world import World as SimulatedWorld
 from pipeline.transport import breaks
+from pipeline.transport.addresses import AddressGuard, unfit_location
 from pipeline.transport.deadline import in_time
 from pipeline.transport.door import ANSWER_MAX, account_of
 from pipeline.values.card import GatewayCard
@@ -202,6 +203,11 @@ class MemoryDoor:
         """As of a key: there is one account in a rehearsal."""
         del gateway
         return account_of(_KEY)
+
+    def unfit(self, gateway: str, location: str) -> str:
+        """Why a call may not name this location, as at the real gateways."""
+        del gateway
+        return unfit_location(location, AddressGuard(loopback=False))
 
     def _wire(self, request: Request) -> WireRequest:
         """A request as the gateway gets it: with the key where it belongs, and below the base URL's own path."""

@@ -111,6 +111,9 @@ class _Watched:
     def account(self, gateway: str) -> str:
         return self._door.account(gateway)
 
+    def unfit(self, gateway: str, location: str) -> str:
+        return self._door.unfit(gateway, location)
+
     async def close(self) -> None:
         await self._door.close()
 

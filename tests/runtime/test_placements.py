@@ -15,6 +15,7 @@ from PIL import Image
 from pipeline.runtime.clock import VirtualClock, run_virtual
 from pipeline.runtime.pictures import to_png
 from pipeline.runtime.placements import NotPlaced, Placements
+from pipeline.transport.addresses import AddressGuard, unfit_location
 from pipeline.values.provider import CarriedBytes, Placed, UploadFailed, UploadStep
 from pipeline.values.reply import Fault, FaultKind
 from pipeline.values.rows import Placement
@@ -53,6 +54,8 @@ class Gateway:
     at_once: int = 0
     most: int = 0
     key: str = "one"
+    #: Where everything is said to stand; empty: each upload at a place of its own.
+    location: str = ""
 
     def upload(self, model: str, asset: CarriedBytes, name: str, told: Sequence[Outcome]) -> UploadStep:
         """One request, then the end."""
@@ -62,7 +65,7 @@ class Gateway:
         if fault is not None:
             return UploadFailed(fault)
         self.uploaded.append((model, asset.media_type, name))
-        return Placed(f"https://files.example/{len(self.uploaded)}/{name}", self.lives_s)
+        return Placed(self.location or f"https://files.example/{len(self.uploaded)}/{name}", self.lives_s)
 
     async def exchange(self, request: Request, *, timeout_s: float, body_max: int = 0) -> Outcome:
         """It takes a second."""
@@ -72,6 +75,11 @@ class Gateway:
         await asyncio.sleep(1.0)
         self.at_once -= 1
         return Answered(Response(200, b"", {}))
+
+    def unfit(self, gateway: str, location: str) -> str:
+        """A gateway on the Internet."""
+        del gateway
+        return unfit_location(location, AddressGuard(loopback=False))
 
     def account(self, gateway: str) -> str:
         """Whose key it is."""
@@ -373,5 +381,49 @@ def test_a_picture_that_is_converted_is_uploaded_as_what_it_became() -> None:
         await desk.place(replace(task(0), inputs=(source,)))
         ((_, media_type, name),) = desk.gateway.uploaded
         assert (media_type, name[-4:]) == ("image/png", ".png")
+
+    virtual(work)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        "http://169.254.169.254/latest/meta-data",
+        "http://10.0.0.1/fox.png",
+        "https://[::1]/fox.png",
+        "http://localhost/fox.png",
+        "file:///etc/passwd",
+    ],
+)
+def test_a_location_that_no_call_may_name_ends_after_three_uploads_and_is_named(location: str) -> None:
+    """A gateway's own file service must not make us point a paid call into its network: few tries, loud, and final."""
+
+    async def work(clock: VirtualClock) -> None:
+        desk = Desk(Gateway(location=location), clock)
+        one = task(0, "fox")
+        await desk.place(one)
+        for _ in range(3):
+            with pytest.raises(NotPlaced) as caught:
+                desk.location(one)
+            await desk.place(one)
+        assert len(desk.gateway.uploaded) == 3
+        assert desk.kept == []
+        fault = caught.value.fault
+        assert fault.kind is FaultKind.REJECTED
+        assert location in fault.message
+
+    virtual(work)
+
+
+def test_a_location_s_signature_and_user_are_not_told() -> None:
+    """What is refused is named without what makes it a secret."""
+
+    async def work(clock: VirtualClock) -> None:
+        desk = Desk(Gateway(location="https://me:hush@10.0.0.1/fox.png?Signature=hush"), clock)
+        await desk.place(task(0, "fox"))
+        with pytest.raises(NotPlaced) as caught:
+            desk.location(task(0, "fox"))
+        assert "10.0.0.1/fox.png" in caught.value.fault.message
+        assert "hush" not in caught.value.fault.message
 
     virtual(work)
