@@ -266,7 +266,7 @@ class _Session:
         finally:
             journal.close(clean=False)
         if original is not None:
-            self._agree_to_copy(original, confirm)
+            self._refuse_copy(original)
         if line:
             self.notes.append(line)
         if (
@@ -276,12 +276,16 @@ class _Session:
         ):
             raise PlanChanged(line + "; say --yes to agree")
 
-    def _agree_to_copy(self, original: Path, confirm: Confirm | None) -> None:
-        """A moved folder is simply gone on with; a copy beside its original would buy everything that is left twice."""
-        line = f"{self.place} is a copy of {original}, and that run is still there: both would buy what is left"
-        if self.options.simulate or self.options.yes or (confirm is not None and confirm(line + ". Go on here?")):
-            return
-        raise PlanChanged(line + "; delete one of them, or say --yes to go on here as well")
+    def _refuse_copy(self, original: Path) -> None:
+        """A moved folder is simply gone on with; a copy beside its original would buy everything that is left twice.
+
+        Not even --yes waives that: scripts say it for every run. A rehearsal buys nothing.
+        """
+        if not self.options.simulate:
+            raise PlanChanged(
+                f"{self.place} is a copy of {original}, and that run is still there: both would buy what is left. Go "
+                f"on with the original (--run-dir {shlex.quote(str(original))}), or delete one of the two"
+            )
 
     def _change(self, journal: Journal) -> tuple[str, bool]:
         """What the plan changes in words, empty for nothing, and whether it costs more than may go unasked."""

@@ -86,17 +86,18 @@ def test_a_finished_run_whose_store_rotted_is_not_believed(desk: Path) -> None:
     assert "state.db: its bytes are not those that were written" in found.output
 
 
-def test_a_copy_beside_its_original_is_asked_about(desk: Path) -> None:
-    """Both would buy what is left, so the copy exits with 2 until somebody says --yes; nothing was sent."""
+@pytest.mark.parametrize("more", [(), ("--yes",)])
+def test_a_copy_beside_its_original_is_refused(desk: Path, more: tuple[str, ...]) -> None:
+    """Both would buy what is left, so the copy exits with 2, whatever a script says beforehand; nothing was sent."""
     place = desk / "runs" / "mugs"
     place.mkdir(parents=True)
     journal = Journal.open(place / "state.db", run_id="one", clock=lambda: 1)
     journal.close(clean=False)
     shutil.copytree(place, desk / "copy")
-    refused = call("run", "mugs.yaml", "--run-dir", "copy")
+    refused = call("run", "mugs.yaml", "--run-dir", "copy", *more)
     assert refused.exit_code == 2, refused.output
     assert "copy is a copy of" in refused.stderr
-    assert "--yes" in refused.stderr
+    assert f"Go on with the original (--run-dir {place}), or delete one of the two" in refused.stderr
     assert not (desk / "copy" / "log.jsonl").exists()
 
 
