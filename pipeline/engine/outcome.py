@@ -27,6 +27,7 @@ from pipeline.engine.messages import (
 )
 from pipeline.engine.retry import AFTER, After, wait_s
 from pipeline.engine.state import LiveAttempt, LiveTask, State
+from pipeline.values.money import format_money
 from pipeline.values.reply import Fault, FaultKind, Ready
 
 _ORDER = (Phase.WAITING, Phase.HELD, Phase.SUBMITTING, Phase.RUNNING, Phase.FETCHING)
@@ -127,13 +128,14 @@ def settled(state: State, live: LiveTask, attempt: LiveAttempt, reply: Ready) ->
     billed = max(reply.billed_images, len(reply.links))
     cost = max(0, live.task.price.told_cost(billed, reply.charged) - attempt.settled)
     amount = min(cost, attempt.open)
+    overage = cost - amount
     lost = Fault(FaultKind.LOST, "billed and not delivered", request_id=reply.request_id)
     nothing = Fault(FaultKind.LOST, "the operation ended without pictures", request_id=reply.request_id)
     yield Settled(
         attempt.number,
         billed,
         amount,
-        cost - amount,
+        overage,
         reply.links,
         reply.revised_prompt,
         None if billed else nothing,
@@ -149,13 +151,21 @@ def settled(state: State, live: LiveTask, attempt: LiveAttempt, reply: Ready) ->
     if attempt.settled > attempt.hold:
         # Our price of this model is wrong, so no hold is an upper bound any more: stop buying there. Other models of
         # the gateway have prices of their own.
-        over = (
-            f"billed {attempt.settled} for a hold of {attempt.hold} micro-units of {attempt.currency}: its price is "
-            "not the card's; correct the price (`pipeline models`), then run again"
-        )
+        over = _above_the_hold(live, attempt, billed, amount + overage)
         yield from park(state, [lane], Fault(FaultKind.UNKNOWN, over, request_id=reply.request_id))
     if not attempt.pending:
         yield from close(live, lost if billed else nothing)
+
+
+def _above_the_hold(live: LiveTask, attempt: LiveAttempt, billed: int, cost: int) -> str:
+    """Why a call cost more than was put aside for it, in words and amounts."""
+    sums = f"{format_money(cost, attempt.currency)} billed, {format_money(attempt.hold, attempt.currency)} put aside"
+    if billed > live.task.n and cost <= live.task.price.told_cost(billed, None):
+        return (
+            f"it made {billed} pictures where {live.task.n} were asked for, and bills them all ({sums}); take it up "
+            "with the vendor: the same command goes on buying"
+        )
+    return f"its price is not the card's ({sums}); correct the price (`pipeline models`), then run again"
 
 
 def park_gateway(state: State, gateway: str, fault: Fault) -> Iterator[Fact]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.engine.messages import PollAnswered, Settled
+from pipeline.engine.messages import LaneParked, PollAnswered, Settled
 from pipeline.values.money import Money
 from pipeline.values.reply import Ready
 from pipeline.values.task import Price
@@ -33,6 +33,21 @@ def test_the_dearer_of_price_list_and_named_sum_is_booked(charged: Money | None,
     assert settled.amount <= 2 * EACH
     account = ring.machine.state.accounts["USD"]
     assert (account.spent, account.held, account.overage) == (spent, 0, max(0, spent - 2 * EACH))
+
+
+@pytest.mark.parametrize(
+    ("n", "charged", "words"),
+    [
+        (1, None, "it made 2 pictures where 1 were asked for, and bills them all (0.0002 USD billed, 0.0001 USD put"),
+        (2, Money(3 * EACH, "USD"), "its price is not the card's (0.0003 USD billed, 0.0002 USD put aside); correct"),
+        (1, Money(3 * EACH, "USD"), "its price is not the card's (0.0003 USD billed, 0.0001 USD put aside); correct"),
+    ],
+)
+def test_a_bill_above_the_hold_names_its_cause(n: int, charged: Money | None, words: str) -> None:
+    """More pictures at the right price are not a wrong price, and amounts are said as money."""
+    facts, _ = running(n=n).tell(PollAnswered(1, Ready(LINKS, 2, charged=charged)))
+    (parked,) = [fact for fact in facts if isinstance(fact, LaneParked)]
+    assert parked.fault.message.startswith(words)
 
 
 #: 1.5 credits an image and 0.3672 a call, at 68 credits to the dollar, rounded up.

@@ -249,8 +249,8 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
                 LANE,
                 Fault(
                     K.UNKNOWN,
-                    "billed 200 for a hold of 100 micro-units of USD: its price is not the card's; correct the price "
-                    "(`pipeline models`), then run again",
+                    "it made 2 pictures where 1 were asked for, and bills them all (0.0002 USD billed, 0.0001 USD put "
+                    "aside); take it up with the vendor: the same command goes on buying",
                 ),
             ),
         ],
