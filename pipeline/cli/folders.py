@@ -29,6 +29,7 @@ FAULT_KINDS = (
     "moderated",
     "unauthorized",
     "out_of_credit",
+    "closed",
     "expired",
     "lost",
     "not_sent",

@@ -206,7 +206,7 @@ def _operation(state: State, live: LiveTask, attempt: LiveAttempt, reply: PollRe
         case Ready():
             yield from settled(state, live, attempt, reply)
         case OperationFailed(fault, False):
-            counts = AFTER[fault.kind] is not After.PARK
+            counts = AFTER[fault.kind] not in {After.PARK, After.PARK_LANE}
             yield Settled(attempt.number, 0, 0, 0, (), None, fault, fault.request_id, counts)
             if attempt.open:
                 yield RestReleased(attempt.number, attempt.open)

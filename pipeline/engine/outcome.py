@@ -109,6 +109,9 @@ def ended_unbilled(state: State, live: LiveTask, attempt: LiveAttempt, fault: Fa
         case After.PARK:
             yield from park_gateway(state, live.task.gateway, fault)
             yield from close(live, fault, again=True)
+        case After.PARK_LANE:
+            yield from park(state, [state.lane_of(attempt)], fault)
+            yield from close(live, fault, again=True)
         case After.AGAIN:
             if live.used < state.policy.attempts_max:
                 until = now + wait_s(fault, state.seed, attempt.number, live.used - 1)

@@ -15,6 +15,8 @@ DOUBT_RESUBMITS_MAX: Final = 1
 #: Downloads of one link before a fresh link is asked for, and fresh links of one picture.
 FETCH_TRIES_MAX: Final = 6
 RENEWALS_MAX: Final = 3
+#: Failures of a download that the same link would meet again: it is gone, or leads where nobody may ask.
+RENEWS: Final = frozenset({FaultKind.EXPIRED, FaultKind.REJECTED})
 #: Before the second fresh link, doubling (seconds); the first is asked for at once.
 RENEWAL_FIRST_S: Final = 20.0
 #: An unknown operation is evidence only after this many answers over this long, in seconds.
@@ -37,6 +39,7 @@ class After(Enum):
 
     COOL = auto()
     PARK = auto()
+    PARK_LANE = auto()
     AGAIN = auto()
     GIVE_UP = auto()
 
@@ -46,6 +49,7 @@ AFTER: Final[Mapping[FaultKind, After]] = {
     FaultKind.RATE_LIMITED: After.COOL,
     FaultKind.UNAUTHORIZED: After.PARK,
     FaultKind.OUT_OF_CREDIT: After.PARK,
+    FaultKind.CLOSED: After.PARK_LANE,
     FaultKind.TRANSIENT: After.AGAIN,
     FaultKind.TIMEOUT: After.AGAIN,
     FaultKind.NOT_SENT: After.AGAIN,

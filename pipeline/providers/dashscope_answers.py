@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final, TypeGuard
 
-from pipeline.providers.answers import NAME_MAX, code_text, read_object, retry_after_s, words
+from pipeline.providers.answers import NAME_MAX, code_text, read_object, retry_after_s, speaks_of_work, words
 from pipeline.values.reply import Fault, FaultKind
 from pipeline.values.wire import Response
 
@@ -28,9 +28,12 @@ KINDS: Final[Mapping[str, FaultKind]] = MappingProxyType(
         "Arrearage": FaultKind.OUT_OF_CREDIT,
         "InvalidApiKey": FaultKind.UNAUTHORIZED,
         "AccessDenied.Unpurchased": FaultKind.OUT_OF_CREDIT,
-        "AllocationQuota.FreeTierOnly": FaultKind.OUT_OF_CREDIT,
-        "Throttling.AllocationQuota": FaultKind.OUT_OF_CREDIT,
-        "insufficient_quota": FaultKind.OUT_OF_CREDIT,
+        # Of one model each: a right to it, its free quota, and its quota of a window, which comes back.
+        "AccessDenied": FaultKind.CLOSED,
+        "Model.AccessDenied": FaultKind.CLOSED,
+        "AllocationQuota.FreeTierOnly": FaultKind.CLOSED,
+        "Throttling.AllocationQuota": FaultKind.RATE_LIMITED,
+        "insufficient_quota": FaultKind.RATE_LIMITED,
         "CommodityNotPurchased": FaultKind.OUT_OF_CREDIT,
         "PrepaidBillOverdue": FaultKind.OUT_OF_CREDIT,
         "PostpaidBillOverdue": FaultKind.OUT_OF_CREDIT,
@@ -91,18 +94,6 @@ def complete_error(answer: Mapping[str, object]) -> bool:
     request_id = answer.get("request_id")
     named = isinstance(request_id, str) and words(request_id, NAME_MAX) != ""
     return named and code_of(answer) != "" and not speaks_of_work(answer)
-
-
-def speaks_of_work(answer: Mapping[str, object]) -> bool:
-    """Whether an answer holds anything of a task, of pictures, or of a bill that is not zero."""
-    output = answer.get("output")
-    if output is not None and not isinstance(output, dict):
-        return bool(output)
-    told = output_of(answer)
-    if any(told.get(key) for key in ("task_id", "choices", "results", "task_metric", "task_metrics")):
-        return True
-    usage = answer.get("usage")
-    return any(usage.values()) if isinstance(usage, dict) else bool(usage)
 
 
 def made(answer: Mapping[str, object]) -> tuple[tuple[str, ...], int]:

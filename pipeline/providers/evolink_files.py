@@ -24,12 +24,13 @@ _LINK_MAX: Final = 2_048
 _LIVES_MAX_S: Final = 30 * 86_400.0
 _LINK: Final = re.compile(r"https?://[!-~]+", re.ASCII)
 _NAME: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
+#: So many files are kept for an account; they go by themselves after three days.
+_FULL: Final = "40003"
 #: {the service's own code: what it means}; a file that is too large or of another type will never pass.
 _CODES: Final[Mapping[str, FaultKind]] = {
     "40001": FaultKind.REJECTED,
     "40002": FaultKind.REJECTED,
-    # So many files are kept for an account; they go by themselves after three days.
-    "40003": FaultKind.RATE_LIMITED,
+    _FULL: FaultKind.CLOSED,
     "40004": FaultKind.UPSTREAM,
     "50001": FaultKind.TRANSIENT,
 }
@@ -118,9 +119,15 @@ def _fault(response: Response, answer: Mapping[str, object]) -> Fault:
     kind = _CODES.get(code) or _STATUSES.get(int(code) if code.isascii() and code.isdigit() and len(code) == 3 else 0)
     usual = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
     told = (answer.get("msg"), answer.get("message"), inner.get("message"), error)
+    said = next((text for text in map(words, told) if text), "the file service kept nothing")
+    if code == _FULL:
+        said = (
+            f"the file service keeps no more files for this account ({said[:200]}): delete some there, or wait until "
+            "the oldest go, 72 hours after their upload"
+        )
     return Fault(
         kind=kind or _STATUSES.get(response.status, usual),
-        message=next((text for text in map(words, told) if text), "the file service kept nothing"),
+        message=said,
         code=code,
         status=response.status,
         retry_after_s=retry_after_s(response),

@@ -20,6 +20,8 @@ REMEDIES: Mapping[FaultKind, str] = {
     **dict.fromkeys(FaultKind, "look at the gateway's words, then run the same command again"),
     FaultKind.UNAUTHORIZED: "put a key that the gateway takes into its variable, then run the same command again",
     FaultKind.OUT_OF_CREDIT: "settle the account with the gateway, then run the same command again",
+    FaultKind.CLOSED: "see at the gateway to what its words name (a right to this model, a quota), then run the same "
+    "command again; other models go on without it",
     FaultKind.TRANSIENT: "see that the gateway can be reached from here, then run the same command again",
     FaultKind.TIMEOUT: "ask the gateway about the operation; the same command goes on following it",
 }

@@ -37,7 +37,9 @@ _STEPS_MAX: Final = 8
 #: Uploads of a picture that are answered with nothing usable before its tasks are refused: more would say the same.
 _USELESS_MAX: Final = 3
 #: Faults of an upload that another try would meet again.
-DEFINITE: Final = frozenset({FaultKind.REJECTED, FaultKind.UNAUTHORIZED, FaultKind.OUT_OF_CREDIT, FaultKind.MODERATED})
+DEFINITE: Final = frozenset(
+    {FaultKind.REJECTED, FaultKind.UNAUTHORIZED, FaultKind.OUT_OF_CREDIT, FaultKind.CLOSED, FaultKind.MODERATED}
+)
 _ENDINGS: Final = {
     "image/png": "png",
     "image/jpeg": "jpg",

@@ -21,6 +21,8 @@ class FaultKind(StrEnum):
     MODERATED = "moderated"
     UNAUTHORIZED = "unauthorized"
     OUT_OF_CREDIT = "out_of_credit"
+    #: A right or a quota of one model, or of its uploads, is missing: others of the gateway may be used.
+    CLOSED = "closed"
     EXPIRED = "expired"
     LOST = "lost"
     NOT_SENT = "not_sent"

@@ -140,7 +140,7 @@ def test_a_larger_number_in_the_spec_gives_a_waiting_task_the_difference() -> No
 
 def test_credit_that_ran_out_costs_no_try() -> None:
     """Neither as a refusal nor as an operation that failed for it: the lane is parked, the task waits."""
-    for kind in (K.OUT_OF_CREDIT, K.UNAUTHORIZED):
+    for kind in (K.OUT_OF_CREDIT, K.UNAUTHORIZED, K.CLOSED):
         state = ring(policy(attempts_max=2), tasks=[task(0)])
         state.tell(SlotNear(LANE))
         state.tell(SubmitAnswered(1, Pending("op")))

@@ -336,6 +336,25 @@ def test_a_parked_lane_awaits_what_is_out_and_then_the_run_is_over() -> None:
     assert state.machine.counts() == {Phase.WAITING: 2}
 
 
+@pytest.mark.parametrize(
+    ("kind", "others"), [(K.CLOSED, False), (K.UNAUTHORIZED, True), (K.OUT_OF_CREDIT, True)], ids=str
+)
+@pytest.mark.parametrize("accepted", [False, True])
+def test_one_closed_model_stops_no_other(kind: K, others: bool, accepted: bool) -> None:  # noqa: FBT001 - rows of a table
+    """A right or a quota of one model parks its lane; a bad key or an empty account parks every lane of the gateway."""
+    lite = "mule/lite"
+    state = ring(policy(lanes=(LANE, lite)), tasks=[task(0), task(1, lane=lite)])
+    permitted(state)
+    if accepted:
+        state.tell(SubmitAnswered(1, Pending("op-1")))
+        facts, _ = state.tell(PollAnswered(1, OperationFailed(fault(kind), billed=False)))
+    else:
+        facts, _ = state.tell(SubmitAnswered(1, Refused(fault(kind))))
+    parked = [each.lane for each in facts if isinstance(each, LaneParked)]
+    assert parked == ([lite, LANE] if others else [LANE])
+    assert state.machine.lane_ready(lite, 0.0) is not others
+
+
 def test_a_backoff_that_a_park_overtakes_is_not_waited_for() -> None:
     """A timer of a parked lane keeps no run alive."""
     state = ring(tasks=[task(0), task(1)])

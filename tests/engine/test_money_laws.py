@@ -62,7 +62,7 @@ from tests.engine.worlds import EACH, LANE, TERMS, artifact, policy, task
 
 LANES = (LANE, "mule/lite", "other/pro")
 GRACE_S = 600.0
-PARKING = (FaultKind.UNAUTHORIZED, FaultKind.OUT_OF_CREDIT)
+PARKING = (FaultKind.UNAUTHORIZED, FaultKind.OUT_OF_CREDIT, FaultKind.CLOSED)
 FAULTS = st.builds(
     Fault,
     # What parks a gateway ends the run: one time in five is enough.

@@ -20,6 +20,7 @@ REFUSED: dict[FaultKind, tuple[Phase, bool, str]] = {
     K.RATE_LIMITED: (Phase.HELD, False, "cools"),
     K.UNAUTHORIZED: (Phase.WAITING, False, "is parked"),
     K.OUT_OF_CREDIT: (Phase.WAITING, False, "is parked"),
+    K.CLOSED: (Phase.WAITING, False, "is parked"),
     K.TRANSIENT: (Phase.WAITING, True, "goes on"),
     K.TIMEOUT: (Phase.WAITING, True, "goes on"),
     K.NOT_SENT: (Phase.WAITING, True, "goes on"),

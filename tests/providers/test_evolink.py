@@ -629,7 +629,7 @@ def test_an_upload_is_one_form_with_one_file() -> None:
         (answer(200, {"success": True}), FaultKind.MALFORMED),
         (answer(200, {"success": False, "code": 40001, "msg": "large"}), FaultKind.REJECTED),
         (answer(400, {"success": False, "code": 40002, "msg": "type"}), FaultKind.REJECTED),
-        (answer(400, {"success": False, "code": 40003, "msg": "quota"}), FaultKind.RATE_LIMITED),
+        (answer(400, {"success": False, "code": 40003, "msg": "quota"}), FaultKind.CLOSED),
         (answer(400, {"success": False, "code": 40004, "msg": "source"}), FaultKind.UPSTREAM),
         (answer(500, {"success": False, "code": 50001, "msg": "storage"}), FaultKind.TRANSIENT),
         (answer(200, {"success": False, "code": 401, "msg": "key"}), FaultKind.UNAUTHORIZED),
@@ -706,3 +706,14 @@ def test_the_module_is_registered_under_its_cards_name() -> None:
 def test_credits_survive_json_laws(units: int) -> None:
     """Ten thousand of the vendor's units are one credit: each count of them comes through a JSON number unchanged."""
     assert evolink_answers.micros_told(json.loads(json.dumps(units / 10_000))) == units * 100
+
+
+def test_a_full_file_service_is_said_in_words_that_help() -> None:
+    """It is no network that is down, and no pause of minutes mends it: this model's lane is parked by it."""
+    asset = CarriedBytes("image/png", b"x")
+    full = answer(400, {"success": False, "code": 40003, "msg": "file quota exceeded: 100 files"})
+    step = evolink.upload("qwen-image-edit-plus", asset, "a.png", (full,))
+    assert isinstance(step, UploadFailed)
+    assert step.fault.kind is FaultKind.CLOSED
+    for words in ("file quota exceeded: 100 files", "delete some there", "72 hours"):
+        assert words in step.fault.message
