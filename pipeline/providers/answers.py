@@ -25,6 +25,47 @@ NAME_MAX: Final = 128
 _QUERY: Final = re.compile(r"(https?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", re.IGNORECASE)
 _SECONDS: Final = re.compile(r"\d{1,9}(\.\d{1,6})?", re.ASCII)
 
+#: Where a name of two words is written as one: taskId.
+_CAMEL: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])", re.ASCII)
+_ID_KEY: Final = re.compile(r"(?:^|_)(?:ids?|uuids?|guid)$", re.ASCII)
+#: Ids of what is asked and who asks, not of work.
+_HARMLESS_ID: Final = re.compile(
+    r"(?:x_)?(?:request|trace|span|correlation|log|error|user|team|org|organization|account|workspace|project)_?u?u?id",
+    re.ASCII,
+)
+_WORK_KEYS: Final = frozenset(
+    {
+        *("task", "task_info", "task_status", "task_metric", "task_metrics", "operation", "job", "ai_record", "record"),
+        *("usage", "credits_used", "used_credits", "credits_reserved", "credits_charged", "charged", "billed", "cost"),
+        *(
+            "image_count",
+            "output_image_count",
+            "result",
+            "results",
+            "result_data",
+            "result_object",
+            "output",
+            "outputs",
+        ),
+        *("choices", "image", "images", "image_url", "image_urls", "url", "urls", "link", "links", "file_url"),
+        *("temporary_url", "b64_json", "ai_record_detail"),
+    }
+)
+_STATE_KEYS: Final = frozenset({"status", "state"})
+_STATES_OF_WORK: Final = frozenset(
+    {
+        *("pending", "queued", "submitted", "accepted", "created", "processing", "running", "in_progress", "suspended"),
+        *("completed", "succeeded", "success", "done", "finished"),
+    }
+)
+#: A task named in words: an id of Evolink's, a UUID, or "task id" with something that has a digit.
+_TASK_IN_WORDS: Final = re.compile(
+    r"\btask-unified-\w|\b[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}\b|"
+    r"\b(?:task|operation|job|record)[ _-]?id\b[\"'`:= ]{1,4}[\w-]{0,100}\d",
+    re.ASCII | re.IGNORECASE,
+)
+_PICTURE_LINK: Final = re.compile(r"https?://\S+\.(?:png|jpe?g|webp|bmp|tiff?)(?:\?\S*)?", re.ASCII | re.IGNORECASE)
+
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
@@ -50,6 +91,58 @@ def read_object(body: bytes) -> Mapping[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def speaks_of_work(answer: Mapping[str, object]) -> bool:
+    """Whether an answer names, anywhere in it, an id, a usage or a result. Then work was begun, whatever it says else.
+
+    Ids of requests, traces and accounts are none of work; nulls, zeros and what is empty say nothing. In any text, a
+    task's id speaks, and so does a text that is a picture's link.
+    """
+    told: list[tuple[str, object]] = [("", answer)]
+    texts: list[str] = []
+    harmless: list[str] = []
+    while told:
+        key, value = told.pop()
+        match value:
+            case dict():
+                told += ((_CAMEL.sub("_", str(name)).lower().replace("-", "_"), each) for name, each in value.items())
+            case list():
+                told += ((key, each) for each in value)
+            case str():
+                (harmless if _HARMLESS_ID.fullmatch(key) else texts).append(value.strip())
+        of_work = key in _WORK_KEYS or (_ID_KEY.search(key) is not None and not _HARMLESS_ID.fullmatch(key))
+        if of_work and _says_something(value):
+            return True
+        if key in _STATE_KEYS and isinstance(value, str) and value.strip().lower() in _STATES_OF_WORK:
+            return True
+    return any(_names_work(text, harmless) for text in texts)
+
+
+def _says_something(value: object) -> bool:
+    """Whether a value holds an entry of a list, or a leaf that is not empty, null, false or zero."""
+    left = [value]
+    while left:
+        match left.pop():
+            case dict() as inner:
+                left += inner.values()
+            case list() as inner:
+                # One entry is one picture, and be it an empty object.
+                if inner:
+                    return True
+            case str() as text:
+                if text.strip():
+                    return True
+            case leaf:
+                if leaf:
+                    return True
+    return False
+
+
+def _names_work(text: str, harmless: Sequence[str]) -> bool:
+    for known in harmless:
+        text = text.replace(known, "") if known else text
+    return _TASK_IN_WORDS.search(text) is not None or _PICTURE_LINK.fullmatch(text) is not None
 
 
 def is_page(response: Response) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final, assert_never
 from urllib.parse import quote
 
 from pipeline.errors import Bug
 from pipeline.providers import evolink_files
-from pipeline.providers.answers import find_row, is_page, read_object, words
+from pipeline.providers.answers import find_row, is_page, read_object, speaks_of_work, words
 from pipeline.providers.evolink_answers import (
     OF_THE_ACCOUNT,
     UNIT,
@@ -54,7 +54,8 @@ _PLAIN: Final = "qwen-image-edit"
 #: Ids begin so, or the vendor answers `invalid_task_id` (documented).
 _ID: Final = re.compile(r"task-unified-[A-Za-z0-9_-]{1,180}", re.ASCII)
 #: Codes that speak of a purchase which may exist; nothing is released for them, whatever the status (observed).
-_PAID_BEFORE: Final = frozenset({"idempotency_conflict", "paid_outcome_unknown"})
+_CONFLICT: Final = "idempotency_conflict"
+_PAID_BEFORE: Final = frozenset({_CONFLICT, "paid_outcome_unknown"})
 
 
 def submit(task: Task, inputs: Sequence[Carried], tag: str = "") -> Request:
@@ -180,16 +181,12 @@ def _accepted(response: Response) -> Reply:
 def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
     answer = read_object(response.body) or {}
     code = code_of(answer)
-    believable = message_of(answer) != "" and not _speaks_of_a_task(answer) and code.lower() not in _PAID_BEFORE
+    believable = message_of(answer) != "" and not speaks_of_work(answer) and code.lower() not in _PAID_BEFORE
     page = is_page(response)
     row = find_row(not_billed, response.status, code, page=page) if believable and not page else None
     if row is not None:
         return Refused(fault_of(row.kind, response, "refused"))
     kind = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
-    return Unknown(fault_of(kind, response, "an answer that is not in the not-billed table"))
-
-
-def _speaks_of_a_task(answer: Mapping[str, object]) -> bool:
-    """Whether an error body names a task: then one was made, whatever the status says."""
-    error = object_in(answer.get("error"))
-    return any(holder.get(key) for holder in (answer, error) for key in ("id", "task_id"))
+    why = fault_of(kind, response, "an answer that is not in the not-billed table")
+    # Another body under the key of an earlier POST: this one bought nothing (observed in the vendor's client).
+    return Unknown(why, repeats=response.status == 409 and code.lower() == _CONFLICT and not page)

@@ -14,7 +14,16 @@ from types import MappingProxyType
 from typing import Final, TypeGuard, assert_never
 from urllib.parse import quote
 
-from pipeline.providers.answers import NAME_MAX, code_text, find_row, is_page, read_object, retry_after_s, words
+from pipeline.providers.answers import (
+    NAME_MAX,
+    code_text,
+    find_row,
+    is_page,
+    read_object,
+    retry_after_s,
+    speaks_of_work,
+    words,
+)
 from pipeline.values.card import NotBilled
 from pipeline.values.digest import JSON
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, UploadFailed, UploadStep
@@ -188,7 +197,7 @@ def _operation(value: object) -> str | None:
 
 def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
     page, answer = is_page(response), read_object(response.body) or {}
-    believable = page or (_message(answer) != "" and not _speaks_of_a_task(answer))
+    believable = page or (_message(answer) != "" and not speaks_of_work(answer))
     row = find_row(not_billed, response.status, _code(answer), page=page) if believable else None
     if row is None:
         kind = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
@@ -198,12 +207,6 @@ def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
         message = "the CDN in front of MuleRouter refused this client with a page; the API never saw the request"
         return Refused(_fault(row.kind, response, message))
     return Refused(_fault(row.kind, response, "refused"))
-
-
-def _speaks_of_a_task(answer: Mapping[str, object]) -> bool:
-    """Whether an error body names a task by its id: then one was made, whatever the status says."""
-    info = _task_info(answer)
-    return info is not None and bool(info.get("id"))
 
 
 # --- answers to the GET -------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Final, assert_never
 from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import Bug
-from pipeline.providers.answers import NAME_MAX, find_row, is_page, read_object, words
+from pipeline.providers.answers import NAME_MAX, find_row, is_page, read_object, speaks_of_work, words
 from pipeline.providers.onemin_answers import (
     code_of,
     fault_of,
@@ -264,7 +264,7 @@ def _is_link(text: str) -> bool:
 def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
     page, answer = is_page(response), read_object(response.body) or {}
     texts = texts_of(answer)
-    believable = not page and bool(texts) and record_of(answer) is None
+    believable = not page and bool(texts) and not speaks_of_work(answer)
     if response.status == 400:
         believable = believable and about_the_request(texts)
     row = find_row(not_billed, response.status, code_of(answer), page=page) if believable else None

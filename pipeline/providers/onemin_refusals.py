@@ -18,8 +18,8 @@ _ANY: Final = rf"{_PLACE}(?:{_TEXTS}|{_OTHERS})[\"'`]?"
 _NO_TEXT: Final = rf"{_PLACE}(?:{_OTHERS})[\"'`]?"
 _PICTURE: Final = r"[\"'`]?(?:promptObject\.)?(?:imageUrl|additional_images(?:\[\d\]|\.\d)?)[\"'`]?"
 _BOUND: Final = (
-    r"(?:must|should|cannot|can't)(?: not)?(?: both)? be (?:an?|one of|at (?:most|least)|less|greater|shorter|longer|from|"
-    r"between|empty|null|non-empty|the path|numbers?|strings?|IMAGE_EDITOR|qwen-[a-z0-9.-]+|\d+)\b"
+    r"(?:must|should|cannot|can't)(?: not)?(?: both)? be (?:an?|one of|at (?:most|least)|less|greater|shorter|longer|"
+    r"from|between|empty|null|non-empty|the path|numbers?|strings?|IMAGE_EDITOR|qwen-[a-z0-9.-]+|\d+)\b"
 )
 _RULE: Final = (
     rf"(?:(?:is |are )?(?:required|missing|unknown(?: field)?|unsupported|not supported|too (?:large|long|many|small|"
@@ -31,14 +31,14 @@ _REST: Final = r"(?:[,:(. ][^\n]{0,300})?"
 _SHAPES: Final = tuple(
     re.compile(shape, re.ASCII | re.IGNORECASE)
     for shape in (
-        # "promptObject.n: required, must be a number from 1 to 6"
+        # A field and its rule: "promptObject.n: required".
         rf"{_ANY}(?:, {_ANY})*:? (?:both )?{_RULE}{_REST}",
-        # "Missing required field: imageUrl", "unsupported model"
+        # A rule and its field: "unsupported model".
         rf"(?:missing|required|unknown|unsupported)(?: required)?(?: (?:field|parameter|property))?:? {_ANY}{_REST}",
         rf"invalid(?: (?:field|parameter|property|value for))?:? {_NO_TEXT}{_REST}",
         rf"{_NO_TEXT}:? (?:is )?invalid{_REST}",
         rf"model:? (?:[\w.-]{{1,80}} )?{_LOST}\.?",
-        rf"property [\w.]{{1,60}} should not exist\.?",
+        r"property [\w.]{1,60} should not exist\.?",
     )
 )
 _GONE: Final = re.compile(

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from pipeline.providers import mulerouter
+from pipeline.providers import dashscope_answers, mulerouter
 from pipeline.values.provider import CarriedBytes
 from pipeline.values.wire import Answered, Response
 from tests.providers.fuzz import Fuzz, judge, run
@@ -49,11 +49,20 @@ def test_the_fuzz_reaches_every_meaning_of_a_synchronous_answer() -> None:
 
 
 def test_the_judge_sees_a_meaning_without_its_ground(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A provider that takes a bare 400 for a refusal, or a link twice, is caught."""
+    """A provider that takes a bare 400 for a refusal is caught."""
     tongue = TONGUES["mulerouter"]
     fuzz = Fuzz(0, tongue)
-    monkeypatch.setattr(mulerouter, "_speaks_of_a_task", lambda _: False)
     judge(tongue, fuzz.task(), Response(400, b"{}", {}))
     monkeypatch.setattr(mulerouter, "_message", lambda _: "no")
     with pytest.raises(AssertionError, match="empty answer"):
         judge(tongue, fuzz.task(), Response(400, b"", {}))
+
+
+@pytest.mark.parametrize("gateway", TONGUES)
+def test_the_judge_sees_an_adapter_without_its_guard(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the guard the fuzz finds nothing; without it, it finds a released body that speaks of work."""
+    tongue = TONGUES[gateway]
+    assert run(1_500, 1, tongue) == []
+    module = dashscope_answers if gateway == "dashscope" else tongue.module
+    monkeypatch.setattr(module, "speaks_of_work", lambda _: False)
+    assert any("released, though the body" in line for line in run(1_500, 1, tongue))
