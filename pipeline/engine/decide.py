@@ -47,7 +47,7 @@ from pipeline.engine.messages import (
     WrittenOff,
 )
 from pipeline.engine.outcome import close, doubt_policy, doubted, proceed, release_held
-from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWALS_MAX
+from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWALS_MAX, RENEWS
 from pipeline.engine.state import PENDING, LiveAttempt, LivePicture, LiveTask, State
 from pipeline.errors import Bug, RunError
 from pipeline.values.reply import Fault, FaultKind
@@ -192,9 +192,9 @@ def _fetch_failed(state: State, observation: FetchFailed) -> Iterator[Fact]:
 
 def fetchable(attempt: LiveAttempt, picture: LivePicture, fault: Fault) -> bool:
     """Whether a picture may still be had after this failure: by the same link, or by a fresh one."""
-    if fault.kind is not FaultKind.EXPIRED and picture.tries < FETCH_TRIES_MAX:
+    if fault.kind not in RENEWS and picture.tries < FETCH_TRIES_MAX:
         return True
-    # Only an operation can be asked for fresh links; a link that merely fails is renewed once.
+    # Only an operation can be asked for fresh links; a link that merely fails, or may not be asked, is renewed once.
     return bool(attempt.operation) and picture.renewals <= (RENEWALS_MAX if fault.kind is FaultKind.EXPIRED else 1)
 
 

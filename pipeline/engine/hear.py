@@ -23,7 +23,7 @@ from pipeline.engine.messages import (
     SubmitAnswered,
     TimeCame,
 )
-from pipeline.engine.retry import FETCH_TRIES_MAX, FETCHES_AT_ONCE, RENEWAL_PATIENCE_S, STUCK_S
+from pipeline.engine.retry import FETCH_TRIES_MAX, FETCHES_AT_ONCE, RENEWAL_PATIENCE_S, RENEWS, STUCK_S
 from pipeline.engine.state import LiveAttempt, State
 from pipeline.values.reply import (
     FaultKind,
@@ -112,7 +112,7 @@ def _fetch_failed(state: State, attempt: LiveAttempt, index: int, kind: FaultKin
     if state.disk is not None:
         return  # Not the link's fault: it is tried again once there is room.
     picture.tries += 1
-    if kind is FaultKind.EXPIRED or picture.tries >= FETCH_TRIES_MAX:
+    if kind in RENEWS or picture.tries >= FETCH_TRIES_MAX:
         picture.renewals += 1
 
 

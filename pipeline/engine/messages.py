@@ -96,7 +96,10 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True)
 class FetchFailed:
-    """A download broke, or what came was no whole picture. `fault.kind` EXPIRED asks for a fresh link."""
+    """A download broke, or what came was no whole picture.
+
+    `fault.kind` EXPIRED asks for a fresh link; so does REJECTED, an address that may not be asked, for one only.
+    """
 
     attempt: int
     index: int

@@ -30,9 +30,8 @@ from pipeline.engine.messages import (
     TimeCame,
     Wake,
 )
-from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWAL_FIRST_S, backoff_s, wait_s
+from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWAL_FIRST_S, RENEWS, backoff_s, wait_s
 from pipeline.engine.state import PENDING, LiveAttempt, LivePicture, State
-from pipeline.values.reply import FaultKind
 
 
 def react(state: State, fact: Fact, now: float) -> Iterator[Command]:
@@ -82,7 +81,7 @@ def follow(state: State, observation: Observation, now: float) -> Iterator[Comma
             picture = attempt.pictures.get(index)
             if picture is None or picture.state != PENDING or picture.asked or state.disk is not None:
                 return
-            if fault.kind is FaultKind.EXPIRED or picture.tries >= FETCH_TRIES_MAX:
+            if fault.kind in RENEWS or picture.tries >= FETCH_TRIES_MAX:
                 attempt.renewing = True
                 # A fresh link that is refused as well may only not have got around yet: what is paid is not given up
                 # within seconds.

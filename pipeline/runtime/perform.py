@@ -216,7 +216,9 @@ class Performer:
                 kind = FaultKind.EXPIRED if outcome.gone else FaultKind.TRANSIENT
                 return self._failed(command, Fault(kind, f"the link answered {outcome.status}", status=outcome.status))
             if not isinstance(outcome, Downloaded):
-                return self._failed(command, Fault(FaultKind.TRANSIENT, outcome.why))
+                # Our own refusal of an address is final: the same link would be refused again.
+                kind = FaultKind.REJECTED if outcome.blocked else FaultKind.TRANSIENT
+                return self._failed(command, Fault(kind, outcome.why))
             try:
                 seen = await asyncio.to_thread(examine, part.path)
             except ValueError as error:

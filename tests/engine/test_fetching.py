@@ -70,6 +70,20 @@ def test_without_an_operation_six_broken_downloads_lose_the_picture() -> None:
     assert fail(state, 1)[0][0] == PictureLost(1, 0, fault(BROKEN.kind, words))
 
 
+def test_a_link_that_nobody_may_ask_is_renewed_once_and_at_once() -> None:
+    """Our own refusal of an address is final: no backoff, one fresh link, then LOST and said."""
+    blocked = fault(K.REJECTED, "the link leads to an address that is not public")
+    state = fetching()
+    assert state.tell(FetchFailed(1, 0, blocked)) == ([], [Poll(1, 0, "op-1", 0.0)])
+    assert state.tell(PollAnswered(1, Ready(("m0",), 1)))[1] == [Fetch(1, 0, 0, "m0", 0.0)]
+    words = f"a paid picture cannot be had after 1 downloads and 1 fresh links: {blocked.message}"
+    lost = [PictureLost(1, 0, fault(K.REJECTED, words)), TaskMoved(0, Phase.FAILED, fault(K.LOST, words))]
+    assert state.tell(FetchFailed(1, 0, blocked))[0] == lost
+    assert state.machine.accounts()["USD"].spent == 100
+    alone = fetching(sync=True)
+    assert isinstance(alone.tell(FetchFailed(1, 0, blocked))[0][0], PictureLost)
+
+
 def test_links_that_expire_at_once_are_renewed_three_times() -> None:
     """At once, then more and more slowly, then the picture is lost: every loop has a bound."""
     state = fetching()
