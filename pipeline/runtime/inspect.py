@@ -273,9 +273,12 @@ class _Amendment:
         self.journal.set_meta({"finished_plan": "", "state": "running"})
         reach("amend.marked")
         story = Story(self.folder.story, clock=self.journal.last_time)
-        for observation in observations:
+        for booked, observation in enumerate(observations):
             facts = machine.step(observation, 0.0)
-            self.journal.commit(facts)
+            try:
+                self.journal.commit(facts)
+            except StorageFailed as error:
+                raise StorageFailed(f"{error}; {booked} of {len(observations)} were booked before that") from error
             reach("amend.committed")
             story.tell(facts)
             reach("amend.told")
@@ -290,7 +293,10 @@ def _amending(folder: Path) -> Iterator[_Amendment]:
     # A rehearsal has a calendar of its own; a person's word must not move it by months.
     clock = (lambda: latest) if rehearsed else wiring.real_clock().wall_micros
     with _locked(folder):
-        journal = Journal.open(folder / STORE, run_id=wiring.new_run_id(), clock=clock)
+        try:
+            journal = Journal.open(folder / STORE, run_id=wiring.new_run_id(), clock=clock)
+        except StorageFailed as error:
+            raise StorageFailed(f"nothing was booked: {error}") from error
         reach("amend.opened")
         try:
             yield _Amendment(RunFolder(folder), journal)

@@ -6,6 +6,7 @@ SQLite before 3.51.3, and NORMAL loses acknowledged commits when the power goes.
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -729,9 +730,24 @@ def _failing(words: str) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as exc:
         if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY:
-            raise RunLocked(f"another process is at work in this run folder; wait for it or stop it ({words})") from exc
-        way = _UNREADABLE if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _DAMAGED else ""
+            raise RunLocked(
+                "another process is at work in this run folder, although its lock file is gone; wait for it or stop it "
+                f"({words})"
+            ) from exc
+        way = _UNREADABLE if getattr(exc, "sqlite_errorcode", 0) & 0xFF in _DAMAGED else _writable_again(exc)
         raise StorageFailed(f"{words} ({exc}){way}") from exc
+
+
+def _writable_again(error: Exception) -> str:
+    """The remedy for a store that may not be written, or not be read, by us."""
+    refused = isinstance(error, PermissionError) or getattr(error, "errno", 0) == errno.EROFS
+    codes = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM, sqlite3.SQLITE_CANTOPEN)
+    if not refused and getattr(error, "sqlite_errorcode", 0) & 0xFF not in codes:
+        return ""
+    return (
+        "; nothing was sent or written: see that the run folder and what is in it belong to you and may be written "
+        "(ls -l, lsattr, mount), then run the same command again"
+    )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -116,3 +116,49 @@ def test_looking_at_a_finished_run_changes_no_byte(desk: Path) -> None:
     with RunLock.take(place / "lock"):
         pass
     assert state() == before
+
+
+def test_a_store_that_may_not_be_written_says_so_and_that_no_verdict_was_booked(
+    desk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with `chattr +i` or another owner: exit 70, what to look at, and that nothing was booked."""
+    (desk / "faults.yaml").write_text("cut_after: {first: 1}\n")
+    assert call("run", "--simulate", "mugs.yaml", "--faults", "faults.yaml").exit_code == 5
+    real = os.open
+
+    def guarded(path: object, flags: int, *more: int) -> int:
+        if str(path).endswith("state.db") and flags & os.O_RDWR:
+            raise PermissionError(1, "Operation not permitted", str(path))
+        return real(path, flags, *more)  # type: ignore[arg-type]  # any path
+
+    monkeypatch.setattr(os, "open", guarded)
+    found = call("resolve", "mugs", "--all", "--billed", "--why", "the console")
+    assert found.exit_code == 70
+    assert found.stderr.startswith("error: nothing was booked: the store cannot be opened")
+    assert "belong to you and may be written (ls -l, lsattr, mount), then run the same command again" in found.stderr
+    monkeypatch.undo()
+
+
+def test_retry_of_a_living_run_is_refused_although_nothing_failed(desk: Path) -> None:
+    """Exit 75, as for every other command that would write, with or without the lock file."""
+    assert call("run", "--simulate", "mugs.yaml").exit_code == 0
+    with RunLock.take(desk / "runs/mugs.sim/lock"):
+        assert call("retry", "mugs").exit_code == 75
+    script = (
+        "import sys; from pathlib import Path; from pipeline.store.journal import Journal;"
+        "kept = Journal.open(Path('runs/mugs.sim/state.db'), run_id='x', clock=lambda: 1);"
+        "print('held', flush=True); sys.stdin.read()"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "held\n"
+    found = call("retry", "mugs")
+    holder.communicate("")
+    assert found.exit_code == 75
+    assert "another process is at work in this run folder, although its lock file is gone" in found.stderr
