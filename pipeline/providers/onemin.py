@@ -20,6 +20,7 @@ from pipeline.providers.onemin_answers import (
     fault_of,
     is_success,
     message_of,
+    priced,
     record_of,
     request_id_of,
     texts_of,
@@ -174,7 +175,7 @@ def submitted(task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> 
         case Broken(why):
             return Unknown(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
         case Answered(response):
-            return _recorded(task, response) if is_success(response) else _not_accepted(response, not_billed)
+            return _recorded(task, response) if is_success(response) else _not_accepted(task, response, not_billed)
     assert_never(outcome)
 
 
@@ -261,7 +262,7 @@ def _is_link(text: str) -> bool:
     )
 
 
-def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
+def _not_accepted(task: Task, response: Response, not_billed: Sequence[NotBilled]) -> Reply:
     page, answer = is_page(response), read_object(response.body) or {}
     texts = texts_of(answer)
     believable = not page and bool(texts) and not speaks_of_work(answer)
@@ -270,7 +271,7 @@ def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
     row = find_row(not_billed, response.status, code_of(answer), page=page) if believable else None
     if row is not None:
         gone = response.status == 400 and row.kind is FaultKind.REJECTED and about_a_lost_asset(texts)
-        return Refused(fault_of(FaultKind.EXPIRED if gone else row.kind, response, "refused"))
+        return Refused(priced(task, fault_of(FaultKind.EXPIRED if gone else row.kind, response, "refused")))
     kind = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
     kind = FaultKind.MODERATED if response.status == 400 and about_the_content(texts) else kind
     return Unknown(fault_of(kind, response, "an answer that is not in the not-billed table"))

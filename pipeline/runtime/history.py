@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Doubt
 from pipeline.engine.messages import AttemptState, Phase
-from pipeline.values.reply import FaultKind
+from pipeline.values.reply import PRICE_TOO_LOW, Fault, FaultKind
 from pipeline.values.rows import AttemptRow, TaskRow
 
 #: {why a lane is parked: what to do about it}. The same command goes on in each case.
@@ -108,6 +108,13 @@ def doubts_of(doubts: Iterable[Doubt]) -> list[dict[str, object]]:
     ]
 
 
+def remedy_of(fault: Fault) -> str:
+    """What to do about what parked a lane."""
+    if fault.code == PRICE_TOO_LOW:
+        return "state the price that the gateway's words name in `prices:`, then run the same command again"
+    return REMEDIES[fault.kind]
+
+
 def parked_of(lanes: Mapping[str, LaneView], disk: str | None, wanted_bytes: int = 0) -> list[dict[str, object]]:
     """The `parked` list of `status --json`: which lane, why, and what to do about it; the disk stops every lane.
 
@@ -120,7 +127,7 @@ def parked_of(lanes: Mapping[str, LaneView], disk: str | None, wanted_bytes: int
             "lane": name,
             "fault": view.parked.kind.value,
             "why": view.parked.message,
-            "remedy": REMEDIES[view.parked.kind],
+            "remedy": remedy_of(view.parked),
         }
         for name, view in lanes.items()
         if view.parked is not None

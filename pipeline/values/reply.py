@@ -33,6 +33,8 @@ class FaultKind(StrEnum):
 
 #: The `code` of a fault that is our disk's and not the world's: it uses up nothing.
 DISK_FULL: Final = "disk_full"
+#: The `code` of a fault that shows the price of a model to be too low: no hold is an upper bound until it is mended.
+PRICE_TOO_LOW: Final = "price_too_low"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +112,11 @@ class StillRunning:
 
 @dataclass(frozen=True, slots=True)
 class OperationFailed:
-    """The operation ended without pictures. `billed` None: the vendor does not say, so the money is in doubt."""
+    """The operation ended without pictures. `billed` None: the vendor does not say, so the money is in doubt.
+
+    From a provider, False says that it ended as failed and nothing more: what that costs is the card's
+    `failed_billed`, which the runtime puts in its place.
+    """
 
     fault: Fault
     billed: bool | None

@@ -17,9 +17,11 @@ from pipeline.errors import Bug
 from pipeline.plan.catalog import read_card
 from pipeline.providers import PROVIDERS, onemin
 from pipeline.providers.answers import BODY_MAX
+from pipeline.runtime.history import remedy_of
 from pipeline.values.digest import JSON
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Placed, UploadFailed, UploadStep
 from pipeline.values.reply import (
+    PRICE_TOO_LOW,
     EvidenceBroken,
     Fault,
     FaultKind,
@@ -348,6 +350,15 @@ PICTURES: list[tuple[str, int, JSON, Reply]] = [
         record([KEY, "../../etc/passwd", "/a"]),
         made((SIGNED.format(KEY),), 3),
     ),
+    (
+        "keys that are missing: the signed link is a picture all the same",
+        2,
+        record([]),
+        made((SIGNED.format(KEY),), 2),
+    ),
+    ("one key in the place of the list", 1, record(KEY), made((SIGNED.format(KEY),), 1)),
+    ("one key in the place of the list, without a link", 1, record(KEY, None), made((f"asset:{KEY}",), 1)),
+    ("no detail at all, but a signed link", 1, record(None), made((SIGNED.format(KEY),), 1)),
     ("status in lower case", 1, record([KEY], status="success"), made((SIGNED.format(KEY),), 1)),
 ]
 
@@ -363,7 +374,7 @@ def refused(kind: FaultKind, status: int, message: str, **more: Any) -> Refused:
     return Refused(Fault(kind, message, status=status, **more))
 
 
-POOR = "The feature requires 105 credits, but the x team only has 35 credits"
+POOR = "The feature requires 95 credits, but the x team only has 35 credits"
 SUBMITTED: list[tuple[str, Outcome, Reply]] = [
     ("no connection", NotSent("refused"), Unsent(Fault(FaultKind.NOT_SENT, "refused"))),
     (
@@ -442,8 +453,8 @@ KEEPS: list[tuple[str, Outcome, FaultKind]] = [
     ("a record that failed", answer(200, record([], status="FAILED")), FaultKind.UPSTREAM),
     ("a record that failed with pictures", answer(200, record([KEY], status="FAILED")), FaultKind.UPSTREAM),
     ("a record without a status", answer(200, record([KEY], status=None)), FaultKind.UPSTREAM),
-    ("a record without pictures", answer(200, record([])), FaultKind.MALFORMED),
-    ("keys that are no list", answer(200, record(KEY)), FaultKind.MALFORMED),
+    ("a record without pictures", answer(200, record([], None)), FaultKind.MALFORMED),
+    ("keys that are no list", answer(200, record(7, None)), FaultKind.MALFORMED),
     ("keys that are none", answer(200, record([7, None, ""], None)), FaultKind.MALFORMED),
     ("more than anybody can make", answer(200, record([f"a{n}.png" for n in range(7)])), FaultKind.MALFORMED),
     ("no record", answer(200, {}), FaultKind.MALFORMED),
@@ -503,6 +514,30 @@ def test_a_400_that_names_a_field_and_its_rule_releases(told: str) -> None:
     """Then no work was begun (inferred)."""
     reply = onemin.submitted(EDIT, answer(400, {"message": told}), CARD.not_billed)
     assert reply == refused(FaultKind.REJECTED, 400, told)
+
+
+@pytest.mark.parametrize(
+    ("requires", "n", "low"),
+    [("300", 2, True), ("200", 2, False), ("200.5", 2, True), ("105", 1, True), ("1", 1, False)],
+)
+def test_a_406_that_asks_more_than_the_price_says_that_the_price_is_too_low(
+    requires: str, n: int, *, low: bool
+) -> None:
+    """What a call costs is told nowhere else: the price has to be mended, not only the account."""
+    told = f"The feature requires {requires} credits, but the x team only has 35 credits"
+    reply = onemin.submitted(
+        replace(EDIT, n=n), answer(406, {"errorCode": "INSUFFICIENT_CREDITS", "message": told}), CARD.not_billed
+    )
+    assert isinstance(reply, Refused)
+    assert reply.fault.kind is FaultKind.OUT_OF_CREDIT
+    assert told in reply.fault.message
+    assert (reply.fault.code == PRICE_TOO_LOW) is low
+    assert ("`prices:` is too low" in reply.fault.message) is low
+    if requires == "300":
+        assert "asks 300.00 1min-credit for this call, the spec gives 200.00" in reply.fault.message
+        assert "state 150.00 1min-credit an image" in reply.fault.message
+        assert "prices" in remedy_of(reply.fault)
+        assert "settle" not in remedy_of(reply.fault)
 
 
 def test_a_record_that_failed_says_its_own_word() -> None:
