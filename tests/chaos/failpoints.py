@@ -40,6 +40,12 @@ _BEFORE: Final = {
     "plan.marked": Place("told.done", 20),
 }
 _STRAYS: Final = ("stray-a.png", "stray-b.txt", "stray-c.png")
+#: So many of the tasks are owned, and the others are not, when the spec is edited.
+_OWNED: Final = 3
+_EDITED: Final = (
+    *(("plan.marked", 1), ("plan.kept", 1), ("plan.noted", 1), ("recover.begun", 1), ("recover.done", 1)),
+    *(("commit.booked", 2), ("commit.done", 3), ("told.done", 7), ("submit.kept", 2), ("keep.named", 1)),
+)
 #: Ctrl-C comes here, in the life that is to end in a drain.
 _DRAIN: Final = Place("submit.kept", 4)
 
@@ -54,9 +60,13 @@ class Story:
     die: Place
     word: str = "run"
     again: Place | None = None
+    #: The life that dies is the first of an edited spec, and whether the edit is taken back after its death.
+    edited: bool = False
+    back: bool = False
 
     def __str__(self) -> str:
         then = f" then {self.again}" if self.again is not None else ""
+        then += " in an edited spec" * self.edited + ", which is taken back" * self.back
         return f"seed {self.seed}: {self.flavour} {self.word} {self.die}{then}"
 
 
@@ -120,7 +130,8 @@ class _Stage:
                 return [word, "run"]
             case _:
                 run = ["run", "spec.yaml", "--simulate", "--faults", "faults.yaml", "--run-dir", "run", "--quiet"]
-                return [*run, "--seed", str(self.story.seed)]
+                some = ["--limit", str(_OWNED)] if word == "some" else []
+                return [*run, *some, "--seed", str(self.story.seed)]
 
     def look(self, when: str) -> None:
         for violation in forks.inside(self.judge.moment):
@@ -134,14 +145,20 @@ class _Stage:
         name = self.story.die.name
         if self.story.word != "run":
             self.play()
-        if name in _BEFORE:
+        if self.story.edited:
+            self.play("some")
+        elif name in _BEFORE:
             self.play(die=_BEFORE[name])
-        if name == "plan.marked":
-            self.job = replace(self.job, tasks=self.job.tasks + 1)
-            self.job.write(self.place)
+        if name == "plan.marked" or self.story.edited:
+            self.edit()
         if name == "recover.stray":
             for stray in _STRAYS:
                 (self.run / "images" / stray).write_bytes(b"nobody knows me")
+
+    def edit(self) -> None:
+        """One task goes, one comes, and all the others change their places."""
+        words = [f"w{number:02d}" for number in range(self.job.tasks, 0, -1)]
+        replace(self.job, words=tuple(words)).write(self.place)
 
     def heal(self) -> None:
         """Run to the end, judge, and see that once more changes nothing."""
@@ -178,6 +195,10 @@ def tell(story: Story) -> Told:
         stage.play(story.word, story.die)
         if story.again is not None:
             stage.play("run", story.again)
+        if story.back:
+            stage.job.write(place)
+            stage.heal()
+            stage.edit()
         stage.heal()
     except (forks.Stuck, OSError) as stuck:
         stage.blame(str(stuck))
@@ -230,6 +251,18 @@ def singles(size: str, seed: int, tasks: int, counted: dict[tuple[str, str, str]
                     yield Story(seed, flavour, tasks, Place(name, occurrence or last), word)
 
 
+def edits(size: str, seed: int, tasks: int) -> Iterator[Story]:
+    """Deaths in the first life of an edited spec, which goes on or is taken back."""
+    every = [
+        Story(seed, flavour, tasks, Place(name, occurrence), edited=True, back=back)
+        for name, occurrence in _EDITED
+        for flavour in ("calm", "stormy")
+        for back in (True, False)
+    ]
+    taken_back = [story for story in every if story.back]
+    yield from random.Random(seed).sample(taken_back, 3) if size == "small" else every
+
+
 def pairs(number: int, seed: int, tasks: int, counted: dict[tuple[str, str, str], dict[str, int]]) -> Iterator[Story]:
     """Die at A, then at B on the way back, drawn from a seed."""
     dice = random.Random(seed)
@@ -254,6 +287,7 @@ def campaign(size: str, seed: int) -> Report:
         counting = pool.map(count, asked.values(), chunksize=1)
         counted = {key: told.counts for key, told in zip(asked, counting, strict=True)}
         chosen = [*singles(size, seed, tasks, counted)]
+        chosen += edits(size, seed, tasks)
         chosen += pairs(int(os.environ.get("CHAOS_PAIRS") or PAIRS[size]), seed, tasks, counted)
         stories = []
         for told in pool.imap_unordered(tell, chosen, chunksize=1):
@@ -267,13 +301,15 @@ def campaign(size: str, seed: int) -> Report:
     violations += [f"seed {seed}: {name} never fired" for name in failpoints.NAMES if not fired[name]]
     figures = {
         "failpoints": len(failpoints.NAMES),
-        "singles": sum(story.again is None for story in chosen),
+        "singles": sum(story.again is None and not story.edited for story in chosen),
+        "edits": sum(told.story.edited and told.deaths > 0 for told in stories),
         "pairs": sum(told.story.again is not None and told.deaths >= 2 for told in stories),
         "deaths": sum(told.deaths for told in stories),
         "POSTs": sum(told.posts for told in stories),
         "second deaths that never came": sum(told.story.again is not None and told.deaths < 2 for told in stories),
     }
     # A second place may lie behind what the first death left to do.
-    floors = {"pairs": 0.4 * sum(story.again is not None for story in chosen), "POSTs": len(stories)}
+    floors = {"edits": 0.6 * sum(story.edited for story in chosen), "POSTs": len(stories)}
+    floors |= {"pairs": 0.4 * sum(story.again is not None for story in chosen)}
     violations += [f"seed {seed}: {fault}" for fault in idle(figures, floors)]
     return Report("failpoints", figures, tuple(violations))

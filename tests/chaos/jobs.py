@@ -47,6 +47,8 @@ class Job:
     cap: int
     faults: dict[str, object]
     rate: str = "10/s"
+    #: What each task is a picture of, in this order; none: w00, w01, and so on.
+    words: tuple[str, ...] = ()
 
     @property
     def binds(self) -> bool:
@@ -60,7 +62,7 @@ class Job:
 
     def write(self, folder: Path, *, tasks: int | None = None) -> Path:
         """Write spec, faults and the picture to edit; answers the spec."""
-        words = ", ".join(f"w{number:02d}" for number in range(tasks or self.tasks))
+        words = ", ".join(self.words or [f"w{number:02d}" for number in range(tasks or self.tasks)])
         lines = [
             "version: 1",
             "name: chaos",
