@@ -113,6 +113,11 @@ def details(lane: str, card: ModelCard, gateway: GatewayCard) -> str:
         ("unanswered", _value(card.unanswered), _figure(card.unanswered)),
         ("usual time", words.duration(card.typical_s), ""),
     ]
+    failed = gateway.failed_billed
+    said = {False: "not billed", True: "billed", None: "unknown: the money stays in doubt"}[failed.value]
+    rows += [("failed after it was accepted", said, f"{failed.certainty}: {_source(failed.source, failed.date)}")]
+    if gateway.uploads_max is not None and card.pictures is not None and card.pictures.carry != "inline":
+        rows += [("uploads at once", _value(gateway.uploads_max), _figure(gateway.uploads_max))]
     rows += [("not billed", _not_billed(row), _not_billed_source(row)) for row in gateway.not_billed]
     rows += [("", "after any other answer to a paid call, or none, its money stays aside", "")]
     # Sources are long and few: each is written once and referred to by number.

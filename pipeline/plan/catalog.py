@@ -13,6 +13,7 @@ from pipeline.plan.flaw import nearest
 from pipeline.values.card import (
     Base,
     Certainty,
+    FailedBilled,
     Figure,
     GatewayCard,
     ModelCard,
@@ -70,6 +71,8 @@ def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard
         else "account",  # type: ignore[arg-type]  # checked against the same two words
         upload_lives_s=top.seconds("upload_lives_s", above_zero=True) if top.has("upload_lives_s") else None,
         errors_unbilled=unbilled,
+        uploads_max=top.figure("uploads_max") if top.has("uploads_max") else None,
+        failed_billed=_failed_billed(top.part("failed_billed")),
     )
     models.done()
     top.done()
@@ -81,6 +84,17 @@ def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard
             _fail(file, key, f"must begin with {_HTTPS}")
     if not made.models:
         _fail(file, "models", "must name a model")
+    return made
+
+
+def _failed_billed(part: _Part) -> FailedBilled:
+    made = FailedBilled(
+        value=part.truth_or_none("value"),
+        certainty=part.one_of("certainty", get_args(Certainty)),  # type: ignore[arg-type]  # checked against the same words
+        source=part.text("source"),
+        date=part.text("date"),
+    )
+    part.done()
     return made
 
 
@@ -342,6 +356,12 @@ class _Part:
         value = self.take(key)
         if not isinstance(value, bool):
             self.fail(key, "must be true or false")
+        return value
+
+    def truth_or_none(self, key: str) -> bool | None:
+        value = self.take(key)
+        if value is not None and not isinstance(value, bool):
+            self.fail(key, "must be true, false, or null when nobody knows")
         return value
 
     def amount(self, key: str) -> str:

@@ -77,8 +77,6 @@ ASYNCHRONOUS: Final = "/services/aigc/text2image/image-synthesis"
 #: Models that make one picture and are told no `n` (documented).
 _ONE_PICTURE: Final = (*TASKS_FOR, "qwen-image-max", "qwen-image-edit")
 
-#: A failed call is not billed. *Source* - page on image editing, Billing.
-FAILED_BILLED: Final = False
 #: How a submit is refused whose picture cannot be fetched (error code page: "url error", "download image failed").
 _UNFETCHED: Final = re.compile(r"\burl error\b|\bdownload\b.*\bfail|\bfail\w* to download\b", re.IGNORECASE)
 _JSON: Final = (("Content-Type", "application/json"), ("Accept", "application/json"))
@@ -261,10 +259,10 @@ def _stands(task: Task, response: Response) -> PollReply:
             if kind is FaultKind.TRANSIENT:
                 kind = FaultKind.UPSTREAM
             # One that tells of pictures all the same contradicts itself: its money is in doubt.
-            billed = None if any(made(answer)) else FAILED_BILLED
+            billed = None if any(made(answer)) else False
             return OperationFailed(fault(kind, response, "the task failed"), billed=billed)
         case "CANCELED":
-            return OperationFailed(fault(FaultKind.REJECTED, response, "the task was canceled"), billed=FAILED_BILLED)
+            return OperationFailed(fault(FaultKind.REJECTED, response, "the task was canceled"), billed=False)
         case "UNKNOWN":
             return Gone(fault(FaultKind.LOST, response, "DashScope does not know this task"))
         case _:
@@ -290,7 +288,7 @@ def _ended(task: Task, response: Response, answer: Mapping[str, object]) -> Poll
     code = unmade(output_of(answer))
     if code is not None and billed == 0:
         # Each picture failed by itself.
-        return OperationFailed(fault(kind_of(code, FaultKind.UPSTREAM), response, code), billed=FAILED_BILLED)
+        return OperationFailed(fault(kind_of(code, FaultKind.UPSTREAM), response, code), billed=False)
     if output_of(answer).get("results") == []:
         # Nothing made should cost nothing, but no page says so of a task that succeeded: its money is in doubt.
         return OperationFailed(fault(FaultKind.SHORT, response, "succeeded without any picture"), billed=None)

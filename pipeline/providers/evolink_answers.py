@@ -27,8 +27,6 @@ from pipeline.values.wire import Response
 
 UNIT: Final = "evolink-credit"
 
-#: A failed task is not charged and its reservation returns: observed, in a release note of the vendor's client.
-FAILED_BILLED: Final[bool | None] = False
 #: Whether a cancelled one is charged, nobody says.
 CANCELLED_BILLED: Final[bool | None] = None
 #: The most pictures that any of the models makes in one call (documented: n of qwen-image-edit-plus).
@@ -94,7 +92,7 @@ def _failed(response: Response, answer: Mapping[str, object]) -> PollReply:
     if code == "request_cancelled":
         return OperationFailed(fault_of(FaultKind.UPSTREAM, response, "cancelled"), billed=CANCELLED_BILLED)
     kind, wait_s = TASK_ERRORS.get(code, (FaultKind.UPSTREAM, None))
-    return OperationFailed(fault_of(kind, response, "the task failed", wait_s), billed=FAILED_BILLED)
+    return OperationFailed(fault_of(kind, response, "the task failed", wait_s), billed=False)
 
 
 def _made(task: Task, response: Response, answer: Mapping[str, object]) -> PollReply:

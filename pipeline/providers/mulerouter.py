@@ -50,9 +50,6 @@ from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Request, Re
 
 NAME: Final = "mulerouter"
 
-#: Whether a failed operation costs money. No vendor page says so; ours, inferred: the price is "per image", and a
-#: failed operation returns none. None would put every failed task's money in doubt.
-FAILED_BILLED: Final[bool | None] = False
 
 #: What an id may be. The documented ids are UUIDs; of what could lead a path elsewhere, nothing is taken.
 _ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._:@=+,~-]{0,199}", re.ASCII)
@@ -222,7 +219,7 @@ def _stands(task: Task, response: Response) -> PollReply:
         case "completed" | "succeeded":
             return _made(task, response, answer)
         case "failed":
-            return OperationFailed(_failure(response, answer), billed=FAILED_BILLED)
+            return OperationFailed(_failure(response, answer), billed=False)
         case _:
             return StillRunning()
 

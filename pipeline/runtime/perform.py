@@ -35,7 +35,18 @@ from pipeline.values.artifact import Artifact
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.digest import sha256_hex
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Provider
-from pipeline.values.reply import Fault, FaultKind, OperationFailed, Pending, PollBroken, Ready, Refused, Reply, Unsent
+from pipeline.values.reply import (
+    Fault,
+    FaultKind,
+    OperationFailed,
+    Pending,
+    PollBroken,
+    PollReply,
+    Ready,
+    Refused,
+    Reply,
+    Unsent,
+)
 from pipeline.values.rows import Placement
 from pipeline.values.task import InlineInput, Input, LocalInput, Task, UpstreamInput, UrlInput
 from pipeline.values.wire import Answered, Broken, Downloaded, DownloadRefused, Outcome
@@ -185,7 +196,7 @@ class Performer:
         provider = self._providers[task.gateway]
         outcome = await self._door.exchange(provider.poll(task, command.operation), timeout_s=POLL_TIMEOUT_S)
         reach("poll.answered")
-        reply = provider.polled(task, outcome)
+        reply = by_the_card(provider.polled(task, outcome), self._cards[task.gateway])
         if isinstance(reply, OperationFailed) and reply.fault.kind is FaultKind.EXPIRED:
             self.placements.gone(task)
         return PollAnswered(command.attempt, reply)
@@ -244,6 +255,15 @@ class Performer:
     @staticmethod
     def _failed(command: Fetch, fault: Fault) -> FetchFailed:
         return FetchFailed(command.attempt, command.index, fault)
+
+
+def by_the_card(reply: PollReply, card: GatewayCard) -> PollReply:
+    """An operation that ended as failed is billed as the card says, unless the provider knows more of this one."""
+    match reply:
+        case OperationFailed(fault, False):
+            return OperationFailed(fault, card.failed_billed.value)
+        case _:
+            return reply
 
 
 def _verdict_of(reply: Reply) -> str:

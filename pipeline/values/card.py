@@ -24,6 +24,16 @@ class Figure:
 
 
 @dataclass(frozen=True, slots=True)
+class FailedBilled:
+    """Whether an operation that ended as failed is billed. `value` None: nobody says, so its money stays in doubt."""
+
+    value: bool | None
+    certainty: Certainty
+    source: str
+    date: str
+
+
+@dataclass(frozen=True, slots=True)
 class NotBilled:
     """One row of the not-billed table: an answer to a paid call after which nothing was made and nothing is billed."""
 
@@ -225,3 +235,7 @@ class GatewayCard:
     #: Where the vendor documents that a call which it answers with an error is not billed, whatever the status; empty:
     #: nowhere. Only then may the not-billed table hold a 5xx.
     errors_unbilled: str = ""
+    #: How many uploads an account may have at once; None: no number is named.
+    uploads_max: Figure | None = None
+    #: Whether an operation that ended as failed is billed; what a provider knows of one end goes before it.
+    failed_billed: FailedBilled = FailedBilled(None, "unknown", "the card does not say", "")

@@ -41,6 +41,11 @@ def access(card: GatewayCard) -> str:
         kept = "no end known" if card.upload_lives_s is None else _duration(card.upload_lives_s)
         bound = "one model of one account" if card.placement_scope == "model" else "the whole account"
         told.append(f"- an uploaded picture serves {bound} and is kept: {kept}")
+        if card.uploads_max is not None:
+            told.append(f"- uploads at once: {_figure(card.uploads_max)}; {card.uploads_max.source}")
+    failed = card.failed_billed
+    said = {False: "not billed", True: "billed", None: "unknown, its money stays in doubt"}[failed.value]
+    told.append(f"- an operation that ended as failed: {said} ({failed.certainty}: {failed.source}, {failed.date})")
     told += [f"- 1 {unit} = {rate} USD" for unit, rate in card.rates.items()]
     return _table(("Address", "URL", "Override"), rows) + "\n" + "\n".join(told) + "\n"
 

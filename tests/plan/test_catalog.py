@@ -63,6 +63,7 @@ def spoil(path: str, value: Any) -> dict[str, Any]:
     return whole
 
 
+FAILED = {"value": None, "certainty": "unknown", "source": "x", "date": "y"}
 ROW = {
     "status": 400,
     "code": None,
@@ -96,6 +97,11 @@ MAX = "models/qwen-image-max"
         (f"{MAX}/parameters/prompt_extend/kind", "bool", "unknown value 'bool'"),
         (f"{MAX}/submit_timeout_s", 0, "must be a number of seconds"),
         ("lists_operations", 1, "lists_operations: must be true or false"),
+        ("failed_billed", False, "failed_billed: must be an object"),
+        ("failed_billed", {**FAILED, "value": 0}, "failed_billed.value: must be true, false, or null"),
+        ("failed_billed", {**FAILED, "certainty": "sure"}, "failed_billed.certainty: unknown value 'sure'"),
+        ("failed_billed", {**FAILED, "why": "x"}, "failed_billed.why: unknown key"),
+        ("uploads_max", 100, "uploads_max: must be an object"),
         ("not_billed", {}, "not_billed: must be a list of objects"),
         ("not_billed", [{"status": 400}], "not_billed.0.code: is missing"),
         ("not_billed", [{**ROW, "status": 503}], "not_billed.0.status: must be a client error"),
