@@ -150,8 +150,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "overage not booked",
             "a bill above the hold is cut to the hold",
-            "        cost - amount,\n",
-            "        0,\n",
+            "    overage = cost - amount\n",
+            "    overage = 0\n",
             f"{_CASES} {_LAWS}",
         ),
         (
@@ -583,8 +583,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "key in an error text",
             "the text of an exception goes further",
-            '            why = f"{_named(error)} at {host}"\n',
-            '            why = f"{_named(error)} at {host}: {headers}"\n',
+            "            why = breaks.at(breaks.named(error), host or request.gateway)\n",
+            '            why = f"{breaks.at(breaks.named(error), host or request.gateway)}: {gateway.headers(request.headers, keyed=True)}"\n',
             f"{_EXCHANGE}",
         ),
         (
