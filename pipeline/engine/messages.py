@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Final, TypeAlias
 
 from pipeline.values.artifact import Artifact
-from pipeline.values.evidence import Listing
+from pipeline.values.evidence import QUIET_S, Listing
 from pipeline.values.reply import Fault, PollReply, Reply
 from pipeline.values.task import Task
 
@@ -21,8 +21,6 @@ from pipeline.values.task import Task
 BY_METER: Final = "the key's meter shows"
 #: How the reason begins when a gateway knows a repeated purchase already: it is not asked for once more.
 KNOWN_ALREADY: Final = "the gateway knows this purchase already"
-#: A POST that a dead process sent may be accepted this long after (seconds; docs/reliability.md, evidence).
-QUIET_S: Final = 120.0
 
 
 class Phase(StrEnum):

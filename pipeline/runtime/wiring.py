@@ -12,7 +12,7 @@ from typing import Final
 
 import yaml
 
-from pipeline.engine.messages import QUIET_S, AttemptState, LaneTerms, Snapshot
+from pipeline.engine.messages import AttemptState, LaneTerms, Snapshot
 from pipeline.plan.expand import Plan
 from pipeline.plan.proof import evidence_of
 from pipeline.runtime import prepare
@@ -30,6 +30,7 @@ from pipeline.transport.http import HttpDoor
 from pipeline.transport.memory import MemoryDoor, open_world
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.digest import digest
+from pipeline.values.evidence import QUIET_S
 from pipeline.values.folder import STORE
 from pipeline.values.task import Task
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
+
+#: A POST that a dead process sent may be accepted this long after (seconds; docs/reliability.md, evidence).
+QUIET_S: Final = 120.0
 
 
 @dataclass(frozen=True, slots=True)
