@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -11,14 +11,18 @@ from pipeline.plan.bounds import check_task, constant_flaws
 from pipeline.plan.expand import Lane, Plan, too_many
 from pipeline.plan.flaw import Flaw, FlawBook, Flawed
 from pipeline.plan.naming import names_of
+from pipeline.plan.pictures import is_uploaded
 from pipeline.plan.proof import doubt_words, evidence_of
+from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.money import UNLIMITED
-from pipeline.values.task import Task
+from pipeline.values.task import InlineInput, LocalInput, Task
 
 #: Bytes of a stored picture per pixel, about; lossless photographs are near this.
 BYTES_PER_PIXEL: Final = 1.5
 #: Tasks of a job. Each is built and checked before any money moves, which takes minutes for so many.
 TASKS_MAX: Final = 10_000_000
+#: How many tasks are checked between two calls of `tell`.
+_TELL_EVERY: Final = 1024
 _PIXELS_UNSIZED: Final = 1024 * 1024
 _BUCKETS: Final = 256
 
@@ -115,8 +119,11 @@ class _Seen:
             yield from (group for group in groups.values() if len(group) > 1)
 
 
-def check(plan: Plan) -> Summary:
-    """Build and check every task of a plan. *Raises* PlanError with every flaw, each told once with a count."""
+def check(plan: Plan, tell: Callable[[int], None] | None = None) -> Summary:
+    """Build and check every task of a plan. *Raises* PlanError with every flaw, each told once with a count.
+
+    `tell` hears now and then how many tasks are checked.
+    """
     book = FlawBook()
     if len(plan) > TASKS_MAX:
         book.add(too_many(TASKS_MAX))
@@ -126,8 +133,11 @@ def check(plan: Plan) -> Summary:
     first_prompt = ""
     pixels = 0.0
     cards = {f"{g.name}/{m.name}": m for g in plan.cards.values() for m in g.models.values()}
+    uploads: dict[str, set[str]] = {}
     named = plan.job.output_path is not None
     for number in range(len(plan)):
+        if tell is not None and number % _TELL_EVERY == 0:
+            tell(number)
         try:
             task = plan.build(number)
             flaws = check_task(task, cards[task.lane])
@@ -139,6 +149,7 @@ def check(plan: Plan) -> Summary:
             book.add(replace(flaw, path=plan.origin(number, flaw.path)), plan.label(number))
         first_prompt = first_prompt or task.prompt
         _count(sums, task, 1)
+        _count_uploads(uploads, task, plan.cards[task.gateway], cards[task.lane])
         pixels += task.n * _pixels(task.size)
         ids.add(int(task.id[:16], 16), number)
         if named:
@@ -154,7 +165,8 @@ def check(plan: Plan) -> Summary:
         for flaw in constant_flaws(plan.job, plan.cards):
             book.add_constant(flaw)
     book.stop(plan.job)
-    return _summarise(plan, sums, duplicates, first_prompt, int(pixels * BYTES_PER_PIXEL))
+    made = _summarise(plan, sums, duplicates, first_prompt, int(pixels * BYTES_PER_PIXEL))
+    return replace(made, notes=(*made.notes, *_upload_notes(plan, uploads)))
 
 
 def _count(sums: dict[str, _Sums], task: Task, sign: int) -> None:
@@ -168,6 +180,32 @@ def _count(sums: dict[str, _Sums], task: Task, sign: int) -> None:
     found.total += sign * hold
     found.least = min(found.least, hold)
     found.most = max(found.most, hold)
+
+
+def _count_uploads(uploads: dict[str, set[str]], task: Task, gateway: GatewayCard, model: ModelCard) -> None:
+    """{gateway: digests of what is uploaded there}, of gateways that keep so many files and no more."""
+    rule = model.pictures
+    if gateway.uploads_max is None or rule is None or rule.carry == "inline":
+        return
+    bound = f"{task.model}/" if gateway.placement_scope == "model" else ""
+    for source in task.inputs:
+        if isinstance(source, LocalInput | InlineInput) and is_uploaded(rule, source.picture):
+            uploads.setdefault(gateway.name, set()).add(bound + source.picture.sha256)
+
+
+def _upload_notes(plan: Plan, uploads: Mapping[str, set[str]]) -> Iterator[str]:
+    for name, pictures in uploads.items():
+        card = plan.cards[name]
+        most = card.uploads_max
+        if most is not None and most.value is not None and len(pictures) > most.value:
+            lives = (
+                "" if card.upload_lives_s is None else f", or gone, {card.upload_lives_s / 3600:g} h after their upload"
+            )
+            yield (
+                f"{len(pictures)} pictures are uploaded to {card.title}, which keeps {most.value:g} files for an "
+                f"account at once ({most.certainty}: {most.source}, {most.date}), others of yours among them: uploads beyond "
+                f"that park the run, which goes on with the same command once files are deleted there{lives}"
+            )
 
 
 def _drop_duplicates(plan: Plan, ids: _Seen, sums: dict[str, _Sums]) -> int:
@@ -256,7 +294,7 @@ def _lane_summary(name: str, found: _Sums, lane: Lane, plan: Plan) -> LaneSummar
         seconds=seconds,
         typical_s=max(seconds, waves * lane.card.typical_s),
         evidence=evidence_of(*asked),
-        doubt_ends=doubt_words(*asked),
+        doubt_ends=doubt_words(*asked, plan.job.on_doubt, min(lane.unanswered, found.tasks)),
     )
 
 
