@@ -43,3 +43,23 @@ def test_a_plan_says_it_of_each_model() -> None:
     (lane,) = check(plan_of()).lanes.values()
     assert lane.evidence == ()
     assert lane.doubt_ends.startswith("yours to decide")
+
+
+@pytest.mark.parametrize("card", [{}, LISTS, TELLS, LISTS | TELLS])
+def test_what_the_spec_says_of_doubts_is_what_the_plan_says(card: dict[str, bool]) -> None:
+    """`on_doubt` decides: nothing is left to a person that the run will do by itself."""
+    gateway = replace(CARD, **card)  # type: ignore[arg-type]
+    again = doubt_words(gateway, MODEL, ("mulerouter",), "resubmit", 8)
+    assert "bought again after 2 min" in again
+    assert "up to 8 of them paid twice" in again
+    assert again.startswith("its list finds") is ("lists_operations" in card)
+    off = doubt_words(gateway, MODEL, ("mulerouter",), "write_off", 8)
+    assert off.startswith("counted as spent at once")
+    assert "yours" not in again + off
+    assert "4 min" in doubt_words(gateway, replace(MODEL, submit_timeout_s=240.0), (), "resubmit", 1)
+
+
+def test_a_plan_reads_it_from_its_spec() -> None:
+    """The lane's words follow the spec's `on_doubt`."""
+    (lane,) = check(plan_of(on_doubt="resubmit")).lanes.values()
+    assert f"up to {min(lane.tasks, lane.unanswered)} of them paid twice" in lane.doubt_ends
