@@ -30,10 +30,11 @@ def validate(
     *, spec: Path, settings: tuple[tuple[str, str], ...], allow_paths: tuple[Path, ...], as_json: bool
 ) -> Exit:
     """Check form and meaning of SPEC, every task of it, offline."""
+    from pipeline.cli.patience import check_all
     from pipeline.runtime import prepare
 
     made = prepare.plan(prepare.load(spec, settings), allow_paths=allow_paths)
-    prepare.summary(made)
+    check_all(made)
     if as_json:
         answer_json({"valid": True, "job": made.name, "tasks": len(made)})
     else:
@@ -61,6 +62,7 @@ def plan(
     """Say what SPEC would do and cost at most. Sends nothing, needs no key; over budget is said, not an error."""
     if expand + tasks + as_json > 1:
         raise click.UsageError("--expand, --tasks and --json each print something of their own: choose one")
+    from pipeline.cli.patience import check_all
     from pipeline.runtime import prepare
 
     job = prepare.load(spec, settings)
@@ -70,7 +72,7 @@ def plan(
         answer(long_form(job).rstrip("\n"))
         return Exit.COMPLETE
     made = prepare.plan(job, allow_paths=allow_paths)
-    checked = prepare.summary(made)
+    checked = check_all(made)
     if tasks:
         for task in made.tasks():
             answer(json_line(task_object(task)))

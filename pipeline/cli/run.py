@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,10 @@ from pipeline.cli.exits import Exit
 
 if TYPE_CHECKING:
     from pipeline.runtime.prepare import Options
+
+
+#: The job's name as nearly every spec writes it; nothing else can stand at the beginning of a line there.
+_NAME = re.compile(r"^name:[ \t]+([a-z0-9][a-z0-9_-]{0,63})[ \t]*(?:#.*)?$", re.MULTILINE)
 
 
 @click.command()
@@ -62,6 +67,7 @@ def run(
     if not simulate and (faults is not None or seed):
         raise click.UsageError("--faults and --seed belong to --simulate; add it, or leave them out")
     shared.check_faults(faults)
+    _refuse_held(spec, run_dir, settings, simulate=simulate)
     from pipeline.runtime.prepare import Options
 
     chosen = Options(
@@ -79,6 +85,26 @@ def run(
     return perform(spec, chosen, display=display, quiet=quiet, as_json=as_json)
 
 
+def _refuse_held(spec: Path, run_dir: Path | None, settings: Sequence[tuple[str, str]], *, simulate: bool) -> None:
+    """Before anything heavy is imported: a folder in use is refused at once, where the spec's name is plain to see.
+
+    It is looked at again later, when the spec is understood. *Raises* RunLocked.
+    """
+    from pipeline.store.lock import RunLock, is_held
+    from pipeline.values.folder import LOCK
+
+    folder = run_dir
+    if folder is None:
+        if any(key == "name" for key, _ in settings):
+            return
+        with suppress(OSError, ValueError):
+            names = _NAME.findall(spec.read_text(encoding="utf-8"))
+            if len(names) == 1:
+                folder = Path("runs") / (f"{names[0]}.sim" if simulate else names[0])
+    if folder is not None and is_held(folder / LOCK):
+        RunLock.take(folder / LOCK).release()
+
+
 def perform(
     spec: Path,
     options: Options,
@@ -94,12 +120,14 @@ def perform(
     """
     from pipeline.cli import display as displays
     from pipeline.cli.output import answer_json, say
+    from pipeline.cli.patience import check_all
     from pipeline.cli.statement import Ending, render_end
     from pipeline.runtime import prepare
     from pipeline.runtime.run import run_sync
 
     job = prepare.load(spec, options.settings)
     plan = prepare.plan(job, allow_paths=options.allow_paths)
+    check_all(plan, quiet=quiet)
     terminal = sys.stderr.isatty()
     kind = displays.choose(displays.Kind(display), quiet=quiet, is_terminal=terminal, environment=os.environ)
     rehearsal = " (a rehearsal: nothing is bought)" if options.simulate else ""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
 
 from pipeline.engine.messages import Phase
 from pipeline.errors import Mistake, Place, PlanError, SpecError
@@ -28,6 +29,9 @@ from pipeline.transport.secrets import Environment, read_dotenv
 from pipeline.values.card import GatewayCard
 from pipeline.values.folder import STORE
 from pipeline.values.money import UNLIMITED, Money, parse_money
+
+#: {plan: its summary}, so that no plan is checked twice.
+_SUMMARIES: WeakKeyDictionary[Plan, Summary] = WeakKeyDictionary()
 
 SPEC_MAX_BYTES = 10 * 1024 * 1024
 
@@ -143,9 +147,15 @@ def plan(job: JobSpec, *, allow_paths: Sequence[Path] = (), base: Path | None = 
     return made
 
 
-def summary(made: Plan) -> Summary:
-    """Every task rendered and checked against its card. *Raises* PlanError with every fault."""
-    return check(made)
+def summary(made: Plan, tell: Callable[[int], None] | None = None) -> Summary:
+    """Every task rendered and checked against its card, once for each plan. *Raises* PlanError with every fault.
+
+    `tell` hears now and then how many tasks are checked.
+    """
+    found = _SUMMARIES.get(made)
+    if found is None:
+        found = _SUMMARIES[made] = check(made, tell)
+    return found
 
 
 def run_folder(job: JobSpec, options: Options) -> Path:

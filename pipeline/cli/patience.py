@@ -1,0 +1,44 @@
+"""What is said while a large plan is made and checked: silence for a minute looks like a program that hangs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from pipeline.cli.output import say
+from pipeline.cli.words import duration
+
+if TYPE_CHECKING:
+    from pipeline.plan.check import Summary
+    from pipeline.plan.expand import Plan
+
+#: Plans of so many tasks take seconds to check.
+LARGE: Final = 100_000
+#: Seconds between two lines.
+EVERY_S: Final = 5.0
+
+
+def check_all(made: Plan, *, quiet: bool = False, clock: Callable[[], float] = time.monotonic) -> Summary:
+    """Every task rendered and checked, with a line now and then for a large plan. *Raises* PlanError."""
+    from pipeline.runtime import prepare
+
+    total = len(made)
+    if quiet or total < LARGE:
+        return prepare.summary(made)
+    say(f"{total:,} tasks: each is made and checked before anything is sent; Ctrl-C stops it, and nothing is lost")
+    begun = told = clock()
+
+    def tell(number: int) -> None:
+        nonlocal told
+        now = clock()
+        if number and now - told >= EVERY_S:
+            told = now
+            left = (now - begun) / number * (total - number)
+            say(f"{number:,} of {total:,} tasks checked, about {duration(left)} left")
+
+    found = prepare.summary(made, tell)
+    took = clock() - begun
+    if took >= EVERY_S:
+        say(f"{total:,} tasks checked in {duration(took)}; comparing them with the run folder takes about as long")
+    return found
