@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -201,3 +202,33 @@ def test_in_memory_the_addresses_and_the_key_are_where_the_card_has_them(
     seen = rehearsed(request_, {"acme": CARD})
     assert (seen.target, seen.base, seen.headers.get("api-key")) == (target, base, key)
     assert "authorization" not in seen.headers
+
+
+async def test_a_gateway_without_a_key_is_sent_nothing_and_its_pictures_are_fetched() -> None:
+    """It left the spec: why it is closed is told, a request ends before the wire, a download needs no key."""
+    async with raw_server(lambda _: http("200 OK", b"picture", "Content-Type: image/png")) as seen:
+        here = f"http://127.0.0.1:{seen.port}"
+        environ = {"ACME_BASE_URL": f"{here}/v1", "ACME_FILES_URL": f"{here}/f", "ACME_ASSET_URL": f"{here}/a"}
+        door = HttpDoor({}, environ, {})
+        try:
+            closed = door.admit({"acme": CARD}, environ, {})
+            assert await door.exchange(Request("acme", "GET", "/x"), timeout_s=5) == NotSent("there is no key for acme")
+            got = await door.download("acme", f"{here}/p.png", lambda _: None, timeout_s=5, size_max=99)
+        finally:
+            await door.close()
+    assert "ACME_API_KEY is not set" in closed["acme"]
+    assert isinstance(got, Downloaded)
+    assert [text.split("\r\n")[0] for text, _ in seen.requests] == ["GET /p.png HTTP/1.1"]
+
+
+async def test_a_gateway_that_is_let_in_later_has_its_key_hidden_as_well() -> None:
+    """Logs of an open door hold no key, whenever the door came to know it; once it is closed nothing is filtered."""
+    door = HttpDoor({}, {}, {})
+    try:
+        assert door.admit({"acme": CARD}, {"ACME_API_KEY": CANARY}, {}) == {}
+        assert door.account("acme") == HttpDoor({"acme": CARD}, {"ACME_API_KEY": CANARY}, {}).account("acme")
+        record = logging.LogRecord("asyncio", logging.ERROR, __file__, 1, f"sent {CANARY}", None, None)
+        logging.getLogger("asyncio").filter(record)
+        assert CANARY not in record.getMessage()
+    finally:
+        await door.close()
