@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import Final
 from urllib.parse import urlsplit
 
 from pipeline.plan.flaw import Flaw, Flawed, nearest
 from pipeline.plan.scalar import text_of
 from pipeline.spec.job import FixedSeed, JobSpec, ListedSeeds
+from pipeline.values.addresses import may_be_public
 from pipeline.values.card import GatewayCard, ModelCard, Parameter, PictureRule, SizeRule
 from pipeline.values.digest import JSON
 from pipeline.values.task import InlineInput, LocalInput, Task, UpstreamInput, UrlInput
@@ -230,9 +230,6 @@ _KINDS: Final[Mapping[str, tuple[type, ...]]] = {
     "string": (str,),
     "url": (str,),
 }
-_URL_MAX: Final = 2048
-#: 2130706433, 0177.0.0.1 and 0x7f.1: addresses to some, names to others.
-_NUMERIC: Final = re.compile(r"(.*\.)?(\d+|0x[0-9a-f]*)\.?", re.ASCII | re.IGNORECASE)
 
 
 def _check_param(key: str, value: JSON, card: ModelCard, flaws: list[Flaw]) -> None:
@@ -248,9 +245,10 @@ def _check_param(key: str, value: JSON, card: ModelCard, flaws: list[Flaw]) -> N
             Flaw(path, f"'{key}' must be one of {', '.join(map(text_of, rule.choices))}", "", text_of(value)[:80])
         )
     elif rule.kind == "url" and isinstance(value, str):
-        if (wrong := _url_fault(value)) is not None:
+        if (wrong := _url_fault(value, rule.maximum)) is not None:
             # The value may hold a token and is not shown.
-            flaws.append(Flaw(path, f"'{key}' {wrong}", "it is a public https URL of at most 2048 characters"))
+            most = "" if rule.maximum is None else f" of at most {rule.maximum:g} characters"
+            flaws.append(Flaw(path, f"'{key}' {wrong}", f"it is a public https URL{most}"))
     elif isinstance(value, int | float) and not isinstance(value, bool):
         if rule.minimum is not None and value < rule.minimum:
             flaws.append(Flaw(path, f"'{key}' must be at least {rule.minimum}", "", text_of(value)))
@@ -258,25 +256,22 @@ def _check_param(key: str, value: JSON, card: ModelCard, flaws: list[Flaw]) -> N
             flaws.append(Flaw(path, f"'{key}' must be at most {rule.maximum}", "", text_of(value)))
 
 
-def _url_fault(text: str) -> str | None:
+def _url_fault(text: str, longest: float | None) -> str | None:
     """Why a URL is not one that a gateway may call; names are not looked up."""
     try:
         url = urlsplit(text)
-        host, user = (url.hostname or "").rstrip("."), url.username
+        host, user = url.hostname or "", url.username
         url.port  # noqa: B018 - raises ValueError for what is no port
     except ValueError:
         return "is not a URL"
-    if len(text) > _URL_MAX or not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
+    too_long = longest is not None and len(text) > longest
+    if too_long or not text.isascii() or not text.isprintable() or " " in text or "\\" in text:
         return "is not a URL, or is too long"
     if url.scheme != "https" or not host:
         return "must begin with https:// and name a host"
     if user is not None or "@" in url.netloc:
         return "must hold no user name"
-    try:
-        public = ip_address(host).is_global and not ip_address(host).is_multicast
-    except ValueError:
-        public = not (host == "localhost" or host.endswith(".localhost") or _NUMERIC.fullmatch(host))
-    return None if public else "leads to an address that is not public"
+    return None if may_be_public(host) else "leads to an address that is not public"
 
 
 def _check_pictures(task: Task, name: str, rule: PictureRule, flaws: list[Flaw]) -> None:

@@ -203,8 +203,8 @@ def _upload_notes(plan: Plan, uploads: Mapping[str, set[str]]) -> Iterator[str]:
             )
             yield (
                 f"{len(pictures)} pictures are uploaded to {card.title}, which keeps {most.value:g} files for an "
-                f"account at once ({most.certainty}: {most.source}, {most.date}), others of yours among them: uploads beyond "
-                f"that park the run, which goes on with the same command once files are deleted there{lives}"
+                f"account at once ({most.certainty}: {most.source}, {most.date}), yours of before among them: uploads "
+                f"beyond that park the run, which goes on with the same command once files are deleted there{lives}"
             )
 
 

@@ -11,54 +11,11 @@ from typing import Final
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-#: Everything that is not the public Internet, by hand: `is_global` of Python 3.11 says True for several of these.
-#: *Source* - IANA's special-purpose address registries for IPv4 and IPv6, and RFC 6890.
-_CLOSED_V4: Final = tuple(
-    map(
-        ipaddress.IPv4Network,
-        (
-            "0.0.0.0/8",
-            "10.0.0.0/8",
-            "100.64.0.0/10",
-            "127.0.0.0/8",
-            "169.254.0.0/16",
-            "172.16.0.0/12",
-            "192.0.0.0/24",
-            "192.0.2.0/24",
-            "192.31.196.0/24",
-            "192.52.193.0/24",
-            "192.88.99.0/24",
-            "192.168.0.0/16",
-            "192.175.48.0/24",
-            "198.18.0.0/15",
-            "198.51.100.0/24",
-            "203.0.113.0/24",
-            "224.0.0.0/3",
-        ),
-    )
-)
-#: The one block that is given out to the public, and what inside it is not: tunnels carry any IPv4 address in them.
-_OPEN_V6: Final = ipaddress.IPv6Network("2000::/3")
-_CLOSED_V6: Final = tuple(
-    map(ipaddress.IPv6Network, ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"))
-)
+from pipeline.values.addresses import is_public
 
 
 class BlockedAddress(OSError):  # noqa: N818 - a word of the house
     """A link leads to an address that is not public; no connection was made."""
-
-
-def is_public(address: str) -> bool:
-    """Whether this address, in text, belongs to the public Internet; False for whatever is no address at all."""
-    parsed = _parse(address)
-    match parsed:
-        case IPv4Address():
-            return not any(parsed in network for network in _CLOSED_V4)
-        case IPv6Address():
-            # NAT64, mapped, compatible, local, link-local and multicast addresses all lie outside of 2000::/3.
-            return parsed in _OPEN_V6 and not any(parsed in network for network in _CLOSED_V6)
-        case None:
-            return False
 
 
 def is_loopback(address: str) -> bool:

@@ -20,7 +20,7 @@ GATEWAY = CARDS["mulerouter"]
 EDIT = GATEWAY.models["qwen-image-edit-max"]
 #: As Evolink's 3.0 models (schemas/gateways/evolink.json).
 FREE = SizeRule((), 15, None, "auto", "here", 262_144, 4_194_304, 16.0, words=("auto", "16:9"))
-HOOK = Parameter("callback_url", "url", None, None, (), None, None, "Where the end is told.", "here", identity=False)
+HOOK = Parameter("callback_url", "url", None, 2048, (), None, None, "Where the end is told.", "here", identity=False)
 QUALITY = Parameter("quality", "string", None, None, ("1K", "2K"), None, None, "How large.", "here")
 
 
@@ -90,6 +90,22 @@ def test_a_size_with_several_pictures_is_refused_where_the_vendor_refuses_it() -
         ("https://localhost/x", "not public"),
         ("https://2130706433/x", "not public"),
         ("https://0x7f.1/x", "not public"),
+        ("https://intranet/", "not public"),
+        ("https://intranet./", "not public"),
+        ("https://printer.local/", "not public"),
+        ("https://vault.internal./", "not public"),
+        ("https://nas.home.arpa/", "not public"),
+        ("https://a.LOCALHOST/", "not public"),
+        ("https://[64:ff9b::a00:1]/", "not public"),
+        ("https://[2002:a00:1::]/", "not public"),
+        ("https://[::ffff:10.0.0.1]/", "not public"),
+        ("https://[fe80::1%25eth0]/", "not public"),
+        ("https://192.0.0.8/", "not public"),
+        ("https://192.88.99.1/", "not public"),
+        ("https://198.18.0.1/", "not public"),
+        ("https://224.0.0.1/", "not public"),
+        ("https://h..example/", "not public"),
+        ("https://h_.example%41/", "not public"),
         ("https://h.example/" + "x" * 2048, "too long"),
         ("https://h.example/a b", "not a URL"),
         ("https://h.example:99999/", "not a URL"),
@@ -100,6 +116,28 @@ def test_a_callback_that_the_vendor_refuses_is_refused_in_the_plan(url: str, wro
     with pytest.raises(PlanError, match=wrong) as caught:
         made(card(parameters={"callback_url": HOOK}), params={"callback_url": url})
     assert "pw@" not in str(caught.value.mistakes[0].what)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://hooks.example.com/x", "https://8.8.8.8:8443/x", "https://[2606:4700::1111]/", "https://local.example/"],
+)
+def test_a_public_callback_is_taken(url: str) -> None:
+    """Names are not looked up: what has a dot and is reserved for nobody may be public."""
+    assert made(card(parameters={"callback_url": HOOK}), params={"callback_url": url}).params["callback_url"] == url
+
+
+@pytest.mark.parametrize(("most", "fits"), [(30, True), (29, False)])
+def test_the_longest_callback_is_the_cards(most: int, fits: bool) -> None:  # noqa: FBT001 - a row of the table
+    """Not a number of this program."""
+    gateway = card(parameters={"callback_url": replace(HOOK, maximum=most)})
+    url = "https://hooks.example.com/1234"
+    assert len(url) == 30
+    if fits:
+        assert made(gateway, params={"callback_url": url}).params["callback_url"] == url
+    else:
+        with pytest.raises(PlanError, match="too long; it is a public https URL of at most 29 characters"):
+            made(gateway, params={"callback_url": url})
 
 
 def test_a_callback_is_sent_and_is_no_part_of_what_is_bought() -> None:

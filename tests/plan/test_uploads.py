@@ -54,6 +54,6 @@ def test_a_job_with_more_pictures_than_an_account_keeps_is_told_so() -> None:
     (note,) = notes(4, QUOTA)
     assert note == (
         "4 pictures are uploaded to MuleRouter, which keeps 3 files for an account at once (documented: the page on "
-        "files, 2026-11), others of yours among them: uploads beyond that park the run, which goes on with the same "
+        "files, 2026-11), yours of before among them: uploads beyond that park the run, which goes on with the same "
         "command once files are deleted there, or gone, 72 h after their upload"
     )

@@ -6,7 +6,8 @@ import socket
 
 import pytest
 
-from pipeline.transport.addresses import AddressGuard, BlockedAddress, is_loopback, is_public
+from pipeline.transport.addresses import AddressGuard, BlockedAddress, is_loopback
+from pipeline.values.addresses import is_public
 
 CLOSED = [
     "0.0.0.0",
