@@ -77,6 +77,8 @@ ASYNCHRONOUS: Final = "/services/aigc/text2image/image-synthesis"
 #: Models that make one picture and are told no `n` (documented).
 _ONE_PICTURE: Final = (*TASKS_FOR, "qwen-image-max", "qwen-image-edit")
 
+#: Pictures up to so many bytes travel inside the call: `inline_bytes_max` of every model on the card.
+INLINE_MAX: Final = 7_864_302
 #: How a submit is refused whose picture cannot be fetched (error code page: "url error", "download image failed").
 _UNFETCHED: Final = re.compile(r"\burl error\b|\bdownload\b.*\bfail|\bfail\w* to download\b", re.IGNORECASE)
 _JSON: Final = (("Content-Type", "application/json"), ("Accept", "application/json"))
@@ -210,19 +212,26 @@ def _accepted(task: Task, response: Response, not_billed: Sequence[NotBilled]) -
     if answer is None:
         return Unknown(fault(FaultKind.MALFORMED, response, "accepted, but the answer cannot be read"))
     output = output_of(answer)
-    links, billed = made(answer)
-    if links and believable(billed, task.n):
-        request_id = fault(FaultKind.UNKNOWN, response, "").request_id
-        return Ready(links, billed, revised_prompt(output), request_id)
-    if links:
-        many = f"{billed} pictures for {task.n}, which nobody can believe"
+    links, _ = made(answer)
+    if links and not believable(len(links), task.n):
+        many = f"{len(links)} pictures for {task.n}, which nobody can believe"
         return Unknown(fault(FaultKind.MALFORMED, response, many))
+    if links:
+        return _ready(task, response, answer)
     if (operation := operation_of(output)) is not None:
         return Pending(operation)
     row = next((row for row in not_billed if row.code is not None and row.code == code_of(answer)), None)
     if row is not None and complete_error(answer):
         return Refused(fault(row.kind, response, "refused"))
     return Unknown(fault(FaultKind.MALFORMED, response, "accepted, but without a picture or a task to ask about"))
+
+
+def _ready(task: Task, response: Response, answer: Mapping[str, object]) -> Ready:
+    """Pictures. They are paid, whatever odd count stands beside them: of such a one, what was asked for is booked."""
+    links, billed = made(answer)
+    if not believable(billed, task.n):
+        billed = max(len(links), task.n)
+    return Ready(links, billed, revised_prompt(output_of(answer)), fault(FaultKind.UNKNOWN, response, "").request_id)
 
 
 def _refused(task: Task, response: Response, not_billed: Sequence[NotBilled]) -> Reply:
@@ -233,13 +242,20 @@ def _refused(task: Task, response: Response, not_billed: Sequence[NotBilled]) ->
         if row is not None:
             kind = row.kind if row.code is not None else kind_of(code, row.kind)
             told = fault(kind, response, "refused")
-            ours = any(isinstance(source, LocalInput | InlineInput) for source in task.inputs)
-            if kind is FaultKind.REJECTED and ours and _UNFETCHED.search(told.message):
+            if kind is FaultKind.REJECTED and _uploads(task) and _UNFETCHED.search(told.message):
                 # An upload that is gone before its time: it is put there again.
                 told = replace(told, kind=FaultKind.EXPIRED)
             return Refused(told)
     kind = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
     return Unknown(fault(kind, response, "an answer that is not in the not-billed table, or not complete"))
+
+
+def _uploads(task: Task) -> bool:
+    """Whether an input went up before the call. Smaller ones travel inside it, and URLs are not ours to put again."""
+    return any(
+        isinstance(source, LocalInput | InlineInput) and source.picture.size_bytes > INLINE_MAX
+        for source in task.inputs
+    )
 
 
 # --- answers to the GET -------------------------------------------------------------------------------------------
@@ -279,14 +295,17 @@ def _of_the_question(response: Response, answer: Mapping[str, object] | None) ->
 
 def _ended(task: Task, response: Response, answer: Mapping[str, object]) -> PollReply:
     links, billed = made(answer)
-    if not believable(billed, task.n):
-        many = f"{billed} pictures for {task.n}, which nobody can believe"
+    if not believable(len(links) or billed, task.n):
+        many = f"{len(links) or billed} pictures for {task.n}, which nobody can believe"
         return OperationFailed(fault(FaultKind.MALFORMED, response, many), billed=None)
     if links:
-        request_id = fault(FaultKind.UNKNOWN, response, "").request_id
-        return Ready(links, billed, revised_prompt(output_of(answer)), request_id)
+        return _ready(task, response, answer)
     code = unmade(output_of(answer))
-    if code is not None and billed == 0:
+    if code is not None and billed > 0:
+        # Each picture failed by itself, and yet the vendor counts some: asking again tells nothing else.
+        told = "succeeded without a picture, but with one on the bill"
+        return OperationFailed(fault(FaultKind.SHORT, response, told), billed=None)
+    if code is not None:
         # Each picture failed by itself.
         return OperationFailed(fault(kind_of(code, FaultKind.UPSTREAM), response, code), billed=False)
     if output_of(answer).get("results") == []:

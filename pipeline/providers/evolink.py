@@ -20,6 +20,7 @@ from pipeline.providers.evolink_answers import (
     UNIT,
     code_of,
     fault_of,
+    for_uploads_only,
     is_success,
     message_of,
     micros_told,
@@ -98,7 +99,7 @@ def submitted(task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> 
         case Broken(why):
             return Unknown(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
         case Answered(response):
-            return _accepted(response) if is_success(response) else _not_accepted(response, not_billed)
+            return _accepted(response) if is_success(response) else _not_accepted(task, response, not_billed)
     assert_never(outcome)
 
 
@@ -178,14 +179,14 @@ def _accepted(response: Response) -> Reply:
     return Unknown(fault_of(FaultKind.MALFORMED, response, "accepted, but without an id that can be asked about"))
 
 
-def _not_accepted(response: Response, not_billed: Sequence[NotBilled]) -> Reply:
+def _not_accepted(task: Task, response: Response, not_billed: Sequence[NotBilled]) -> Reply:
     answer = read_object(response.body) or {}
     code = code_of(answer)
     believable = message_of(answer) != "" and not speaks_of_work(answer) and code.lower() not in _PAID_BEFORE
     page = is_page(response)
     row = find_row(not_billed, response.status, code, page=page) if believable and not page else None
     if row is not None:
-        return Refused(fault_of(row.kind, response, "refused"))
+        return Refused(for_uploads_only(task, fault_of(row.kind, response, "refused")))
     kind = FaultKind.TRANSIENT if response.status >= 500 else FaultKind.UNKNOWN
     why = fault_of(kind, response, "an answer that is not in the not-billed table")
     # Another body under the key of an earlier POST: this one bought nothing (observed in the vendor's client).

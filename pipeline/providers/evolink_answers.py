@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, TypeGuard
 
@@ -22,7 +23,7 @@ from pipeline.values.reply import (
     Ready,
     StillRunning,
 )
-from pipeline.values.task import Task
+from pipeline.values.task import InlineInput, LocalInput, Task
 from pipeline.values.wire import Response
 
 UNIT: Final = "evolink-credit"
@@ -32,8 +33,10 @@ CANCELLED_BILLED: Final[bool | None] = None
 #: The most pictures that any of the models makes in one call (documented: n of qwen-image-edit-plus).
 _PICTURES_MAX: Final = 6
 _LINK_MAX: Final = 8_192
-#: A sum so many times above the price list is not booked, but looked at by somebody.
+#: A sum so many times above the price list is not believed: so much is booked at most.
 _DEARER_MAX: Final = 10
+#: So many of the vendor's internal units are one credit (observed, from its price catalogue).
+_INTERNAL_UNITS: Final = 10_000
 #: More credits than anybody has used: what is above is no number to count with.
 _CREDITS_MAX: Final = 1e9
 #: A wait in words, as a deployment under another name gives it (observed).
@@ -79,7 +82,7 @@ def stands(task: Task, response: Response) -> PollReply:
         case "completed":
             return _made(task, response, answer)
         case "failed":
-            return _failed(response, answer)
+            return _failed(task, response, answer)
         case "cancelled" | "canceled":
             # No value of the documented list, but the words about callbacks use it.
             return OperationFailed(fault_of(FaultKind.UPSTREAM, response, "cancelled"), billed=CANCELLED_BILLED)
@@ -87,17 +90,24 @@ def stands(task: Task, response: Response) -> PollReply:
             return StillRunning()
 
 
-def _failed(response: Response, answer: Mapping[str, object]) -> PollReply:
+def _failed(task: Task, response: Response, answer: Mapping[str, object]) -> PollReply:
     code = code_of(answer).lower()
     if code == "request_cancelled":
         return OperationFailed(fault_of(FaultKind.UPSTREAM, response, "cancelled"), billed=CANCELLED_BILLED)
     kind, wait_s = TASK_ERRORS.get(code, (FaultKind.UPSTREAM, None))
-    return OperationFailed(fault_of(kind, response, "the task failed", wait_s), billed=False)
+    told = for_uploads_only(task, fault_of(kind, response, "the task failed", wait_s))
+    return OperationFailed(told, billed=False)
+
+
+def for_uploads_only(task: Task, told: Fault) -> Fault:
+    """What is gone is uploaded again; but of a URL of the spec nothing was uploaded, and it is refused."""
+    ours = any(isinstance(source, LocalInput | InlineInput) for source in task.inputs)
+    return told if ours or told.kind is not FaultKind.EXPIRED else replace(told, kind=FaultKind.REJECTED)
 
 
 def _made(task: Task, response: Response, answer: Mapping[str, object]) -> PollReply:
-    told = answer.get("results")
-    if not isinstance(told, list):
+    told = _told(answer)
+    if told is None:
         return PollBroken(fault_of(FaultKind.MALFORMED, response, "completed, but without a list of links"))
     if not told:
         # Nothing made should cost nothing, but no page says so of a completed task: its money is in doubt.
@@ -112,18 +122,34 @@ def _made(task: Task, response: Response, answer: Mapping[str, object]) -> PollR
         return PollBroken(fault_of(FaultKind.MALFORMED, response, "completed, but without a usable link"))
     # What was asked for and is not told by a link of its own counts as billed: it shows as a picture not delivered.
     billed = max(len(links), min(len(told), task.n))
-    charged = _charged(answer)
     list_price = task.price.native_cost(billed) if task.price.native_unit == UNIT else 0
-    if charged is not None and list_price and charged.micros > _DEARER_MAX * list_price:
-        much = f"completed for {charged}, which is more than {_DEARER_MAX} times the price list and not to be believed"
-        return OperationFailed(fault_of(FaultKind.MALFORMED, response, much), billed=None)
-    return Ready(links=links, billed_images=billed, request_id=_request_id(response), charged=charged)
+    return Ready(
+        links=links, billed_images=billed, request_id=_request_id(response), charged=_charged(answer, list_price)
+    )
 
 
-def _charged(answer: Mapping[str, object]) -> Money | None:
-    """What the vendor says that the task used (observed); what it reserved is no bill."""
+def _told(answer: Mapping[str, object]) -> list[object] | None:
+    """What stands in the place of each link: `results`, or `result_data[].image_url` where those hold none."""
+    told, data = answer.get("results"), answer.get("result_data")
+    results: list[object] | None = told if isinstance(told, list) else None
+    if isinstance(data, list) and data and not any(map(_is_link, results or ())):
+        return [object_in(entry).get("image_url") for entry in data]
+    return results
+
+
+def _charged(answer: Mapping[str, object], list_price: int) -> Money | None:
+    """What the vendor says that the task used (observed); what it reserved is no bill.
+
+    A sum that nobody can believe is read in the vendor's internal units, or bounded: the pictures are paid either way.
+    """
     used = micros_told(object_in(answer.get("usage")).get("credits_used"))
-    return Money(used, UNIT) if used else None
+    if not used:
+        return None
+    most = _DEARER_MAX * list_price
+    if list_price and used > most:
+        smaller = -(-used // _INTERNAL_UNITS)
+        used = smaller if list_price <= smaller <= most else most
+    return Money(used, UNIT)
 
 
 def _is_link(value: object) -> TypeGuard[str]:

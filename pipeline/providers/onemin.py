@@ -207,14 +207,14 @@ def _recorded(task: Task, response: Response) -> Reply:
         told = f"the record's status is {status or 'missing'}, and nobody says whether that costs credits"
         message = message_of(read_object(response.body) or {})
         return Unknown(fault_of(FaultKind.UPSTREAM, response, told, f"{told}: {message}" if message else told))
-    keys = _keys(record)
-    if not keys:
+    keys, signed = _keys(record), record.get("temporaryUrl")
+    if not keys and not (isinstance(signed, str) and _is_link(signed)):
         return Unknown(fault_of(FaultKind.MALFORMED, response, "a record without any picture"))
     if len(keys) > max(_PICTURES_MAX, 2 * task.n):
         # A number that the vendor cannot have made is no bill: the hold stays whole, and somebody has to look.
         many = f"a record with {len(keys)} pictures for {task.n}, which nobody can believe"
         return Unknown(fault_of(FaultKind.MALFORMED, response, many))
-    links = _links(keys, record.get("temporaryUrl"))
+    links = _links(keys or [""], signed)
     if not links:
         return Unknown(fault_of(FaultKind.MALFORMED, response, "a record without a usable link or key"))
     # Credits are asked for before the work, for all of `n`: that some come back when fewer are made is said nowhere.
@@ -225,7 +225,8 @@ def _recorded(task: Task, response: Response) -> Reply:
 def _keys(record: Mapping[str, object]) -> list[object]:
     detail = record.get("aiRecordDetail")
     keys = detail.get("resultObject") if isinstance(detail, dict) else None
-    return keys if isinstance(keys, list) else []
+    # One key in the place of a list is one picture.
+    return [keys] if isinstance(keys, str) and keys else keys if isinstance(keys, list) else []
 
 
 def _links(keys: Sequence[object], temporary: object) -> tuple[str, ...]:

@@ -45,6 +45,9 @@ BY_TASK = replace(DRAW, model="qwen-image-plus")
 FUSED = replace(DRAW, model="qwen-image-2.0-pro")
 PNG = CarriedBytes("image/png", b"\x89PNG")
 PNG_URI = "data:image/png;base64," + base64.b64encode(b"\x89PNG").decode()
+#: Travels inside the body: there is nothing to upload again.
+SMALL = LocalInput("b.png", Picture("b" * 64, "image/png", 9_000, 800, 500))
+#: Travels by an upload.
 LOCAL = LocalInput("a.png", Picture("a" * 64, "image/png", 9_000_000, 1800, 1500))
 URL = CarriedUrl("https://example.com/1.png")
 PLACED = CarriedUrl("oss://dashscope-instant/1/2026-11-21/2/a.png")
@@ -296,6 +299,11 @@ SUBMITTED: list[tuple[str, Outcome, Reply]] = [
         ready(LINK, billed=2),
     ),
     (
+        "a count that nobody can believe is none: the picture is kept, and booked as asked",
+        answer(200, called({"image": LINK}, usage={"image_count": 50})),
+        ready(LINK, billed=2),
+    ),
+    (
         "a count below the links is not believed",
         answer(200, called({"image": LINK}, {"image": OTHER}, usage={"image_count": 1})),
         ready(LINK, OTHER),
@@ -403,6 +411,7 @@ def test_a_complete_error_is_definite_and_means_what_its_code_says(status: int, 
         (LOCAL, "InvalidParameter", "messages length only support 1", FaultKind.REJECTED),
         (LOCAL, "DataInspectionFailed", "url error", FaultKind.MODERATED),
         (UrlInput("https://example.com/a.png"), "InvalidParameter", "url error", FaultKind.REJECTED),
+        (SMALL, "InvalidParameter", "url error", FaultKind.REJECTED),
     ],
 )
 def test_a_picture_of_ours_that_cannot_be_fetched_is_uploaded_again(
@@ -442,7 +451,12 @@ DOUBTFUL: list[tuple[str, Outcome]] = [
     ("HTTP 200 with an empty body", answer(200, b"")),
     ("a key that stands twice", answer(200, b'{"output":{"task_id":"a","task_id":"b"}}')),
     ("an id that leads elsewhere", answer(200, {"output": {"task_id": "../x"}})),
-    ("more pictures than can have been made", answer(200, called({"image": LINK}, usage={"image_count": 10**30}))),
+    (
+        "more pictures than can have been made",
+        answer(200, called(*({"image": f"{LINK}{number}"} for number in range(20)))),
+    ),
+    ("HTTP 200 with a throttling code: no row of the table is that code", answer(200, error("Throttling.RateQuota"))),
+    ("HTTP 200 with an internal error", answer(200, error("InternalError"))),
     ("a redirect", answer(307, error("InvalidParameter"))),
 ]
 
@@ -490,6 +504,16 @@ POLLED: list[tuple[str, Outcome, PollReply]] = [
     (
         "the same without any count",
         answer(200, stands("SUCCEEDED", results=[{"url": LINK}, BAD])),
+        ready(LINK),
+    ),
+    (
+        "every picture failed by itself, but one is on the bill: its money is in doubt",
+        answer(200, stands("SUCCEEDED", results=[BAD, BAD], usage={"image_count": 1})),
+        failed(FaultKind.SHORT, "succeeded without a picture, but with one on the bill", billed=None),
+    ),
+    (
+        "a count that nobody can believe, beside a picture",
+        answer(200, stands("SUCCEEDED", results=[{"url": LINK}], usage={"image_count": 50})),
         ready(LINK),
     ),
     (
@@ -832,3 +856,10 @@ def test_a_snapshot_that_is_another_model_has_its_own_lane() -> None:
     }
     for later in ("qwen-image-2.0-pro-2026-04-22", "qwen-image-edit-plus-2025-12-15", "qwen-image-plus-2026-01-09"):
         assert later in CARD.models
+
+
+def test_the_card_and_the_adapter_agree_on_what_travels_inside_a_call() -> None:
+    """What the adapter takes for an upload is what the card sends by one."""
+    pictures = [model.pictures for model in CARD.models.values() if model.pictures is not None]
+    assert pictures
+    assert {(rule.carry, rule.inline_bytes_max) for rule in pictures} == {("auto", dashscope.INLINE_MAX)}

@@ -36,12 +36,14 @@ from pipeline.values.reply import (
     Unknown,
     Unsent,
 )
-from pipeline.values.task import Price, Task
+from pipeline.values.task import Input, LocalInput, Picture, Price, Task, UrlInput
 from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Request, Response
 from tests.providers.tongues import card, task
 
 CARD = card("evolink")
-PLUS = replace(task("evolink", "qwen-image-edit-plus"), prompt="Replace the background")
+#: A picture of this machine: Evolink's go up before.
+LOCAL = LocalInput("a.png", Picture("a" * 64, "image/png", 9_000, 800, 500))
+PLUS = replace(task("evolink", "qwen-image-edit-plus"), prompt="Replace the background", inputs=(LOCAL,))
 PLAIN = replace(PLUS, model="qwen-image-edit")
 NEW = replace(PLUS, model="qwen-image-3.0", operation="image.generate")
 PRO = replace(NEW, model="qwen-image-3.0-pro")
@@ -566,16 +568,49 @@ def test_a_count_that_nobody_can_believe_is_no_bill(n: int, count: int) -> None:
     assert (reply.billed, reply.fault.kind) == (None, FaultKind.MALFORMED)
 
 
-@pytest.mark.parametrize(("used", "booked"), [(1.5, True), (3.0, True), (15.0, True), (15.0001, False)])
-def test_a_sum_far_above_the_price_list_is_looked_at_by_somebody(used: float, booked: bool) -> None:  # noqa: FBT001
-    """Up to ten times the list is booked in full; what is above keeps the hold whole and in doubt."""
+@pytest.mark.parametrize(
+    ("used", "booked"),
+    [(1.5, 1.5), (3.0, 3.0), (15.0, 15.0), (15.0001, 15.0), (1e8, 15.0), (15_000, 1.5), (24_480, 2.448)],
+)
+def test_a_sum_far_above_the_price_list_is_bounded_and_its_pictures_are_kept(used: float, booked: float) -> None:
+    """10,000 internal units are a credit (study 2.6, observed); any other sum is booked up to ten times the list."""
     priced = replace(PLUS, price=Price("USD", 22_059, 0, "evolink-credit", 1_500_000, "a list"))
     reply = evolink.polled(priced, answer(200, told("completed", results=[A], usage={"credits_used": used})))
-    if booked:
-        assert reply == Ready((A,), 1, charged=Money(round(used * 1_000_000), "evolink-credit"))
-    else:
-        assert isinstance(reply, OperationFailed)
-        assert (reply.billed, reply.fault.kind) == (None, FaultKind.MALFORMED)
+    assert reply == Ready((A,), 1, charged=Money(round(booked * 1_000_000), "evolink-credit"))
+
+
+ROWS = [{"image_url": A}, {"image_url": B}]
+DATA: list[tuple[str, dict[str, JSON], PollReply]] = [
+    ("result_data alone (observed with other models)", {"result_data": ROWS}, Ready((A, B), 2)),
+    ("beside results, of the same pictures", {"results": [A, B], "result_data": ROWS}, Ready((A, B), 2)),
+    ("beside results that are empty", {"results": [], "result_data": ROWS}, Ready((A, B), 2)),
+    ("beside results without a usable link", {"results": [None, 7], "result_data": ROWS}, Ready((A, B), 2)),
+    ("one entry is no link: a picture that is not delivered", {"result_data": [ROWS[0], {}]}, Ready((A,), 2)),
+]
+
+
+@pytest.mark.parametrize(("more", "reply"), [row[1:] for row in DATA], ids=[row[0] for row in DATA])
+def test_links_in_result_data_are_collected(more: dict[str, JSON], reply: PollReply) -> None:
+    """`result_data[].image_url` (study 2.4, observed): paid pictures are had wherever their links stand."""
+    assert evolink.polled(replace(PLUS, n=2), answer(200, told("completed", **more))) == reply
+
+
+FOREIGN = UrlInput("https://example.com/a.png")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "kind"),
+    [((), FaultKind.REJECTED), ((FOREIGN,), FaultKind.REJECTED), ((FOREIGN, LOCAL), FaultKind.EXPIRED)],
+)
+def test_only_what_was_uploaded_can_be_uploaded_again(inputs: tuple[Input, ...], kind: FaultKind) -> None:
+    """A URL of the spec that is not there is refused: another submit of the same would end alike."""
+    task = replace(PLUS, inputs=inputs)
+    refusal = evolink.submitted(task, answer(400, error("resource_not_found")), CARD.not_billed)
+    assert isinstance(refusal, Refused)
+    assert refusal.fault.kind is kind
+    end = evolink.polled(task, answer(200, told("failed", error={"code": "resource_not_found", "message": "m"})))
+    assert isinstance(end, OperationFailed)
+    assert (end.fault.kind, end.billed) == (kind, False)
 
 
 # --- the file service ---------------------------------------------------------------------------------------------
