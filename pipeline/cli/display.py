@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from pipeline.engine.lanes import LaneView
-    from pipeline.engine.machine import Unheard
+    from pipeline.engine.machine import Again, Unheard
     from pipeline.runtime.progress import View
 
 #: Seconds between two plain lines, and between two pictures of the panel.
@@ -98,6 +98,7 @@ class Lines:
         self._last = clock()
         self._state = ""
         self._unheard: object = None
+        self._again = 0
 
     def show(self, view: View) -> None:
         """A line when the state changed, or when the last one is old; how a run ended is for the last words to say."""
@@ -105,8 +106,10 @@ class Lines:
             return
         now = self._clock()
         unheard = {name: found.operations for name, found in view.unheard.items()}
+        again = 0 if view.again is None else view.again.tasks
         changed = (bool(self._state) and view.state != self._state) or (unheard and unheard != self._unheard)
-        self._state, self._unheard = view.state, unheard
+        changed = changed or again > self._again
+        self._state, self._unheard, self._again = view.state, unheard, again
         if changed or now - self._last >= PLAIN_EVERY_S:
             self._last = now
             self._write(f"{self._wall()} {plain_line(view)}")
@@ -165,6 +168,7 @@ def plain_line(view: View) -> str:
         parts += [f"{format_money(account.held, account.currency)} held"] if account.held else []
     parts += [f"{lane}: {why}" for lane, found in view.lanes.items() if (why := waits(found, view.now))]
     parts += [f"{lane}: {unheard_words(found, view.now)}" for lane, found in view.unheard.items()]
+    parts += [again_words(view.again, view.now)] if view.again is not None else []
     if view.eta_s is not None:
         parts.append(f"about {words.duration(view.eta_s)} left")
     lead = "" if view.state == "running" else f"{view.state.replace('_', ' ')}: "
@@ -223,6 +227,7 @@ def panel_rows(view: View) -> list[tuple[str, str]]:
     rows += [
         ("unknown", f"{words.clean(lane)}: {unheard_words(found, view.now)}") for lane, found in view.unheard.items()
     ]
+    rows += [("again", again_words(view.again, view.now))] if view.again is not None else []
     if view.last_fault is not None:
         rows.append(("fault", words.short(f"{view.last_fault.kind}: {view.last_fault.message}", 160)))
     if view.state != "running":
@@ -268,6 +273,15 @@ def unheard_words(unheard: Unheard, now: float) -> str:
         f"{words.duration(now - unheard.since)}, in doubt again in {words.duration(max(0.0, unheard.until - now))} "
         "unless it answers"
     )
+
+
+def again_words(again: Again, now: float) -> str:
+    """`3 tasks in doubt are sent again, the first in 48 s (on_doubt: resubmit)`."""
+    if again.tasks == 1:
+        who, when = "1 task in doubt is sent again", "in"
+    else:
+        who, when = f"{again.tasks:,} tasks in doubt are sent again", "the first in"
+    return f"{who}, {when} {words.duration(max(0.0, again.first - now))} (on_doubt: resubmit)"
 
 
 def _count(view: View, *phases: Phase) -> int:

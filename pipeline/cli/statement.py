@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -315,6 +316,7 @@ def render_status(status: Mapping[str, object], folder: str) -> str:
     lines += out_lines(status, found)
     lines += _budget_lines(status, found)
     lines += [f"  in doubt  {_doubt_words(doubt)}" for doubt in _list(status.get("in_doubt"))]
+    lines += _again_lines(status)
     lines += [f"  damage    {words.clean(fault)}" for fault in _list(status.get("damage"))]
     lines += [f"  note      {words.clean(note)}" for note in _list(status.get("notes"))]
     if status.get("damage"):
@@ -322,6 +324,20 @@ def render_status(status: Mapping[str, object], folder: str) -> str:
             "  next      pipeline verify says all that is wrong; pipeline run sends nothing and says the remedies"
         )
     return "\n".join(lines)
+
+
+def _again_lines(status: Mapping[str, object]) -> list[str]:
+    """What a living run will buy again by itself, and when."""
+    found = _mapping(status.get("sent_again"))
+    if not found:
+        return []
+    first, last = (
+        time.strftime("%H:%M:%SZ", time.gmtime(time.time() + _number(found.get(k)))) for k in ("in_s", "last_in_s")
+    )
+    when = f"at {first}" if first == last else f"from {first} to {last}"
+    number = _number(found.get("tasks"))
+    are = "is" if number == 1 else "are"
+    return [f"  again     {words.count(number, 'task')} in doubt {are} sent again {when} (on_doubt: resubmit)"]
 
 
 def _unknown_lines(status: Mapping[str, object]) -> list[str]:

@@ -60,6 +60,15 @@ class Unheard:
     until: float
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """Tasks in doubt that `on_doubt: resubmit` buys again. *Units* - seconds of the driver's clock: first and last."""
+
+    tasks: int
+    first: float
+    last: float
+
+
 class Machine:
     """One run's engine. The driver steps observations, commits the facts, then performs what `react` commands."""
 
@@ -221,6 +230,13 @@ class Machine:
         return {
             lane: Unheard(len(times), min(times), max(times) + GONE_GRACE_S) for lane, times in sorted(found.items())
         }
+
+    def again(self) -> Again | None:
+        """What waits for its quiet period to end, to be bought again; None when nothing does."""
+        state = self.state
+        waiting = (state.tasks[number] for number in state.timers)
+        dues = [live.due for live in waiting if live.phase is Phase.IN_DOUBT and live.due is not None]
+        return Again(len(dues), min(dues), max(dues)) if dues else None
 
     def may_learn(self) -> bool:
         """Whether a gateway's own books may still tell what became of a doubt, now or when they are read again."""

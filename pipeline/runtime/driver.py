@@ -55,6 +55,8 @@ ROOM_EVERY_S = 1.0
 PICTURE_BYTES = 4 * 1024 * 1024
 #: Listeners are told at most this often (seconds of real time).
 TELL_EVERY_S = 0.2
+#: And so often at least, although nothing happens (seconds).
+BEAT_S = 1.0
 
 #: What a task does, as a call: a coroutine whose task is called off before it began would complain.
 _Work: TypeAlias = Callable[[], Coroutine[None, None, None]]
@@ -191,6 +193,12 @@ class Driver:
                 self._listener()
             except Exception as error:  # noqa: BLE001 - a terminal that went away must not end a run that holds money
                 self._listener, self.listener_broke = None, f"{type(error).__name__}: {error}"
+
+    async def beat(self) -> None:
+        """Nothing happens for a while: whoever looks sees all the same what is waited for, and for how long."""
+        while True:
+            await self._clock.until(self._clock.now() + BEAT_S)
+            self._listen()
 
     # --- commands ---
 

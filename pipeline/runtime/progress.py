@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from pipeline.engine.lanes import LaneView
-from pipeline.engine.machine import Unheard
+from pipeline.engine.machine import Again, Unheard
 from pipeline.engine.messages import Phase, StoredAccount
 from pipeline.values.money import UNLIMITED
 from pipeline.values.reply import Fault, FaultKind
@@ -37,6 +37,8 @@ class View:
     last_fault: Fault | None
     #: {lane: operations that the gateway does not know}
     unheard: Mapping[str, Unheard] = field(default_factory=dict)
+    #: Tasks in doubt that wait to be bought again; None when none does.
+    again: Again | None = None
 
 
 def status_of(view: View, *, in_doubt: list[dict[str, object]], folder: str) -> dict[str, object]:
@@ -67,6 +69,13 @@ def status_of(view: View, *, in_doubt: list[dict[str, object]], folder: str) -> 
                 "doubt_in_s": round(max(0.0, found.until - view.now)),
             }
             for name, found in view.unheard.items()
+        },
+        "sent_again": None
+        if view.again is None
+        else {
+            "tasks": view.again.tasks,
+            "in_s": round(max(0.0, view.again.first - view.now)),
+            "last_in_s": round(max(0.0, view.again.last - view.now)),
         },
         "elapsed_s": round(view.elapsed_s, 3),
     }

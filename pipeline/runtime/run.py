@@ -439,6 +439,8 @@ class _Session:
         control = Control(self.it.folder.control, lambda: self._status(driver, "running"))
         failed: BaseException | None = None
         with Signals(driver.drain) as signals:
+            # In virtual time nobody waits long enough to be told.
+            beat = None if self.options.simulate else asyncio.create_task(driver.beat())
             try:
                 await control.open()
                 await driver.run(self.first)
@@ -446,6 +448,8 @@ class _Session:
                 failed = error
                 raise
             finally:
+                if beat is not None:
+                    beat.cancel()
                 await control.close()
                 await committer.close()
                 reach("turn.closed")
@@ -615,6 +619,7 @@ class _Session:
             eta_s=self.pace.eta_s(ended=ended, fresh=fresh, left=left, elapsed_s=elapsed),
             last_fault=driver.last_fault,
             unheard=unheard,
+            again=self.machine.again(),
         )
 
     def _status(self, driver: Driver, state: str) -> dict[str, object]:

@@ -11,9 +11,9 @@ from rich.console import Console
 from pipeline.cli import display
 from pipeline.cli.display import Kind, Lines, Panel, choose, panel_rows, plain_line
 from pipeline.engine.lanes import LaneView
-from pipeline.engine.machine import Unheard
+from pipeline.engine.machine import Again, Unheard
 from pipeline.engine.messages import Phase, StoredAccount
-from pipeline.runtime.progress import Pace, View
+from pipeline.runtime.progress import Pace, View, status_of
 from pipeline.values.money import UNLIMITED
 from pipeline.values.reply import Fault, FaultKind
 
@@ -180,3 +180,19 @@ def test_a_few_that_take_long_make_no_estimate_grow() -> None:
     assert pace.eta_s(ended=9, fresh=9, left=1, elapsed_s=140.0) is not None
     assert pace.eta_s(ended=9, fresh=9, left=1, elapsed_s=151.0) is None
     assert pace.eta_s(ended=10, fresh=10, left=0, elapsed_s=152.0) == 0.0
+
+
+def test_a_wait_before_a_second_purchase_is_said_at_once() -> None:
+    """`on_doubt: resubmit`: how many go again, and when; told without waiting for the next line."""
+    view = replace(VIEW, eta_s=None, counts={Phase.IN_DOUBT: 3}, again=Again(3, 148.0, 150.0))
+    said = "3 tasks in doubt are sent again, the first in 48 s (on_doubt: resubmit)"
+    assert plain_line(view).endswith(said)
+    assert ("again", said) in panel_rows(view)
+    assert "1 task in doubt is sent again, in 0 s" in plain_line(replace(view, again=Again(1, 90.0, 90.0)))
+    told: list[str] = []
+    lines = Lines(told.append, clock=lambda: 7.0, wall=lambda: "12:00:00")
+    for each in (VIEW, view, view, VIEW):
+        lines.show(each)
+    assert [line.endswith(said) for line in told] == [True]
+    assert status_of(view, in_doubt=[], folder="x")["sent_again"] == {"tasks": 3, "in_s": 48, "last_in_s": 50}
+    assert status_of(VIEW, in_doubt=[], folder="x")["sent_again"] is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -246,3 +247,12 @@ def test_a_run_in_which_everything_was_refused_points_at_the_address_first() -> 
     page = render_end(_with(state="failed_tasks", tasks={"failed": 4, "total": 4}, faults={"rejected": 4}, images=0))
     assert "every task was refused: look at the gateway's words above, at the base URL and at the model first" in page
     assert "mend their prompts" not in page
+
+
+def test_status_says_when_doubts_are_sent_again() -> None:
+    """A living run under `on_doubt: resubmit`: how many, and at what time."""
+    wait = {"tasks": 3, "in_s": 48, "last_in_s": 48}
+    status = {"state": "running", "tasks": {"total": 3, "in_doubt": 3}, "sent_again": wait}
+    said = r"  again     3 tasks in doubt are sent again at \d\d:\d\d:\d\dZ \(on_doubt: resubmit\)"
+    assert re.search(said, render_status(status, "runs/x"))
+    assert "sent again" not in render_status({**status, "sent_again": None}, "runs/x")

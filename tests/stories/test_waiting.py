@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import pytest
 from PIL import Image
 
+import pipeline
 from pipeline.runtime import inspect
+from pipeline.runtime.clock import VirtualClock, run_virtual
+from pipeline.runtime.driver import Driver
+from pipeline.runtime.prepare import Options
+from pipeline.runtime.progress import View
 from tests.stories.jobs import PRICE, bill, faults, money, rehearse, spec
 
 
@@ -36,3 +45,28 @@ def test_a_short_task_whose_first_try_is_in_doubt_is_told(tmp_path: Path) -> Non
     result = rehearse(path, faults=plan)
     assert result.status["tasks"] == {"short": 1, "total": 1}
     assert (result.state, result.exit_code) == ("in_doubt", 5)
+
+
+def test_the_wait_before_a_second_purchase_is_seen(tmp_path: Path) -> None:
+    """A run under `resubmit` that waits out the quiet period says how many tasks it will buy again, and when."""
+    path = spec(tmp_path, more="on_doubt: resubmit\n")
+    views: list[View] = []
+    options = Options(simulate=True, run_dir=tmp_path / "run", faults=faults(tmp_path, "cut_after: {first: 1}\n"))
+    pipeline.run_sync(pipeline.plan(pipeline.load(path)), options, views.append)
+    waits = [view for view in views if view.again is not None]
+    assert waits
+    assert all(view.again is not None and view.again.tasks == 1 for view in waits)
+    assert all(view.again is not None and 0 < view.again.last - view.now <= 240 for view in waits)
+
+
+def test_whoever_looks_is_told_although_nothing_happens() -> None:
+    """A real run beats: a wait of minutes is no silence."""
+    told: list[float] = []
+
+    async def work(clock: VirtualClock) -> None:
+        driver: Any = SimpleNamespace(_clock=clock, _listen=lambda: told.append(clock.now()))
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(Driver.beat(driver), 10.5)
+
+    run_virtual(work)
+    assert len(told) == 10
