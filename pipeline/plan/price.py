@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import Final
 from urllib.parse import urlsplit
 
 from pipeline.plan.flaw import Flaw, Flawed
 from pipeline.spec.job import JobSpec
-from pipeline.values.card import GatewayCard, ModelCard, Region
+from pipeline.values.card import Figure, GatewayCard, ModelCard, Region
 from pipeline.values.digest import JSON
 from pipeline.values.money import MICROS, UNLIMITED, Money, convert_up, format_money, micros_from_text
 from pipeline.values.task import Price
+
+
+#: How the source of a price begins at a site that no card names.
+_NOBODY: Final = "nobody has published prices of"
 
 
 def caps_of(job: JobSpec, budget: tuple[Money, ...] | None, cards: Mapping[str, GatewayCard]) -> dict[str, int] | None:
@@ -94,7 +99,7 @@ def tariff_of(job: JobSpec, gateway: GatewayCard, model: ModelCard, caps: Mappin
             # Only of a site that nobody has priced is the unit unknown. Elsewhere the vendor's own sums, and what it
             # takes for calls and inputs, would be lost.
             what = f"{lane} is billed in {model.price_unit}, and its price is stated in {native}"
-            remedy = f"state it in the unit of the bill: prices: {{{lane}: 1.00 {model.price_unit}}}"
+            remedy = f"state it in the unit of the bill: prices: {{{lane}: <what an image costs> {model.price_unit}}}"
             raise Flawed(Flaw(f"prices.{lane}", what, remedy))
         # What is stated is a picture's price; what the card says of calls and inputs stays true.
         beside = (model.price_per_call, model.price_per_input)
@@ -103,8 +108,9 @@ def tariff_of(job: JobSpec, gateway: GatewayCard, model: ModelCard, caps: Mappin
         beside, source = (model.price_per_call, model.price_per_input), f"{model.price_source}, {model.price_date}"
         rules = tuple((rule.when, rule.area_above, micros_from_text(rule.per_image)) for rule in model.price_rules)
     else:
-        remedy = f"state it: prices: {{{lane}: 1.00 {model.price_unit}}}"
-        raise Flawed(Flaw("model", f"the price of {lane} is unknown", remedy))
+        remedy = f"state it: prices: {{{lane}: <what an image costs> {model.price_unit}}}"
+        site = f" ({model.price_source})" if model.price_source.startswith(_NOBODY) else ""
+        raise Flawed(Flaw("model", f"the price of {lane} is unknown{site}", remedy))
     per_call, per_input = map(micros_from_text, beside)
     if rules:
         dearest = max(dear for _, _, dear in rules)
@@ -128,13 +134,15 @@ def _rate(
         return "USD", Fraction(rate), f"1 {native} = {rate} USD, published by {gateway.title}"
     units = ", ".join(caps)
     what = f"{lane} is billed in {native}, and the budget is in {units}"
-    rate_text = f"rates: {{{native}: 0.14 {next(iter(caps), 'USD')}}}"
-    remedy = f"add a cap (budget: {{limits: [100 {native}]}}) or pin a rate ({rate_text})"
+    rate_text = f"rates: {{{native}: <what one costs> {next(iter(caps), 'USD')}}}"
+    remedy = f"add a cap (budget: {{limits: [<so many> {native}]}}) or pin a rate ({rate_text})"
     raise Flawed(Flaw("budget", what, remedy))
 
 
 def in_region(card: GatewayCard, base_url: str) -> GatewayCard:
-    """The card as it holds at another base URL: its unit and its prices; the card itself where regions do not matter.
+    """The card as it holds at another base URL: its unit, its prices, how sure its limits are.
+
+    The card itself where regions do not matter.
 
     A host that no region names has unknown prices, unless it is the card's own.
     """
@@ -146,13 +154,20 @@ def in_region(card: GatewayCard, base_url: str) -> GatewayCard:
         return card
     matching = (each for each in card.regions if f".{host}".endswith(f".{each.host_suffix.lstrip('.')}"))
     region = max(matching, key=lambda each: len(each.host_suffix), default=None)
-    models = {name: _regional(model, region, host) for name, model in card.models.items()}
+    models = {name: _regional(model, region, host, own) for name, model in card.models.items()}
     return replace(card, base_url=base_url, models=models)
 
 
-def _regional(model: ModelCard, region: Region | None, host: str) -> ModelCard:
+def _elsewhere(figure: Figure, own: str) -> Figure:
+    """A limit that is documented for one site, at another: the best number there is, and no more than inferred."""
+    if figure.certainty != "documented":
+        return figure
+    return replace(figure, certainty="inferred", source=f"{figure.source}; documented for {own}, inferred here")
+
+
+def _regional(model: ModelCard, region: Region | None, host: str, own: str) -> ModelCard:
     unit, price = model.price_unit, None
-    source = f"nobody has published prices of {host}"
+    source = f"{_NOBODY} {host}, a site that this program does not know"
     if region is not None:
         unit, price, source = region.unit, region.prices.get(model.name), region.source
     return replace(
@@ -163,4 +178,7 @@ def _regional(model: ModelCard, region: Region | None, host: str) -> ModelCard:
         price_per_call="0",
         price_per_input="0",
         price_rules=(),
+        rate=_elsewhere(model.rate, own),
+        in_flight=_elsewhere(model.in_flight, own),
+        unanswered=_elsewhere(model.unanswered, own),
     )

@@ -11,7 +11,7 @@ from pipeline.errors import PlanError
 from pipeline.plan.check import check
 from pipeline.plan.expand import Plan, make_plan
 from pipeline.plan.price import in_region
-from pipeline.values.card import GatewayCard, Parameter, PriceRule, Region, SizeRule
+from pipeline.values.card import Figure, GatewayCard, Parameter, PriceRule, Region, SizeRule
 from pipeline.values.money import Money
 from pipeline.values.task import Task
 from tests.plan.jobs import CARDS, Memory, job
@@ -220,10 +220,29 @@ def test_a_base_url_in_a_region_changes_unit_and_price(base_url: str, expected: 
     assert (model.price_unit, model.price_per_image) == expected
 
 
+@pytest.mark.parametrize(
+    ("base_url", "certainty"),
+    [
+        ("https://api.mulerouter.ai/api/v2", "documented"),
+        ("https://dashscope.aliyuncs.com/api/v1", "inferred"),
+        ("https://proxy.example/v1", "inferred"),
+    ],
+)
+def test_limits_that_are_documented_for_one_site_are_inferred_for_another(base_url: str, certainty: str) -> None:
+    """The number stays, for nobody has a better one; how sure it is does not."""
+    rate = Figure(2, "documented", "the list of that site", "2026-11")
+    ours = Figure(9, "ours", "our choice", "2026-11")
+    model = in_region(replace(card(rate=rate, in_flight=ours), regions=REGIONS), base_url).models[EDIT.name]
+    assert (model.rate.value, model.rate.certainty) == (2, certainty)
+    assert model.rate.source.startswith("the list of that site")
+    assert ("api.mulerouter.ai" in model.rate.source) is (certainty == "inferred")
+    assert model.in_flight == ours
+
+
 def test_a_price_that_is_unknown_in_a_region_has_a_remedy() -> None:
     """It is an error that says `prices:`; stated there, the plan is made."""
     gateway = in_region(replace(card(), regions=REGIONS), "https://proxy.example/v1")
-    with pytest.raises(PlanError, match=r"the price of .* is unknown; state it: prices"):
+    with pytest.raises(PlanError, match=r"the price of .* is unknown \(.*proxy.example, a site that this program does not know\); state it: prices"):
         made(gateway)
     assert made(gateway, prices={"mulerouter/qwen-image-edit-max": Money(7, "USD")}).price.per_image == 7
     yuan: dict[str, Any] = {
