@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Final
 from urllib.parse import urlsplit
 
 from pipeline.plan.flaw import Flaw, Flawed
@@ -14,10 +13,6 @@ from pipeline.values.card import Figure, GatewayCard, ModelCard, Region
 from pipeline.values.digest import JSON
 from pipeline.values.money import MICROS, UNLIMITED, Money, convert_up, format_money, micros_from_text
 from pipeline.values.task import Price
-
-
-#: How the source of a price begins at a site that no card names.
-_NOBODY: Final = "nobody has published prices of"
 
 
 def caps_of(job: JobSpec, budget: tuple[Money, ...] | None, cards: Mapping[str, GatewayCard]) -> dict[str, int] | None:
@@ -109,7 +104,7 @@ def tariff_of(job: JobSpec, gateway: GatewayCard, model: ModelCard, caps: Mappin
         rules = tuple((rule.when, rule.area_above, micros_from_text(rule.per_image)) for rule in model.price_rules)
     else:
         remedy = f"state it: prices: {{{lane}: <what an image costs> {model.price_unit}}}"
-        site = f" ({model.price_source})" if model.price_source.startswith(_NOBODY) else ""
+        site = f" ({model.price_source})" if gateway.regions and model.price_source else ""
         raise Flawed(Flaw("model", f"the price of {lane} is unknown{site}", remedy))
     per_call, per_input = map(micros_from_text, beside)
     if rules:
@@ -167,7 +162,7 @@ def _elsewhere(figure: Figure, own: str) -> Figure:
 
 def _regional(model: ModelCard, region: Region | None, host: str, own: str) -> ModelCard:
     unit, price = model.price_unit, None
-    source = f"{_NOBODY} {host}, a site that this program does not know"
+    source = f"nobody has published prices of {host}, a site that this program does not know"
     if region is not None:
         unit, price, source = region.unit, region.prices.get(model.name), region.source
     return replace(
