@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,9 +106,16 @@ def survey(job: JobSpec, made: Plan, checked: Summary, spec: Path, given: Option
 
 
 def warnings(made: Plan, checked: Summary) -> tuple[str, ...]:
-    """What the cards say against calls for more than one picture, for each model that this plan asks so."""
+    """What the cards say against calls for more than one picture, for each model that this plan asks so; base URLs.
+
+    *Raises* CardError for a base URL that a run would refuse.
+    """
+    from pipeline.runtime import prepare
+
+    odd = prepare.doubtful_addresses({lane.partition("/")[0] for lane in checked.lanes}, os.environ)
     risky = (name for name, lane in checked.lanes.items() if lane.images > lane.tasks)
-    return tuple(f"{name}: {made.lanes[name].card.n_warning}" for name in risky if made.lanes[name].card.n_warning)
+    said = (f"{name}: {made.lanes[name].card.n_warning}" for name in risky if made.lanes[name].card.n_warning)
+    return (*odd, *said)
 
 
 def task_object(task: Task) -> dict[str, object]:

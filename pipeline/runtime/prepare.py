@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ from pipeline.spec.load import decode_spec, load_job, salvage
 from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
 from pipeline.transport.addresses import names_loopback
+from pipeline.transport.http import addresses
 from pipeline.transport.secrets import Environment, read_dotenv
 from pipeline.values.card import GatewayCard
 from pipeline.values.folder import STORE
@@ -115,14 +116,32 @@ def cards_in(environ: Mapping[str, str]) -> dict[str, GatewayCard]:
     A base URL on this machine is a rehearsal of the card's own region. *Raises* CardError.
     """
     found = {}
+    for card in _shipped():
+        override = environ.get(card.base_url_env, "").strip()
+        local = names_loopback(_host(override))
+        found[card.name] = in_region(card, override) if override and not local else card
+    return found
+
+
+def _shipped() -> Iterator[GatewayCard]:
     for name in bundled.names("schemas/gateways"):
         if name.endswith(".json") and not name.endswith(".schema.json"):
-            card = read_card(json.loads(bundled.text("schemas/gateways", name)))
-            override = environ.get(card.base_url_env, "").strip()
-            if override and not names_loopback(_host(override)):
-                card = in_region(card, override)
-            found[card.name] = card
-    return found
+            yield read_card(json.loads(bundled.text("schemas/gateways", name)))
+
+
+def doubtful_addresses(gateways: Collection[str], environ: Mapping[str, str]) -> list[str]:
+    """What is odd about the base URLs of these gateways, in words. *Raises* CardError for one that may not be used."""
+    odd = []
+    for card in _shipped():
+        if card.name not in gateways:
+            continue
+        api, path = addresses(card, environ)[0], urlsplit(card.base_url).path
+        if not names_loopback(api.url.host or "") and not api.url.path.rstrip("/").endswith(path):
+            odd.append(
+                f"{api.said_by} leads to {api.url.host}{api.url.path.rstrip('/')}, and the API of {card.title} stands "
+                f"below {path}: its calls would not be found"
+            )
+    return odd
 
 
 def _host(url: str) -> str:
