@@ -88,13 +88,19 @@ def _budget(outlook: Outlook) -> str:
     return f"worst case {worst}   budget {caps}: fits"
 
 
+#: {where a rate is from: how it is said}.
+_OURS = "our choice: the vendor's limit is not known"
+_BASES = {"ours": _OURS, "unknown": _OURS, "limits": "by your limits"}
+
+
 def _time(outlook: Outlook) -> str:
     lanes = outlook.summary.lanes.values()
     slowest = max(lanes, key=lambda lane: lane.seconds, default=None)
     if slowest is None:
         return ""
-    pace = f"{slowest.lane} allows {slowest.rate:,} per {words.duration(slowest.rate_period_s)}"
-    time = f"time about {words.duration(outlook.summary.seconds)} at the permitted rates ({pace})"
+    basis = _BASES.get(slowest.rate_basis, slowest.rate_basis)
+    pace = f"{slowest.lane}: {slowest.rate:,} per {words.duration(slowest.rate_period_s)}{basis and f', {basis}'}"
+    time = f"time about {words.duration(outlook.summary.seconds)} at the rates in use ({pace})"
     usual = max(lane.typical_s for lane in lanes)
     longer = f"; {words.duration(usual)} with operations of the usual length" if usual > outlook.summary.seconds else ""
     return words.clean(f"{time}{longer}; disk about {_megabytes(outlook.summary.disk_bytes)}")

@@ -51,6 +51,8 @@ class LaneSummary:
     #: What can say what became of a doubt besides a person: listing, meter; and the same in words.
     evidence: tuple[str, ...] = ()
     doubt_ends: str = ""
+    #: Where the rate is from: how sure the card is of it, or `limits` of the spec.
+    rate_basis: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,6 +296,7 @@ def _lane_summary(name: str, found: _Sums, lane: Lane, plan: Plan) -> LaneSummar
         seconds=seconds,
         typical_s=max(seconds, waves * lane.card.typical_s),
         evidence=evidence_of(*asked),
+        rate_basis=lane.rate_basis,
         doubt_ends=doubt_words(*asked, plan.job.on_doubt, min(lane.unanswered, found.tasks)),
     )
 

@@ -54,6 +54,8 @@ class Lane:
     rate_period_s: float
     in_flight: int
     unanswered: int
+    #: Where the rate is from: how sure the card is of it, or `limits` of the spec.
+    rate_basis: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,13 +482,15 @@ def _lane(job: JobSpec, card: ModelCard) -> Lane:
     whole = job.limits.get(card.gateway, LaneLimits())
     names = (card.name, *card.aliases)
     own = next((job.limits[lane] for name in names if (lane := f"{card.gateway}/{name}") in job.limits), LaneLimits())
-    rate = own.rate or whole.rate or (int(card.rate.value or 60), card.rate_period_s)
+    stated = own.rate or whole.rate
+    rate = stated or (int(card.rate.value or 60), card.rate_period_s)
     return Lane(
         card,
         rate[0],
         rate[1],
         own.in_flight or whole.in_flight or int(card.in_flight.value or 1),
         own.unanswered or whole.unanswered or int(card.unanswered.value or 1),
+        card.rate.certainty if stated is None else "limits",
     )
 
 

@@ -78,7 +78,7 @@ def test_the_page_of_a_plan() -> None:
         "  all                            12       12               0.90 USD\n"
         "  price: vendor page, read 2026-11-20\n"
         "worst case 0.90 USD   budget 1.00 USD: fits\n"
-        "time about 12 s at the permitted rates (mulerouter/qwen-image-max allows 60 per 1 min); "
+        "time about 12 s at the rates in use (mulerouter/qwen-image-max: 60 per 1 min); "
         "50 s with operations of the usual length; disk about 18 MB\n"
         "a crash can leave 4 unanswered calls in doubt, 0.30 USD at most\n"
         "run folder: none yet, everything is new\n"
@@ -112,6 +112,22 @@ def test_how_the_worst_case_stands_to_the_budget(caps: dict[str, int] | None, ov
     assert str(UNLIMITED) not in json.dumps(found)
 
 
+@pytest.mark.parametrize(
+    ("basis", "told"),
+    [
+        ("documented", "60 per 1 min, documented)"),
+        ("inferred", "60 per 1 min, inferred)"),
+        ("ours", "60 per 1 min, our choice: the vendor's limit is not known)"),
+        ("unknown", "60 per 1 min, our choice: the vendor's limit is not known)"),
+        ("limits", "60 per 1 min, by your limits)"),
+    ],
+)
+def test_a_forecast_says_whose_rate_it_rests_on(basis: str, told: str) -> None:
+    """What we chose is not called the vendor's word."""
+    lane = replace(MAX, rate_basis=basis)
+    assert told in render(replace(MUGS, summary=replace(SUMMARY, lanes={lane.lane: lane})))
+
+
 def test_several_models_are_summed_and_the_slowest_sets_the_time() -> None:
     """Each model has a line; a span of prices is shown as a span."""
     both = replace(
@@ -130,7 +146,7 @@ def test_several_models_are_summed_and_the_slowest_sets_the_time() -> None:
     assert "(2 duplicates left out: bought once)" in page
     assert "0.03 USD to 0.09 USD" in page
     assert "worst case 1.08 USD   budget 1.00 USD: OVER BUDGET by 0.08 USD" in page
-    assert "time about 1 min 30 s at the permitted rates (mulerouter/qwen-image-edit-plus allows 2 per 1 min)" in page
+    assert "time about 1 min 30 s at the rates in use (mulerouter/qwen-image-edit-plus: 2 per 1 min)" in page
     assert "a crash can leave 7 unanswered calls in doubt, 0.57 USD at most" in page
 
 

@@ -302,3 +302,18 @@ def test_a_synchronous_model_is_forecast_by_the_calls_that_may_wait_at_once() ->
     limits = {"mulerouter": LaneLimits(rate=(600, 60.0), in_flight=20, unanswered=3)}
     plan = make_plan(job(samples=12, seed=DerivedSeed(1), limits=limits), cards, Memory())
     assert check(plan).lanes["mulerouter/qwen-image-max"].typical_s == 120.0
+
+
+@pytest.mark.parametrize(
+    ("limits", "basis"),
+    [
+        ({}, "ours"),
+        ({"mulerouter": LaneLimits(in_flight=1)}, "ours"),
+        ({"mulerouter": LaneLimits(rate=(1, 60.0))}, "limits"),
+        ({"mulerouter/qwen-image-max": LaneLimits(rate=(1, 60.0))}, "limits"),
+    ],
+)
+def test_a_rate_is_the_cards_or_the_specs(limits: dict[str, LaneLimits], basis: str) -> None:
+    """As sure as the card is of it, unless the spec says another."""
+    (lane,) = check(plan_of(PICTURES, limits=limits)).lanes.values()
+    assert lane.rate_basis == basis
