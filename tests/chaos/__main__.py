@@ -26,6 +26,7 @@ CAMPAIGNS: Final = {
     "machine": "T2: stateful properties of the ledger and the machines",
     "model": "T1: every interleaving of a small job, a wire and crashes",
     "doubts": "T20: doubts resolved by evidence",
+    "books": "T20: the same in whole runs, by real providers",
     "clock": "T18: clock jumps",
     "cancellation": "T16: cancelled at every await",
     "signals": "T17: signals at every phase",
