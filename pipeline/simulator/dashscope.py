@@ -38,6 +38,8 @@ __all__ = ["NAME", "handle"]
 
 #: Result links live for 24 h (documented). Seconds.
 LINKS_LIVE_S: Final = 86_400.0
+#: So many calls are answered in each of the odd ways that clients expect: ours.
+ODD_PART: Final = 0.15
 ROOT: Final = "/api/v1"
 CALLS: Final = f"{ROOT}/services/aigc/multimodal-generation/generation"
 TASKS: Final = f"{ROOT}/services/aigc/text2image/image-synthesis"
@@ -76,6 +78,7 @@ class _Visit:
             unavailable=lambda: self.refuse(_UNAVAILABLE),
             # An error of the API would say that nothing is billed: what is lost on the way is a proxy's page.
             upstream=lambda: page_response(502, "Bad Gateway"),
+            wrong_after=lambda operation, chance: _of_the_work(self, operation, chance),
         )
 
     def gate(self) -> Response | None:
@@ -203,23 +206,54 @@ def _looker(visit: _Visit, model: str, *, lost: bool) -> Callable[[str], SeenPic
 def _called(visit: _Visit, operation: Operation) -> Response:
     """The answer to a call, when its pictures are made: all of them in one choice. Failed calls are not billed."""
     order = operation.order
+    chance = visit.books.dice.chance("shape", operation.id)
     if operation.end == "moderated":
-        return visit.refuse(Wrong("Output data may contain inappropriate content.", "DataInspectionFailed"))
+        # The vendor's client also expects an error that comes with a 200.
+        status = 200 if chance < ODD_PART else 400
+        return visit.refuse(Wrong("Output data may contain inappropriate content.", "DataInspectionFailed", status))
     if operation.end == "failed":
         return visit.refuse(Wrong("inference internal error.", "InternalError.Algo", 500))
     expires, made = int(operation.ends_at + LINKS_LIVE_S), operation.images
     parts: list[JSON] = [{"image": visit.books.link(operation, index, expires)} for index in range(made)]
+    contents = [parts]
+    if chance < ODD_PART:
+        # One choice for each picture, as clients expect it.
+        contents = [[part] for part in parts]
+    elif chance < 2 * ODD_PART:
+        # A part that holds words only (observed).
+        contents = [[{"text": "Here is the picture."}, *parts]]
     output: dict[str, JSON] = {
-        "choices": [{"finish_reason": "stop", "message": {"role": "assistant", "content": parts}}]
+        "choices": [
+            {"finish_reason": "stop", "message": {"role": "assistant", "content": [*content]}} for content in contents
+        ]
     }
     usage: JSON = {"width": order.width, "height": order.height, "image_count": made}
     if (family(order.model) or "").startswith("qwen-image-2."):
         # Newer models tell their usage under other names (observed).
         usage = {"output_width": order.width, "output_height": order.height, "output_image_count": made}
         usage |= {"input_image_count": len(order.inputs)}
-    if family(order.model) in TASK_MODELS:
+    if 2 * ODD_PART <= chance < 3 * ODD_PART:
+        # The numbers of a task, and no usage (clients expect it).
         output["task_metric"] = {"TOTAL": order.n, "SUCCEEDED": made, "FAILED": max(0, order.n - made)}
+        return visit.tell({"output": output})
     return visit.tell({"output": output, "usage": usage})
+
+
+def _of_the_work(visit: _Visit, operation: Operation, chance: float) -> Response:
+    """A 400 with code and request id that speaks of work all the same, where nobody expects it: ours."""
+    more: tuple[dict[str, JSON], ...] = (
+        {"output": {"task_id": operation.id}},
+        {"data": {"task_id": operation.id}},
+        {"usage": {"image_count": operation.order.n}},
+        {"output": {"more": {"results": [{}]}}},
+    )
+    told: JSON = {
+        "request_id": visit.request_id,
+        "code": "InvalidParameter",
+        "message": "cannot be made",
+        **more[int(chance * len(more))],
+    }
+    return json_response(400, told)
 
 
 def _read(data: bytes) -> Mapping[str, object] | None:

@@ -26,6 +26,8 @@ class Desk:
     unavailable: Callable[[], Response]
     #: 502 or so: what is behind the gateway did not answer in time.
     upstream: Callable[[], Response]
+    #: 400 about an operation that was accepted: one of several wordings, by a chance from 0 to 1.
+    wrong_after: Callable[[Operation, float], Response] = lambda _, __: Response(400, b"", {})
 
 
 def submit(
@@ -58,6 +60,8 @@ def submit(
         if taken.end == "stuck":
             return Exchange(delay_s, None)
         delay_s += taken.ends_at - now
+    if books.strikes("bad_request_after", occasion, prompt):
+        return Exchange(delay_s, desk.wrong_after(taken, books.dice.chance("wording", occasion)))
     return _deliver(desk, books, answer(taken), delay_s, occasion=occasion, prompt=prompt)
 
 

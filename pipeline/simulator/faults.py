@@ -79,6 +79,8 @@ class FaultPlan:
     server_error_before: Trigger = _NEVER
     #: 502 for a submit that was accepted, and will be billed.
     server_error_after: Trigger = _NEVER
+    #: 400 for a submit that was accepted, and will be billed; in odd words, or with the work named in an odd place.
+    bad_request_after: Trigger = _NEVER
     #: The connection breaks before the gateway saw the submit.
     cut_before: Trigger = _NEVER
     #: The submit was accepted and no byte of the answer comes.

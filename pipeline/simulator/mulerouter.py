@@ -266,11 +266,25 @@ def _problem(status: int, title: str, detail: str, headers: Mapping[str, str] | 
     return Response(status, answer.body, {**answer.headers, "content-type": "application/problem+json"})
 
 
+def _of_the_work(operation: Operation, chance: float) -> Response:
+    """A 400 that names an accepted operation where nobody expects it: ours."""
+    more: tuple[dict[str, JSON], ...] = (
+        {"task_info": {"id": operation.id, "status": "failed"}},
+        {"data": {"task_id": operation.id}},
+        {"context": [{"operationId": operation.id}]},
+        {"meta": {"usage": {"image_count": operation.order.n}}},
+        {"detail": f"The task id {operation.id} could not be executed"},
+    )
+    told: dict[str, JSON] = {"title": "Invalid Request", "status": 400, "detail": "the request cannot be executed"}
+    return json_response(400, {**told, **more[int(chance * len(more))]})
+
+
 _DESK: Final = Desk(
     gate=_gate,
     too_many=lambda headers: _problem(429, "Too Many Requests", "rate limit exceeded, try again later", headers),
     unavailable=lambda: _problem(503, "Service Unavailable", "try again later"),
     upstream=lambda: _problem(502, "Bad Gateway", "the upstream did not answer in time"),
+    wrong_after=_of_the_work,
 )
 
 

@@ -194,6 +194,29 @@ def _told(books: Books, operation: Operation) -> Response:
     return json_response(200, {"aiRecord": record})
 
 
+#: How a 400 may be worded when the credits are gone. No page shows one: ours, as like a refusal as can be.
+OF_THE_WORK: Final = (
+    "An unknown error occurred while generating the image",
+    "The provider returned an invalid response",
+    "Generation failed: output missing",
+    "Expected 3 images, got 1",
+    "Image generation exceeds time limit",
+    "Your prompt was flagged and must be changed",
+    "violates policy: unsupported content",
+    "model: required output missing",
+    "Media analysis failed",
+)
+
+
+def _of_the_work(operation: Operation, chance: float) -> Response:
+    """Words alone, or beside them the record's id and an honest sentence about a field."""
+    which = int(chance * (len(OF_THE_WORK) + 1))
+    if which < len(OF_THE_WORK):
+        return _wrong(400, "BAD_REQUEST", OF_THE_WORK[which])
+    told: JSON = {"errorCode": "BAD_REQUEST", "message": "n is required", "data": {"uuid": operation.id}}
+    return json_response(400, told)
+
+
 def _signed(books: Books, operation: Operation, key: str) -> str:
     """A presigned link to the first picture, as the storage host makes them."""
     at = int(operation.ends_at)
@@ -284,6 +307,7 @@ _DESK: Final = Desk(
     too_many=lambda headers: _wrong(429, "TOO_MANY_REQUESTS", "Too many requests", headers),
     unavailable=lambda: _wrong(503, "SERVICE_UNAVAILABLE", "Service unavailable, try again later"),
     upstream=lambda: _wrong(502, "BAD_GATEWAY", "The model did not answer in time"),
+    wrong_after=_of_the_work,
 )
 
 

@@ -30,7 +30,7 @@ from pipeline.values.reply import (
     Reply,
     Unknown,
 )
-from pipeline.values.task import Task
+from pipeline.values.task import LocalInput, Picture, Task
 from pipeline.values.wire import Answered, Broken, Outcome, Request
 from tests.providers.tongues import card, task
 
@@ -42,6 +42,8 @@ URL = "https://example.com/a.jpg"
 PLUS: dict[str, Any] = {"model": "qwen-image-edit-plus", "prompt": "x", "image_urls": [URL]}
 NEW: dict[str, Any] = {"model": "qwen-image-3.0", "prompt": "x"}
 PRO: dict[str, Any] = {"model": "qwen-image-3.0-pro", "prompt": "x"}
+
+LOCAL = LocalInput("a.png", Picture("a" * 64, "image/png", 9_000, 400, 400))
 
 
 @lru_cache
@@ -200,8 +202,9 @@ def test_a_task_becomes_pictures_of_the_asked_size(body: dict[str, Any], size: t
     world = World()
     answer = ended(world, body)
     assert (answer["status"], answer["progress"]) == ("completed", 100)
-    assert len(answer["results"]) == body.get("n", 1)
-    for link in answer["results"]:
+    links = answer["results"] or [entry["image_url"] for entry in answer["result_data"]]
+    assert len(links) == body.get("n", 1)
+    for link in links:
         response = world.fetch(link, 110.0).response
         assert response is not None
         with Image.open(io.BytesIO(response.body)) as made:
@@ -542,7 +545,7 @@ def test_what_was_uploaded_and_is_gone_is_told_from_a_wrong_request() -> None:
     world = World(faults=parse_faults({"lost_upload": {"first": 1}}))
     placed = place(world, picture())
     assert isinstance(placed, Placed)
-    lost = submit(world, EDIT, (CarriedUrl(placed.location),))
+    lost = submit(world, replace(EDIT, inputs=(LOCAL,)), (CarriedUrl(placed.location),))
     assert isinstance(lost, Refused)
     assert lost.fault.kind is FaultKind.EXPIRED
     wrong = submit(world, replace(EDIT, size="1024x1024"))
