@@ -617,7 +617,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
-        "pipeline/transport/addresses.py",
+        "pipeline/values/addresses.py",
         (
             "private address allowed",
             "result links may lead into the local network",
@@ -625,6 +625,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "",
             "tests/transport/test_addresses.py",
         ),
+    ),
+    *_of(
+        "pipeline/transport/addresses.py",
         (
             "redirected download unchecked",
             "loopback is allowed to every link",
@@ -681,8 +684,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "price unknown = 0",
             "a model without a price costs nothing",
-            '        raise Flawed(Flaw("model", f"the price of {lane} is unknown", remedy))',
-            '        native, per_image, per_call, source = model.price_unit, 0, 0, "unknown"',
+            '        raise Flawed(Flaw("model", f"the price of {lane} is unknown{site}", remedy))',
+            '        native, per_image, beside, source = model.price_unit, 0, ("0", "0"), f"unknown{site}{remedy}"',
             "tests/plan/test_price.py",
         ),
     ),
