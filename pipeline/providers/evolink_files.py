@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
 from pipeline.providers.answers import code_text, read_object, retry_after_s, words
+from pipeline.providers.forms import form
 from pipeline.values.provider import CarriedBytes, Placed, UploadFailed, UploadStep
 from pipeline.values.reply import Fault, FaultKind
 from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Request, Response
@@ -23,7 +23,6 @@ _LINK_MAX: Final = 2_048
 #: Nothing is believed to be kept for longer than this, in seconds: a month.
 _LIVES_MAX_S: Final = 30 * 86_400.0
 _LINK: Final = re.compile(r"https?://[!-~]+", re.ASCII)
-_NAME: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
 #: So many files are kept for an account; they go by themselves after three days.
 _FULL: Final = "40003"
 #: {the service's own code: what it means}; a file that is too large or of another type will never pass.
@@ -59,24 +58,9 @@ def upload(gateway: str, asset: CarriedBytes, name: str, told: Sequence[Outcome]
 
 
 def _request(gateway: str, asset: CarriedBytes, name: str) -> Request:
-    # RFC 2046 allows 70 characters.
-    boundary = "pipeline-" + hashlib.sha256(asset.data).hexdigest()[:32]
-    while boundary.encode() in asset.data:
-        boundary = "pipeline-" + hashlib.sha256(boundary.encode()).hexdigest()[:32]
-    head = (
-        f"--{boundary}\r\n"
-        f'Content-Disposition: form-data; name="file"; filename="{_NAME.sub("_", name)}"\r\n'
-        f"Content-Type: {asset.media_type}\r\n\r\n"
-    )
-    return Request(
-        gateway=gateway,
-        method="POST",
-        path=_PATH,
-        body=head.encode() + asset.data + f"\r\n--{boundary}--\r\n".encode(),
-        headers=(("Content-Type", f"multipart/form-data; boundary={boundary}"), ("Accept", "application/json")),
-        base=BASE,
-        free=True,
-    )
+    body, kind = form({}, "file", name, asset)
+    headers = (("Content-Type", kind), ("Accept", "application/json"))
+    return Request(gateway, "POST", _PATH, body, headers=headers, base=BASE, free=True)
 
 
 def _kept(response: Response) -> UploadStep:

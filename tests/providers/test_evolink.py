@@ -643,7 +643,7 @@ def test_an_upload_is_one_form_with_one_file() -> None:
     head, _, rest = request.body.partition(b"\r\n\r\n")
     assert head.split(b"\r\n") == [
         b"--" + boundary,
-        b'Content-Disposition: form-data; name="file"; filename="a_b__.png"',
+        b'Content-Disposition: form-data; name="file"; filename="a-b--.png"',
         b"Content-Type: image/png",
     ]
     assert rest == PNG.data + b"\r\n--" + boundary + b"--\r\n"

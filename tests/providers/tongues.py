@@ -190,7 +190,7 @@ _DASHSCOPE: Final = Tongue(
         '{"request_id":"ID","code":"DataInspectionFailed","message":"DETAIL","usage":{"image_count":1}}',
         (
             '{"request_id":"ID","data":{"policy":"DETAIL","signature":"a=","upload_dir":"d/1","oss_access_key_id":"k",'
-            '"upload_host":"https://x.example","x_oss_object_acl":"private","x_oss_forbid_overwrite":true,'
+            '"upload_host":"https://x.aliyuncs.com","x_oss_object_acl":"private","x_oss_forbid_overwrite":true,'
             '"max_file_size_mb":"ERROR"}}'
         ),
         (
