@@ -32,7 +32,7 @@ endif
 
 .PHONY: model-large
 model-large: venv ## the larger worlds of the walk over every interleaving
-	PIPELINE_MODEL=large $(BIN)/python -m pytest -q tests/engine/test_model_check.py
+	PIPELINE_MODEL=large $(BIN)/python -m pytest -q -o faulthandler_timeout=3600 tests/engine/test_model_check.py
 
 chaos-small: venv ## every campaign at its small size, within 3 minutes on 2 cores
 	$(BIN)/python -m tests.chaos --size small $(CHAOS)

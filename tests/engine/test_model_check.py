@@ -68,7 +68,6 @@ def test_no_interleaving_breaks_an_invariant(bounds: Bounds, least: int) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
 @pytest.mark.skipif(os.environ.get("PIPELINE_MODEL") != "large", reason="minutes: PIPELINE_MODEL=large")
 @pytest.mark.parametrize(("bounds", "least"), LARGE.values(), ids=LARGE)
 def test_no_interleaving_of_a_larger_world_breaks_an_invariant(bounds: Bounds, least: int) -> None:
