@@ -7,10 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from email.utils import parsedate_to_datetime
-from typing import Final, NoReturn
+from types import MappingProxyType
+from typing import Final, NoReturn, TypeGuard
 
 from pipeline.values.card import NotBilled
-from pipeline.values.wire import Response
+from pipeline.values.reply import Fault, FaultKind
+from pipeline.values.wire import Broken, NotSent, Response
 
 #: Longest message kept from an answer, in characters.
 MESSAGE_MAX: Final = 500
@@ -20,6 +22,18 @@ RETRY_AFTER_MAX_S: Final = 86_400.0
 BODY_MAX: Final = 1024 * 1024
 #: Longer error codes and request ids are cut, in characters.
 NAME_MAX: Final = 128
+#: The most pictures that any gateway's model makes in one call (documented by each: n).
+_PICTURES_MAX: Final = 6
+_LINK_MAX: Final = 8_192
+#: What a question's status says of the account, whatever an operation does.
+OF_THE_ACCOUNT: Final[Mapping[int, FaultKind]] = MappingProxyType(
+    {
+        401: FaultKind.UNAUTHORIZED,
+        402: FaultKind.OUT_OF_CREDIT,
+        403: FaultKind.UNAUTHORIZED,
+        429: FaultKind.RATE_LIMITED,
+    }
+)
 
 #: A link up to its query or fragment, where signatures stand, and the rest of it.
 _QUERY: Final = re.compile(r"(https?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*", re.IGNORECASE)
@@ -158,6 +172,48 @@ def find_row(table: Sequence[NotBilled], status: int, code: str, *, page: bool) 
     body = "page" if page else "error"
     rows = (row for row in table if (row.status, row.body) == (status, body) and row.code in {None, code})
     return next(rows, None)
+
+
+def is_success(response: Response) -> bool:
+    """Whether the status is a 2xx."""
+    return 200 <= response.status < 300
+
+
+def is_link(value: object) -> TypeGuard[str]:
+    """Whether this can be asked for: a link of a sane length, without a space or a control in it."""
+    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
+        return False
+    return len(value) <= _LINK_MAX and value.isprintable() and " " not in value
+
+
+def believable(pictures: int, asked: int) -> bool:
+    """A few pictures too many are booked in full. But a number that cannot have been made is no bill."""
+    return pictures <= max(_PICTURES_MAX, 2 * asked)
+
+
+def counted(told: Sequence[object], asked: int) -> tuple[tuple[str, ...], int]:
+    """The usable links of a list, each once, and how many pictures it bills.
+
+    What was asked for and is not told by a link of its own counts as billed: it shows as a picture not delivered.
+    """
+    links = tuple(dict.fromkeys(link for link in told if is_link(link)))
+    return links, max(len(links), min(len(told), asked))
+
+
+def not_sent(outcome: NotSent) -> Fault:
+    """Why no byte left."""
+    return Fault(FaultKind.NOT_SENT, words(outcome.why) or "no connection was made")
+
+
+def broken(outcome: Broken) -> Fault:
+    """Why no answer is there: it broke off or came too late, or it is larger than anything that an API says."""
+    kind = FaultKind.MALFORMED if outcome.too_large else FaultKind.TIMEOUT
+    return Fault(kind, words(outcome.why) or "no complete answer came")
+
+
+def refused_id(value: object) -> str:
+    """`: 'what stood there'`, escaped, for an id that cannot be asked about; empty where nothing stood there."""
+    return "" if value is None else f": {ascii(value)[:200]}"
 
 
 def words(value: object, length: int = MESSAGE_MAX) -> str:

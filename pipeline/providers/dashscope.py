@@ -14,13 +14,20 @@ from dataclasses import replace
 from typing import Final, assert_never
 from urllib.parse import quote
 
-from pipeline.providers.answers import find_row, is_page, read_object, words
-from pipeline.providers.dashscope_answers import (
+from pipeline.providers.answers import (
     believable,
+    broken,
+    find_row,
+    is_page,
+    is_success,
+    not_sent,
+    read_object,
+    refused_id,
+)
+from pipeline.providers.dashscope_answers import (
     code_of,
     complete_error,
     fault,
-    is_success,
     kind_of,
     made,
     operation_of,
@@ -128,10 +135,10 @@ def submitted(task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> 
     be in the card's table; an error that comes with a 2xx, as the vendor's client expects it, needs a row of its code.
     """
     match outcome:
-        case NotSent(why):
-            return Unsent(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
-        case Broken(why):
-            return Unknown(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case NotSent():
+            return Unsent(not_sent(outcome))
+        case Broken():
+            return Unknown(broken(outcome))
         case Answered(response):
             return (
                 _accepted(task, response, not_billed) if is_success(response) else _refused(task, response, not_billed)
@@ -147,10 +154,10 @@ def poll(task: Task, operation: str) -> Request:
 def polled(task: Task, outcome: Outcome) -> PollReply:
     """What a poll's outcome means. UNKNOWN is the vendor's word for a task that it does not know, or not any more."""
     match outcome:
-        case NotSent(why):
-            return PollBroken(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
-        case Broken(why):
-            return PollBroken(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case NotSent():
+            return PollBroken(not_sent(outcome))
+        case Broken():
+            return PollBroken(broken(outcome))
         case Answered(response):
             return _stands(task, response)
     assert_never(outcome)
@@ -223,7 +230,8 @@ def _accepted(task: Task, response: Response, not_billed: Sequence[NotBilled]) -
     row = next((row for row in not_billed if row.code is not None and row.code == code_of(answer)), None)
     if row is not None and complete_error(answer):
         return Refused(fault(row.kind, response, "refused"))
-    return Unknown(fault(FaultKind.MALFORMED, response, "accepted, but without a picture or a task to ask about"))
+    told = f"accepted, but without a picture or a task to ask about{refused_id(output.get('task_id'))}"
+    return Unknown(fault(FaultKind.MALFORMED, response, told))
 
 
 def _ready(task: Task, response: Response, answer: Mapping[str, object]) -> Ready:

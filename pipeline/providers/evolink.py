@@ -14,14 +14,23 @@ from urllib.parse import quote
 
 from pipeline.errors import Bug
 from pipeline.providers import evolink_files
-from pipeline.providers.answers import find_row, is_page, read_object, speaks_of_work, words
-from pipeline.providers.evolink_answers import (
+from pipeline.providers.answers import (
     OF_THE_ACCOUNT,
+    broken,
+    find_row,
+    is_page,
+    is_success,
+    not_sent,
+    read_object,
+    refused_id,
+    speaks_of_work,
+    words,
+)
+from pipeline.providers.evolink_answers import (
     UNIT,
     code_of,
     fault_of,
     for_uploads_only,
-    is_success,
     message_of,
     micros_told,
     not_told,
@@ -94,10 +103,10 @@ def submitted(task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> 
     Left out of the card's table on purpose: 409, and all 5xx, also with codes that the vendor's client takes for free.
     """
     match outcome:
-        case NotSent(why):
-            return Unsent(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
-        case Broken(why):
-            return Unknown(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case NotSent():
+            return Unsent(not_sent(outcome))
+        case Broken():
+            return Unknown(broken(outcome))
         case Answered(response):
             return _accepted(response) if is_success(response) else _not_accepted(task, response, not_billed)
     assert_never(outcome)
@@ -110,16 +119,17 @@ def poll(task: Task, operation: str) -> Request:
         method="GET",
         path=f"/v1/tasks/{quote(operation, safe='')}",
         headers=(("Accept", "application/json"),),
+        free=True,
     )
 
 
 def polled(task: Task, outcome: Outcome) -> PollReply:
     """What a poll's outcome means. A state that nobody documented is no end."""
     match outcome:
-        case NotSent(why):
-            return PollBroken(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
-        case Broken(why):
-            return PollBroken(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case NotSent():
+            return PollBroken(not_sent(outcome))
+        case Broken():
+            return PollBroken(broken(outcome))
         case Answered(response):
             return stands(task, response) if is_success(response) else not_told(response)
     assert_never(outcome)
@@ -136,7 +146,7 @@ def listed(outcome: Outcome) -> ListReply:
 
 def balance() -> Request:
     """The GET that tells how much the key has used. *Source* - the vendor's page on credits (documented)."""
-    return Request(gateway=NAME, method="GET", path="/v1/credits", headers=(("Accept", "application/json"),))
+    return Request(gateway=NAME, method="GET", path="/v1/credits", headers=(("Accept", "application/json"),), free=True)
 
 
 def balanced(outcome: Outcome) -> BalanceReply:
@@ -176,7 +186,8 @@ def _accepted(response: Response) -> Reply:
     if isinstance(operation, str) and _ID.fullmatch(operation):
         replayed = response.headers.get("idempotency-replayed", "").strip().lower() == "true"
         return Pending(operation, replayed)
-    return Unknown(fault_of(FaultKind.MALFORMED, response, "accepted, but without an id that can be asked about"))
+    told = f"accepted, but without an id that can be asked about{refused_id(operation)}"
+    return Unknown(fault_of(FaultKind.MALFORMED, response, told))
 
 
 def _not_accepted(task: Task, response: Response, not_billed: Sequence[NotBilled]) -> Reply:

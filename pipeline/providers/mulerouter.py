@@ -10,16 +10,22 @@ import base64
 import json
 import re
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
-from typing import Final, TypeGuard, assert_never
+from typing import Final, assert_never
 from urllib.parse import quote
 
 from pipeline.providers.answers import (
     NAME_MAX,
+    OF_THE_ACCOUNT,
+    believable,
+    broken,
     code_text,
+    counted,
     find_row,
     is_page,
+    is_success,
+    not_sent,
     read_object,
+    refused_id,
     retry_after_s,
     speaks_of_work,
     words,
@@ -53,23 +59,9 @@ NAME: Final = "mulerouter"
 
 #: What an id may be. The documented ids are UUIDs; of what could lead a path elsewhere, nothing is taken.
 _ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._:@=+,~-]{0,199}", re.ASCII)
-#: The most pictures that any model of the vendor makes in one call (documented: n of qwen-image-edit-max).
-_PICTURES_MAX: Final = 6
-_LINK_MAX: Final = 8_192
 #: Words by which a failure's text tells that a filter refused the content. "prohibited" is documented, the rest is
 #: inferred from the upstream vendor's messages.
 _MODERATION_WORDS: Final = ("prohibited", "moderation", "content policy", "inappropriate", "sensitive content")
-
-
-#: What a poll's status says of the account, whatever the operation does.
-_OF_THE_ACCOUNT: Final[Mapping[int, FaultKind]] = MappingProxyType(
-    {
-        401: FaultKind.UNAUTHORIZED,
-        402: FaultKind.OUT_OF_CREDIT,
-        403: FaultKind.UNAUTHORIZED,
-        429: FaultKind.RATE_LIMITED,
-    }
-)
 
 
 def submit(task: Task, inputs: Sequence[Carried], tag: str = "") -> Request:
@@ -108,12 +100,12 @@ def submitted(task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> 
     Left out of the card's table on purpose: 409, which may speak of a task that does exist; 423; and all 5xx.
     """
     match outcome:
-        case NotSent(why):
-            return Unsent(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
-        case Broken(why):
-            return Unknown(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case NotSent():
+            return Unsent(not_sent(outcome))
+        case Broken():
+            return Unknown(broken(outcome))
         case Answered(response):
-            return _accepted(response) if _is_success(response) else _not_accepted(response, not_billed)
+            return _accepted(response) if is_success(response) else _not_accepted(response, not_billed)
     assert_never(outcome)
 
 
@@ -124,18 +116,19 @@ def poll(task: Task, operation: str) -> Request:
         method="GET",
         path=f"{_path(task.model)}/{quote(operation, safe='')}",
         headers=(("Accept", "application/json"),),
+        free=True,
     )
 
 
 def polled(task: Task, outcome: Outcome) -> PollReply:
     """What a poll's outcome means. States that nobody documented count as running, as in the vendor's own client."""
     match outcome:
-        case NotSent(why):
-            return PollBroken(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
-        case Broken(why):
-            return PollBroken(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case NotSent():
+            return PollBroken(not_sent(outcome))
+        case Broken():
+            return PollBroken(broken(outcome))
         case Answered(response):
-            return _stands(task, response) if _is_success(response) else _not_told(response)
+            return _stands(task, response) if is_success(response) else _not_told(response)
     assert_never(outcome)
 
 
@@ -182,7 +175,8 @@ def _accepted(response: Response) -> Reply:
     operation = _operation(None if info is None else info.get("id"))
     if operation is not None:
         return Pending(operation)
-    return Unknown(_fault(FaultKind.MALFORMED, response, "accepted, but without an id that can be asked about"))
+    told = f"accepted, but without an id that can be asked about{refused_id((info or {}).get('id'))}"
+    return Unknown(_fault(FaultKind.MALFORMED, response, told))
 
 
 def _operation(value: object) -> str | None:
@@ -231,21 +225,15 @@ def _made(task: Task, response: Response, answer: Mapping[str, object]) -> PollR
     if not told:
         # Nothing made should cost nothing, but no page says so of a completed task: its money is in doubt.
         return OperationFailed(_fault(FaultKind.SHORT, response, "completed without any picture"), billed=None)
-    if len(told) > max(_PICTURES_MAX, 2 * task.n):
+    if not believable(len(told), task.n):
         # A few pictures too many are booked in full, above the hold. But a number that the vendor cannot have made
         # is no bill: the hold stays whole, and somebody has to look.
         many = f"completed with {len(told)} links for {task.n} pictures, which nobody can believe"
         return OperationFailed(_fault(FaultKind.MALFORMED, response, many), billed=None)
-    links = tuple(dict.fromkeys(link for link in told if _is_link(link)))
+    links, billed = counted(told, task.n)
     if not links:
         return PollBroken(_fault(FaultKind.MALFORMED, response, "completed, but without a usable link"))
-    # What was asked for and is not told by a link of its own counts as billed: it shows as a picture not delivered.
-    billed = max(len(links), min(len(told), task.n))
     return Ready(links=links, billed_images=billed, request_id=_request_id(response))
-
-
-def _is_link(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= _LINK_MAX and value.isprintable() and " " not in value
 
 
 def _failure(response: Response, answer: Mapping[str, object]) -> Fault:
@@ -267,15 +255,11 @@ def _not_told(response: Response) -> PollReply:
     status = response.status
     if status == 404 and answer is not None and _message(answer):
         return Gone(_fault(FaultKind.LOST, response, "MuleRouter does not know this operation"))
-    kind = _OF_THE_ACCOUNT.get(status, FaultKind.TRANSIENT if status >= 500 else FaultKind.UNKNOWN)
+    kind = OF_THE_ACCOUNT.get(status, FaultKind.TRANSIENT if status >= 500 else FaultKind.UNKNOWN)
     return PollBroken(_fault(kind, response, "no usable answer to a poll"))
 
 
 # --- both ---------------------------------------------------------------------------------------------------------
-
-
-def _is_success(response: Response) -> bool:
-    return 200 <= response.status < 300
 
 
 def _task_info(answer: Mapping[str, object] | None) -> Mapping[str, object] | None:

@@ -7,18 +7,29 @@ and error bodies were observed by other clients. There is no operation, no list,
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, assert_never
 from urllib.parse import unquote, urlsplit
 
 from pipeline.errors import Bug
-from pipeline.providers.answers import NAME_MAX, find_row, is_page, read_object, speaks_of_work, words
+from pipeline.providers.answers import (
+    NAME_MAX,
+    believable,
+    broken,
+    find_row,
+    is_link,
+    is_page,
+    is_success,
+    not_sent,
+    read_object,
+    speaks_of_work,
+    words,
+)
+from pipeline.providers.forms import form
 from pipeline.providers.onemin_answers import (
     code_of,
     fault_of,
-    is_success,
     message_of,
     priced,
     record_of,
@@ -27,7 +38,7 @@ from pipeline.providers.onemin_answers import (
 )
 from pipeline.providers.onemin_refusals import about_a_lost_asset, about_the_content, about_the_request
 from pipeline.values.card import NotBilled
-from pipeline.values.digest import JSON, sha256_hex
+from pipeline.values.digest import JSON
 from pipeline.values.provider import Carried, CarriedBytes, CarriedUrl, Placed, UploadFailed, UploadStep
 from pipeline.values.reply import (
     BalanceReply,
@@ -53,12 +64,7 @@ ASSET: Final = "asset"
 
 _FEATURES: Final = "/api/features"
 _ASSETS: Final = "/api/assets"
-#: The most pictures that one call makes (documented: n).
-_PICTURES_MAX: Final = 6
-_LINK_MAX: Final = 8_192
 _KEY_MAX: Final = 1_024
-#: What a file name in a form may hold; ours, so that nothing in it can end the header that it stands in.
-_NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._-]", re.ASCII)
 #: What an upload's status means. Uploads cost nothing, so that these release nothing either.
 _OF_AN_UPLOAD: Final[Mapping[int, FaultKind]] = MappingProxyType(
     {
@@ -109,12 +115,12 @@ def upload(model: str, asset: CarriedBytes, name: str, told: Sequence[Outcome]) 
     """One form with one file; its answer names the path that a submit names. *Source* - Asset API page."""
     del model  # A path serves every model of the account.
     if not told:
-        return _form(asset, _NOT_IN_A_NAME.sub("-", name))
+        return _form(asset, name)
     match told[-1]:
-        case NotSent(why):
-            return UploadFailed(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
-        case Broken(why):
-            return UploadFailed(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case NotSent() as outcome:
+            return UploadFailed(not_sent(outcome))
+        case Broken() as outcome:
+            return UploadFailed(broken(outcome))
         case Answered(response):
             return _placed(response)
         case outcome:
@@ -122,21 +128,9 @@ def upload(model: str, asset: CarriedBytes, name: str, told: Sequence[Outcome]) 
 
 
 def _form(asset: CarriedBytes, name: str) -> Request:
-    # A boundary made from the bytes stands in them by no accident, and the same picture makes the same request.
-    boundary = "asset-" + sha256_hex(b"boundary\n" + asset.data)[:32]
-    head = (
-        f"--{boundary}\r\n"
-        f'Content-Disposition: form-data; name="asset"; filename="{name}"\r\n'
-        f"Content-Type: {asset.media_type}\r\n\r\n"
-    )
-    return Request(
-        gateway=NAME,
-        method="POST",
-        path=_ASSETS,
-        body=head.encode() + asset.data + f"\r\n--{boundary}--\r\n".encode(),
-        headers=(("Content-Type", f"multipart/form-data; boundary={boundary}"), ("Accept", "application/json")),
-        free=True,
-    )
+    body, kind = form({}, "asset", name, asset)
+    headers = (("Content-Type", kind), ("Accept", "application/json"))
+    return Request(NAME, "POST", _ASSETS, body, headers=headers, free=True)
 
 
 def _path(picture: Carried) -> str:
@@ -170,10 +164,10 @@ def submitted(task: Task, outcome: Outcome, not_billed: Sequence[NotBilled]) -> 
     Left out of the card's table on purpose: 403, 404 and 5xx, of which nobody says that no credits were taken.
     """
     match outcome:
-        case NotSent(why):
-            return Unsent(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
-        case Broken(why):
-            return Unknown(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case NotSent():
+            return Unsent(not_sent(outcome))
+        case Broken():
+            return Unknown(broken(outcome))
         case Answered(response):
             return _recorded(task, response) if is_success(response) else _not_accepted(task, response, not_billed)
     assert_never(outcome)
@@ -208,9 +202,9 @@ def _recorded(task: Task, response: Response) -> Reply:
         message = message_of(read_object(response.body) or {})
         return Unknown(fault_of(FaultKind.UPSTREAM, response, told, f"{told}: {message}" if message else told))
     keys, signed = _keys(record), record.get("temporaryUrl")
-    if not keys and not (isinstance(signed, str) and _is_link(signed)):
+    if not keys and not (is_link(signed)):
         return Unknown(fault_of(FaultKind.MALFORMED, response, "a record without any picture"))
-    if len(keys) > max(_PICTURES_MAX, 2 * task.n):
+    if not believable(len(keys), task.n):
         # A number that the vendor cannot have made is no bill: the hold stays whole, and somebody has to look.
         many = f"a record with {len(keys)} pictures for {task.n}, which nobody can believe"
         return Unknown(fault_of(FaultKind.MALFORMED, response, many))
@@ -232,7 +226,7 @@ def _keys(record: Mapping[str, object]) -> list[object]:
 def _links(keys: Sequence[object], temporary: object) -> tuple[str, ...]:
     """A link for each picture: the signed one where it belongs, by its path, and `asset:KEY` for the others."""
     links = [_asset_link(key) for key in keys]
-    if isinstance(temporary, str) and _is_link(temporary):
+    if is_link(temporary):
         links[_place_of(temporary, keys)] = temporary
     return tuple(dict.fromkeys(link for link in links if link))
 
@@ -251,16 +245,10 @@ def _asset_link(key: object) -> str:
     if not isinstance(key, str) or not 0 < len(key) <= _KEY_MAX or not key.isprintable():
         return ""
     if "://" in key:
-        return key if _is_link(key) else ""
+        return key if is_link(key) else ""
     if key.startswith("/") or "\\" in key or any(part in {"", ".", ".."} for part in key.split("/")):
         return ""
     return f"{ASSET}:{key}"
-
-
-def _is_link(text: str) -> bool:
-    return (
-        text.startswith(("https://", "http://")) and len(text) <= _LINK_MAX and text.isprintable() and " " not in text
-    )
 
 
 def _not_accepted(task: Task, response: Response, not_billed: Sequence[NotBilled]) -> Reply:

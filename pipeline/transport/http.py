@@ -352,7 +352,7 @@ async def _answered(
     async with calling as response:
         body = await _whole(response, body_max)
         if body is None:
-            return Broken(f"the answer of {host} is larger than {body_max} bytes")
+            return Broken(f"the answer of {host} is larger than {body_max} bytes", too_large=True)
         return Answered(Response(response.status, hide(key, body), _plain(response.headers, key)))
 
 

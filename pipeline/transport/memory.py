@@ -168,7 +168,7 @@ class MemoryDoor:
         if answer.response is None or answer.cut != "none":
             return Broken(breaks.at("ServerDisconnectedError", request.gateway))
         if len(answer.response.body) > body_max:
-            return Broken(f"the answer of {request.gateway} is larger than {body_max} bytes")
+            return Broken(f"the answer of {request.gateway} is larger than {body_max} bytes", too_large=True)
         return Answered(answer.response)
 
     async def download(

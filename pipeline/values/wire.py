@@ -52,6 +52,8 @@ class Broken:
     """Bytes may have left and no complete answer came: timeout, reset, end of stream, too large, unparsable framing."""
 
     why: str
+    #: It was read as far as is allowed, and went on.
+    too_large: bool = False
 
 
 Outcome: TypeAlias = NotSent | Answered | Broken
