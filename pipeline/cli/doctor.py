@@ -34,8 +34,15 @@ def doctor(*, as_json: bool) -> Exit:
 
 
 def verdict(health: Health) -> Exit:
-    """2 when a key or an address cannot be used, 6 when a gateway with a key does not answer or refuses it, else 0."""
+    """2 when a key or an address cannot be used, or no key is set at all; else 0, or 6 when somebody does not answer.
+
+    6: a gateway with a key does not answer or refuses the key, or nothing answers anywhere.
+    """
     found = []
+    if not any(gateway.has_key for gateway in health.gateways):
+        found.append(Exit.INVALID)
+    if not any(each.answers for gateway in health.gateways for each in gateway.addresses):
+        found.append(Exit.PARKED)
     for gateway in health.gateways:
         if gateway.wrong:
             found.append(Exit.INVALID)
@@ -49,6 +56,8 @@ def _lines(health: Health) -> Iterator[str]:
 
     for gateway in health.gateways:
         yield from _gateway(gateway)
+    if not any(gateway.has_key for gateway in health.gateways):
+        yield "keys      none is set: a paid run needs one; a rehearsal does not (--simulate)"
     if health.proxies:
         yield f"proxy     {', '.join(health.proxies)}: set, and ignored: nothing goes through a proxy"
     little = "   LITTLE: paid pictures need room" if health.room_bytes < ROOM_MIN else ""

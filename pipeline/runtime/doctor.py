@@ -119,7 +119,11 @@ async def _gateway(
 
 
 def _words(probed: Probe) -> str:
-    return f"answers ({probed.status})" if probed.status else f"does not answer: {probed.why}"
+    if not probed.status:
+        return f"does not answer: {probed.why}"
+    # An API has nothing to say at its own root; what answers there may be anybody.
+    whose = "" if 200 <= probed.status < 300 else "; that it is the API, only a call with a key shows"
+    return f"somebody answers ({probed.status}){whose}"
 
 
 async def _meter(card: GatewayCard, environ: Mapping[str, str], dotenv: Mapping[str, str]) -> tuple[str, bool | None]:

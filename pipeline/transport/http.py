@@ -151,7 +151,16 @@ class HttpDoor:
 
     def __init__(self, cards: Mapping[str, GatewayCard], environ: Mapping[str, str], dotenv: Mapping[str, str]) -> None:
         """Find every key and base URL. *Raises* SecretMissing, and CardError for a base URL that may not be used."""
-        self._gateways = {name: _gateway(card, environ, dotenv) for name, card in cards.items()}
+        self._gateways: dict[str, _Gateway] = {}
+        missing = []
+        for name, card in cards.items():
+            try:
+                self._gateways[name] = _gateway(card, environ, dotenv)
+            except SecretMissing as error:
+                missing.append(str(error))
+        if missing:
+            # All of them at once: nobody wants to be sent for one key after another.
+            raise SecretMissing("; ".join(missing))
         self._sessions: dict[_Class, aiohttp.ClientSession] = {}
         self._redact()
 

@@ -95,6 +95,23 @@ async def test_what_a_run_would_refuse_is_2_and_what_does_not_answer_is_6() -> N
             assert verdict(health) is Exit.INVALID
 
 
+async def test_without_any_key_or_any_answer_nothing_is_well() -> None:
+    """No key at all is 2, as it is for a run; nobody anywhere is 6; and a 404 vouches for nothing."""
+    async with emulators() as environ:
+        keyless = {name: "" if name.endswith("_API_KEY") else value for name, value in environ.items()}
+        health, gateways = await looked(keyless)
+        assert verdict(health) is Exit.INVALID
+        assert "none is set" in "\n".join(_lines(health))
+        found = gateways["mulerouter"].addresses[0].found
+        assert "404" in found
+        assert "only a call with a key shows" in found
+        nobody = f"http://127.0.0.1:{free_port()}"
+        health, _ = await looked({name: nobody if "BASE_URL" in name else v for name, v in environ.items()})
+        assert verdict(health) is Exit.PARKED
+        health, _ = await looked({name: nobody if "BASE_URL" in name else "" for name in environ})
+        assert verdict(health) is not Exit.COMPLETE
+
+
 async def test_a_probe_carries_no_key_follows_nothing_and_does_not_wait_for_ever() -> None:
     """Any status is an answer; silence is not."""
     date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() - 3600))

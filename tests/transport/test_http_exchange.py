@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -190,7 +191,7 @@ async def test_an_answer_over_the_limit_is_broken(promised: bool) -> None:  # no
     async with raw_server(lambda _: answer) as seen, door_to(seen.port) as door:
         over = await door.exchange(post(), timeout_s=5, body_max=999)
         exact = await door.exchange(post(), timeout_s=5, body_max=1000)
-    assert over == Broken("the answer of 127.0.0.1 is larger than 999 bytes")
+    assert over == Broken("the answer of 127.0.0.1 is larger than 999 bytes", too_large=True)
     assert isinstance(exact, Answered)
 
 
@@ -257,6 +258,9 @@ def test_a_door_without_a_key_does_not_open() -> None:
     """A missing key is found before anything is sent."""
     with pytest.raises(SecretMissing, match="ACME_API_KEY"):
         HttpDoor({"acme": card()}, {}, {})
+    other = replace(card(), name="other", key_env="OTHER_API_KEY")
+    with pytest.raises(SecretMissing, match=r"ACME_API_KEY.*OTHER_API_KEY"):
+        HttpDoor({"acme": card(), "other": other}, {}, {})
 
 
 async def test_the_key_is_in_no_outcome_and_no_repr_of_the_door() -> None:
