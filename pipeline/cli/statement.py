@@ -269,6 +269,8 @@ def _next(found: Standing, ending: Ending) -> list[str]:
         elif _SPEC_FAULTS & set(found.faults):
             steps.append("rejected and moderated tasks fail again as they are: mend their prompts or pictures first")
         steps.append(f"pipeline retry {folder}   sends the failed tasks again")
+        if found.tasks.get("short"):
+            steps.append("a short task is paid for whole again: n: 1 with samples buys each picture by itself")
     return steps
 
 

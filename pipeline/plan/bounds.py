@@ -300,7 +300,8 @@ def _check_picture(
     sides = (picture.width, picture.height)
     if min(sides) < rule.side_min or max(sides) > rule.side_max:
         what = f"the picture '{uri}' is {picture.width}x{picture.height} pixels"
-        flaws.append(Flaw(path, what, f"{name} takes {rule.side_min} to {rule.side_max} pixels a side"))
+        mend = f"scale it {'up' if min(sides) < rule.side_min else 'down'}, or leave it out"
+        flaws.append(Flaw(path, what, f"{name} takes {rule.side_min} to {rule.side_max} pixels a side: {mend}"))
     if picture.size_bytes > rule.size_bytes_max:
         what = f"the picture '{uri}' has {picture.size_bytes} bytes"
         flaws.append(Flaw(path, what, f"{name} takes at most {rule.size_bytes_max} bytes"))

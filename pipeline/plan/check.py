@@ -136,6 +136,7 @@ def check(plan: Plan, tell: Callable[[int], None] | None = None) -> Summary:
     pixels = 0.0
     cards = {f"{g.name}/{m.name}": m for g in plan.cards.values() for m in g.models.values()}
     uploads: dict[str, set[str]] = {}
+    converted: set[str] = set()
     named = plan.job.output_path is not None
     for number in range(len(plan)):
         if tell is not None and number % _TELL_EVERY == 0:
@@ -153,6 +154,7 @@ def check(plan: Plan, tell: Callable[[int], None] | None = None) -> Summary:
         _count(sums, task, 1)
         _count_uploads(uploads, task, plan.cards[task.gateway], cards[task.lane])
         pixels += task.n * _pixels(task.size)
+        converted |= {each.uri for each in task.inputs if isinstance(each, LocalInput | InlineInput) and each.sent_as}
         ids.add(int(task.id[:16], 16), number)
         if named:
             for name in names_of(task.path, task.n):
@@ -168,7 +170,7 @@ def check(plan: Plan, tell: Callable[[int], None] | None = None) -> Summary:
             book.add_constant(flaw)
     book.stop(plan.job)
     made = _summarise(plan, sums, duplicates, first_prompt, int(pixels * BYTES_PER_PIXEL))
-    return replace(made, notes=(*made.notes, *_upload_notes(plan, uploads)))
+    return replace(made, notes=(*made.notes, *_upload_notes(plan, uploads), *_converted_notes(converted)))
 
 
 def _count(sums: dict[str, _Sums], task: Task, sign: int) -> None:
@@ -193,6 +195,12 @@ def _count_uploads(uploads: dict[str, set[str]], task: Task, gateway: GatewayCar
     for source in task.inputs:
         if isinstance(source, LocalInput | InlineInput) and is_uploaded(rule, source.picture):
             uploads.setdefault(gateway.name, set()).add(bound + source.picture.sha256)
+
+
+def _converted_notes(converted: set[str]) -> Iterator[str]:
+    if converted:
+        first, more = min(converted)[:120], f" and {len(converted) - 1:,} more" if len(converted) > 1 else ""
+        yield f"{first}{more}: sent as PNG, for the upload takes no such format; the manifest says so"
 
 
 def _upload_notes(plan: Plan, uploads: Mapping[str, set[str]]) -> Iterator[str]:
@@ -269,6 +277,10 @@ def _summarise(plan: Plan, sums: dict[str, _Sums], duplicates: int, first_prompt
 
 
 def _notes(plan: Plan) -> Iterator[str]:
+    for name in plan.job.dedicated:
+        card = plan.cards[name]
+        if not card.lists_operations and not card.tells_balance:
+            yield f"`dedicated: [{name}]` changes nothing: {card.title} has no list and no meter that prove anything"
     for written, lane in plan.aliases.items():
         yield f"{written} is another name of {lane}, and is asked for as that"
 

@@ -57,7 +57,11 @@ def found(**keys: Any) -> str:
         ({"model": EDIT}, "edits pictures and is given none", "add images"),
         ({"images": ("cup.png",)}, "from text alone", "take an edit model"),
         ({"model": EDIT, "images": ("cup.png",) * 4}, "takes 1 to 3 pictures", "4 are given"),
-        ({"model": EDIT, "images": ("chelsea.png",)}, "'chelsea.png' is 451x300 pixels", "384 to 3072 pixels a side"),
+        (
+            {"model": EDIT, "images": ("chelsea.png",)},
+            "'chelsea.png' is 451x300 pixels",
+            "3072 pixels a side: scale it up",
+        ),
         ({"model": EDIT, "images": ("tall.png",)}, "'tall.png' is 512x4000 pixels", "384 to 3072"),
         ({"model": EDIT, "images": ("vector.svg",)}, "is image/svg", "jpeg, png, bmp"),
         ({"model": EDIT, "images": ("heavy.png",)}, "has 10000011 bytes", "at most 10000000"),

@@ -79,7 +79,7 @@ def test_prices(card: dict[str, Any], keys: dict[str, Any], expected: tuple[obje
         (
             {"price_per_image": "6", "price_per_input": "0.1836", "price_unit": "evolink-credit"},
             {"prices": {LANE: Money(60_000, "USD")}},
-            f"price is stated in USD; state it in the unit of the bill: prices: {{{LANE}: <what an image costs> evolink-credit}}",
+            f"state it in the unit of the bill: prices: {{{LANE}: <what an image costs> evolink-credit}}",
         ),
         (
             {"price_per_image": None, "price_unit": "1min-credit"},

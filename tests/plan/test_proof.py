@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from pipeline.plan.check import check
+from pipeline.plan.expand import make_plan
 from pipeline.plan.proof import doubt_words, evidence_of
-from tests.plan.jobs import CARDS, plan_of
+from tests.plan.jobs import CARDS, Memory, job, plan_of
 
 CARD = CARDS["mulerouter"]
 MODEL = CARD.models["qwen-image-max"]
@@ -63,3 +64,11 @@ def test_a_plan_reads_it_from_its_spec() -> None:
     """The lane's words follow the spec's `on_doubt`."""
     (lane,) = check(plan_of(on_doubt="resubmit")).lanes.values()
     assert f"up to {min(lane.tasks, lane.unanswered)} of them paid twice" in lane.doubt_ends
+
+
+@pytest.mark.parametrize(("card", "told"), [({}, True), (LISTS, False), (TELLS, False)])
+def test_dedicated_where_nothing_proves_anything_is_said(card: dict[str, bool], *, told: bool) -> None:
+    """A promise that changes nothing is not taken in silence."""
+    cards = {"mulerouter": replace(CARD, **card)}  # type: ignore[arg-type]
+    notes = check(make_plan(job(dedicated=("mulerouter",)), cards, Memory())).notes
+    assert any("changes nothing" in note for note in notes) is told
