@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Final, TypeGuard
+from typing import Final
 
-from pipeline.providers.answers import NAME_MAX, code_text, read_object, retry_after_s, speaks_of_work, words
+from pipeline.providers.answers import NAME_MAX, code_text, is_link, read_object, retry_after_s, speaks_of_work, words
 from pipeline.values.reply import Fault, FaultKind
 from pipeline.values.wire import Response
 
@@ -50,19 +50,11 @@ _FAMILIES: Final = (
 
 #: What an id may be. The documented ids are UUIDs; of what could lead a path elsewhere, nothing is taken.
 _ID: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._:@=+,~-]{0,199}", re.ASCII)
-#: The most pictures that any model of the vendor makes in one call (documented: n).
-_PICTURES_MAX: Final = 6
-_LINK_MAX: Final = 8_192
 #: A count beyond this says no more than that it cannot be believed.
 _COUNT_MAX: Final = 10**6
 #: Longest rewritten prompt that is kept, in characters.
 _REVISED_MAX: Final = 4_000
 _MILLISECONDS: Final = re.compile(r"\d{1,9}(\.\d{1,3})?", re.ASCII)
-
-
-def is_success(response: Response) -> bool:
-    """Whether the status is a 2xx."""
-    return 200 <= response.status < 300
 
 
 def kind_of(code: str, otherwise: FaultKind) -> FaultKind:
@@ -103,14 +95,9 @@ def made(answer: Mapping[str, object]) -> tuple[tuple[str, ...], int]:
     a usable link counts as well. Parts that hold text only, and pictures that failed, are none.
     """
     told = list(_told(output_of(answer)))
-    links = tuple(dict.fromkeys(link for link in told if _is_link(link)))
+    links = tuple(dict.fromkeys(link for link in told if is_link(link)))
     count = _count(answer)
     return links, max(len(links), len(told) if count is None else count)
-
-
-def believable(billed: int, asked: int) -> bool:
-    """A few pictures too many are booked in full. But a number that cannot have been made is no bill."""
-    return billed <= max(_PICTURES_MAX, 2 * asked)
 
 
 def unmade(output: Mapping[str, object]) -> str | None:
@@ -185,9 +172,3 @@ def _count(answer: Mapping[str, object]) -> int | None:
         if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
             return min(value, _COUNT_MAX)
     return None
-
-
-def _is_link(value: object) -> TypeGuard[str]:
-    if not isinstance(value, str) or not value.startswith(("https://", "http://")):
-        return False
-    return len(value) <= _LINK_MAX and value.isprintable() and " " not in value

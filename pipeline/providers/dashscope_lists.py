@@ -11,8 +11,8 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 from urllib.parse import quote, urlencode
 
-from pipeline.providers.answers import read_object, words
-from pipeline.providers.dashscope_answers import code_of, fault, is_success, operation_of, output_of
+from pipeline.providers.answers import is_success, read_object, words
+from pipeline.providers.dashscope_answers import code_of, fault, operation_of, output_of
 from pipeline.values.evidence import ListedOperation
 from pipeline.values.reply import EvidenceBroken, Fault, FaultKind, ListedPage, ListReply
 from pipeline.values.wire import Answered, Outcome, Request, Response

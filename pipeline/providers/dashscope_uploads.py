@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 from urllib.parse import urlencode, urlsplit
 
-from pipeline.providers.answers import read_object, words
+from pipeline.providers.answers import broken, not_sent, read_object
 from pipeline.providers.dashscope_answers import code_of, fault, kind_of
 from pipeline.providers.forms import form
 from pipeline.values.provider import CarriedBytes, Placed, UploadFailed, UploadStep
 from pipeline.values.reply import Fault, FaultKind
-from pipeline.values.wire import Answered, NotSent, Outcome, Request, Response
+from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Request, Response
 
 NAME: Final = "dashscope"
 #: How long an upload is kept (documented: 48 hours), in seconds.
@@ -66,10 +66,10 @@ def _answer(outcome: Outcome) -> Response | Fault:
     match outcome:
         case Answered(response):
             return response
-        case NotSent(why):
-            return Fault(FaultKind.NOT_SENT, words(why) or "no connection was made")
-        case _:
-            return Fault(FaultKind.TIMEOUT, words(outcome.why) or "no complete answer came")
+        case NotSent():
+            return not_sent(outcome)
+        case Broken():
+            return broken(outcome)
 
 
 def _policy(response: Response) -> Mapping[str, object] | Fault:

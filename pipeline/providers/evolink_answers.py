@@ -9,9 +9,19 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Final, TypeGuard
+from typing import Final
 
-from pipeline.providers.answers import NAME_MAX, code_text, read_object, retry_after_s, words
+from pipeline.providers.answers import (
+    NAME_MAX,
+    OF_THE_ACCOUNT,
+    believable,
+    code_text,
+    counted,
+    is_link,
+    read_object,
+    retry_after_s,
+    words,
+)
 from pipeline.values.money import Money
 from pipeline.values.reply import (
     Fault,
@@ -30,9 +40,6 @@ UNIT: Final = "evolink-credit"
 
 #: Whether a cancelled one is charged, nobody says.
 CANCELLED_BILLED: Final[bool | None] = None
-#: The most pictures that any of the models makes in one call (documented: n of qwen-image-edit-plus).
-_PICTURES_MAX: Final = 6
-_LINK_MAX: Final = 8_192
 #: A sum so many times above the price list is not believed: so much is booked at most.
 _DEARER_MAX: Final = 10
 #: So many of the vendor's internal units are one credit (observed, from its price catalogue).
@@ -42,15 +49,6 @@ _CREDITS_MAX: Final = 1e9
 #: A wait in words, as a deployment under another name gives it (observed).
 _WAIT: Final = re.compile(r"retry after (\d{1,5}) seconds?", re.ASCII | re.IGNORECASE)
 
-#: What a poll's status says of the account, whatever the operation does.
-OF_THE_ACCOUNT: Final[Mapping[int, FaultKind]] = MappingProxyType(
-    {
-        401: FaultKind.UNAUTHORIZED,
-        402: FaultKind.OUT_OF_CREDIT,
-        403: FaultKind.UNAUTHORIZED,
-        429: FaultKind.RATE_LIMITED,
-    }
-)
 #: {a failed task's code: what it means, and the seconds that the vendor asks to wait}. *Source* - the vendor's page of
 #: task error codes (documented), its client's retry flags (documented); what is not here may pass next time.
 TASK_ERRORS: Final[Mapping[str, tuple[FaultKind, float | None]]] = MappingProxyType(
@@ -112,16 +110,14 @@ def _made(task: Task, response: Response, answer: Mapping[str, object]) -> PollR
     if not told:
         # Nothing made should cost nothing, but no page says so of a completed task: its money is in doubt.
         return OperationFailed(fault_of(FaultKind.SHORT, response, "completed without any picture"), billed=None)
-    if len(told) > max(_PICTURES_MAX, 2 * task.n):
+    if not believable(len(told), task.n):
         # A few pictures too many are booked in full, above the hold. But a number that the vendor cannot have made
         # is no bill: the hold stays whole, and somebody has to look.
         many = f"completed with {len(told)} links for {task.n} pictures, which nobody can believe"
         return OperationFailed(fault_of(FaultKind.MALFORMED, response, many), billed=None)
-    links = tuple(dict.fromkeys(link for link in told if _is_link(link)))
+    links, billed = counted(told, task.n)
     if not links:
         return PollBroken(fault_of(FaultKind.MALFORMED, response, "completed, but without a usable link"))
-    # What was asked for and is not told by a link of its own counts as billed: it shows as a picture not delivered.
-    billed = max(len(links), min(len(told), task.n))
     list_price = task.price.native_cost(billed) if task.price.native_unit == UNIT else 0
     return Ready(
         links=links, billed_images=billed, request_id=_request_id(response), charged=_charged(answer, list_price)
@@ -132,7 +128,7 @@ def _told(answer: Mapping[str, object]) -> list[object] | None:
     """What stands in the place of each link: `results`, or `result_data[].image_url` where those hold none."""
     told, data = answer.get("results"), answer.get("result_data")
     results: list[object] | None = told if isinstance(told, list) else None
-    if isinstance(data, list) and data and not any(map(_is_link, results or ())):
+    if isinstance(data, list) and data and not any(map(is_link, results or ())):
         return [object_in(entry).get("image_url") for entry in data]
     return results
 
@@ -152,10 +148,6 @@ def _charged(answer: Mapping[str, object], list_price: int) -> Money | None:
     return Money(used, UNIT)
 
 
-def _is_link(value: object) -> TypeGuard[str]:
-    return isinstance(value, str) and 0 < len(value) <= _LINK_MAX and value.isprintable() and " " not in value
-
-
 def not_told(response: Response) -> PollReply:
     """What any other answer to a poll means."""
     answer = read_object(response.body)
@@ -171,11 +163,6 @@ def micros_told(value: object) -> int | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _CREDITS_MAX:
         return None
     return round(value * 10_000) * 100
-
-
-def is_success(response: Response) -> bool:
-    """Whether the status says that what was asked for was done."""
-    return 200 <= response.status < 300
 
 
 def object_in(value: object) -> Mapping[str, object]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Final
 
-from pipeline.providers.answers import code_text, read_object, retry_after_s, words
+from pipeline.providers.answers import broken, code_text, not_sent, read_object, retry_after_s, words
 from pipeline.providers.forms import form
 from pipeline.values.provider import CarriedBytes, Placed, UploadFailed, UploadStep
 from pipeline.values.reply import Fault, FaultKind
@@ -49,10 +49,10 @@ def upload(gateway: str, asset: CarriedBytes, name: str, told: Sequence[Outcome]
     match told[-1] if told else None:
         case None:
             return _request(gateway, asset, name)
-        case NotSent(why):
-            return UploadFailed(Fault(FaultKind.NOT_SENT, words(why) or "no connection was made"))
-        case Broken(why):
-            return UploadFailed(Fault(FaultKind.TIMEOUT, words(why) or "no complete answer came"))
+        case NotSent() as outcome:
+            return UploadFailed(not_sent(outcome))
+        case Broken() as outcome:
+            return UploadFailed(broken(outcome))
         case Answered(response):
             return _kept(response)
 

@@ -18,11 +18,6 @@ CREDIT: Final = "1min-credit"
 _REQUIRES: Final = re.compile(r"requires (\d{1,12}(?:\.\d{1,6})?) credits", re.ASCII)
 
 
-def is_success(response: Response) -> bool:
-    """A 2xx."""
-    return 200 <= response.status < 300
-
-
 def record_of(answer: Mapping[str, object] | None) -> Mapping[str, object] | None:
     """The record of a call, where there is one."""
     record = None if answer is None else answer.get("aiRecord")
