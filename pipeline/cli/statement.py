@@ -310,6 +310,7 @@ def render_status(status: Mapping[str, object], folder: str) -> str:
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.tasks.items())
     lines.append(words.clean(f"  tasks     {counts or 'none started'}, {found.total:,} in all"))
     lines += [words.clean(f"  money     {account.line()}") for account in found.accounts]
+    lines += _bill_lines(status)
     lines += [words.clean(f"  lane      {_lane_words(lane)}") for lane in found.lanes]
     lines += _unknown_lines(status)
     lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
@@ -326,6 +327,32 @@ def render_status(status: Mapping[str, object], folder: str) -> str:
             "  next      pipeline verify says all that is wrong; pipeline run sends nothing and says the remedies"
         )
     return "\n".join(lines)
+
+
+def _bill_lines(status: Mapping[str, object]) -> list[str]:
+    """Each gateway's part, in the vendor's own unit beside the cap's, where one account does not say it already."""
+    bills = [
+        (gateway, unit, _mapping(bill))
+        for gateway, units in _mapping(status.get("by_gateway")).items()
+        for unit, bill in _mapping(units).items()
+    ]
+    if len(bills) < 2 and all(set(_mapping(bill.get("in_cap"))) <= {unit} for _, unit, bill in bills):
+        return []
+    lines = []
+    for gateway, unit, bill in bills:
+        parts = []
+        for name, said in (("settled", "settled"), ("held", "held"), ("doubt", "in doubt")):
+            micros = _number(bill.get(f"{name}_micros"))
+            others = {
+                other: _number(_mapping(amounts).get(f"{name}_micros"))
+                for other, amounts in _mapping(bill.get("in_cap")).items()
+                if other != unit
+            }
+            beside = f" = {words.money(others)}" if any(others.values()) else ""
+            if micros or name == "settled":
+                parts.append(f"{format_money(micros, unit)} {said}{beside}")
+        lines.append(words.clean(f"  bill      {gateway}: {', '.join(parts)}"))
+    return lines
 
 
 def _again_lines(status: Mapping[str, object]) -> list[str]:

@@ -25,6 +25,7 @@ from pipeline.failpoints import reach
 from pipeline.manifest.table import FILES, Written, write_manifest
 from pipeline.manifest.verify import verify as verify_folder
 from pipeline.runtime import prepare, wiring
+from pipeline.runtime.bills import bills_of
 from pipeline.runtime.control import ask
 from pipeline.runtime.history import (
     EXITS,
@@ -66,7 +67,19 @@ def status(folder: Path) -> dict[str, object]:
     """The object of `status --json`: asked of the living run, or read from the store. *Raises* RunNotFound."""
     if not has_store(folder):
         raise RunNotFound(f"there is no run at {folder}; `pipeline ls` lists the runs below ./runs")
-    return ask(folder / CONTROL) or _status_of_store(folder)
+    living = ask(folder / CONTROL)
+    if not living:
+        return _status_of_store(folder)
+    try:
+        with _reading(folder) as journal:
+            return {**living, "by_gateway": _bills(journal)}
+    except (RunError, StorageFailed, ValueError, LookupError, TypeError):
+        # The living run has the word; what its store cannot say is left out.
+        return living
+
+
+def _bills(journal: Journal) -> dict[str, dict[str, dict[str, object]]]:
+    return bills_of(journal.attempt_rows(), {row.task.number: row.task.price for row in journal.task_rows()})
 
 
 def _status_of_store(folder: Path) -> dict[str, object]:
@@ -97,6 +110,7 @@ def _told(folder: Path, journal: Journal, *, alive: bool) -> dict[str, object]:
         "tasks": {**counts, "total": total},
         "images": snapshot.images,
         "money": {account.currency: money_of(account) for account in snapshot.accounts},
+        "by_gateway": bills_of(journal.attempt_rows(), {row.task.number: row.task.price for row in tasks}),
         "in_doubt": doubts_in(journal),
         "faults": faults_of(tasks),
         "failures": failures_of(tasks),
