@@ -226,7 +226,7 @@ def _judge_reply(tongue: Tongue, task: Task, response: Response, reply: Reply) -
             assert released, "money released without a row"
             assert fault.status == response.status, "another status than the answer's"
             assert response.body, "money released on an empty answer"
-            _judge_released(response.body)
+            _judge_released(response)
             _judge_fault(fault)
         case Unknown(fault):
             _judge_fault(fault)
@@ -234,9 +234,10 @@ def _judge_reply(tongue: Tongue, task: Task, response: Response, reply: Reply) -
             raise AssertionError(f"no meaning of an answer: {reply}")
 
 
-def _judge_released(body: bytes) -> None:
+def _judge_released(response: Response) -> None:
     """A released body names no id, no usage and no result, anywhere. Written without a look at the adapters' guard."""
-    if body[:64].lstrip().lower().startswith(b"<"):
+    body = response.body
+    if body[:64].lstrip().lower().startswith(b"<") or "html" in response.headers.get("content-type", "").lower():
         return  # A page in front of the API, which has its own row.
     left: list[tuple[str, object]] = [("", json.loads(body.decode("utf-8-sig")))]
     while left:
