@@ -7,6 +7,7 @@ contains what was yielded.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import assert_never
 
 from pipeline.engine import lifecycle
@@ -86,7 +87,8 @@ def doubt_policy(state: State, live: LiveTask, attempt: LiveAttempt, fault: Faul
             yield from close(live, fault)
         case OnDoubt.WRITE_OFF:
             yield WrittenOff(attempt.number, attempt.open, "on_doubt: write_off")
-            yield from close(live, fault)
+            told = f"counted as spent (on_doubt: write_off): {fault.message}"
+            yield from close(live, replace(fault, message=told[:500]))
         case OnDoubt.RESUBMIT:
             # Where the gateway lists, a look comes first (`evidence`).
             waits = state.resubmits(live) and not any(map(state.suspect, live.attempts.values()))

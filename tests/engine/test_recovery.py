@@ -47,6 +47,7 @@ from tests.engine.worlds import LANE, TERMS, Ring, artifact, fault, policy, ring
 K = FaultKind
 FOUND = Fault(K.NOT_SENT, "found at recovery")
 ENDED = Fault(K.UNKNOWN, "the process ended before an answer was written down")
+SPENT = replace(ENDED, message=f"counted as spent (on_doubt: write_off): {ENDED.message}")
 UNKNOWN = fault(K.UNKNOWN, "timeout")
 RESUBMIT, WRITE_OFF = policy(OnDoubt.RESUBMIT), policy(OnDoubt.WRITE_OFF)
 LAGGING = policy(terms=replace(TERMS, release_lag_s=60.0))
@@ -98,7 +99,7 @@ CASES: list[tuple[str, Callable[[], Ring], Policy, list[Fact], list[Command]]] =
         "a submitting attempt is written off when the user says so",
         submitting,
         WRITE_OFF,
-        [Doubted(1, 100, ENDED), WrittenOff(1, 100, "on_doubt: write_off"), TaskMoved(0, Phase.FAILED, ENDED)],
+        [Doubted(1, 100, ENDED), WrittenOff(1, 100, "on_doubt: write_off"), TaskMoved(0, Phase.FAILED, SPENT)],
         [],
     ),
     (
@@ -121,7 +122,7 @@ CASES: list[tuple[str, Callable[[], Ring], Policy, list[Fact], list[Command]]] =
         "an old doubt is written off when the user says so now",
         lambda: with_answer(policy(), Unknown(UNKNOWN)),
         WRITE_OFF,
-        [WrittenOff(1, 200, "on_doubt: write_off"), TaskMoved(0, Phase.FAILED, ENDED)],
+        [WrittenOff(1, 200, "on_doubt: write_off"), TaskMoved(0, Phase.FAILED, SPENT)],
         [],
     ),
     (

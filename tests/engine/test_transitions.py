@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -66,6 +67,7 @@ from tests.engine.worlds import LANE, TERMS, Ring, artifact, fault, policy, ring
 
 K = FaultKind
 UNKNOWN = fault(K.UNKNOWN, "timeout")
+SPENT = replace(UNKNOWN, message=f"counted as spent (on_doubt: write_off): {UNKNOWN.message}")
 REJECTED = fault(K.REJECTED, "bad prompt")
 BUSY = fault(K.RATE_LIMITED, "slow down", retry_after_s=7.0)
 TRANSIENT = fault(K.TRANSIENT, "come back")
@@ -354,7 +356,7 @@ CASES: list[tuple[str, Callable[[], Ring], Observation, float, list[Fact], list[
         lambda: submitting(WRITE_OFF),
         SubmitAnswered(1, Unknown(UNKNOWN)),
         0,
-        [Doubted(1, 100, UNKNOWN), WrittenOff(1, 100, "on_doubt: write_off"), moved(Phase.FAILED, UNKNOWN)],
+        [Doubted(1, 100, UNKNOWN), WrittenOff(1, 100, "on_doubt: write_off"), moved(Phase.FAILED, SPENT)],
         [],
     ),
     (
