@@ -182,7 +182,7 @@ def test_a_pace_that_is_none_is_refused(count: int, period_s: float) -> None:
 
 @pytest.mark.parametrize("clean", [True, False])
 @pytest.mark.parametrize("set_by_s", [0.0, 86_400.0, -86_400.0])
-def test_a_resume_never_bursts_whatever_the_wall_clock_says(tmp_path: Path, clean: bool, set_by_s: float) -> None:
+def test_a_resume_never_bursts_whatever_the_wall_clock_says(tmp_path: Path, *, clean: bool, set_by_s: float) -> None:
     """A counting server sees one window: after a clean end by kept stamps, after an unclean one by assumption."""
     lane = RunLane(LaneTerms(9, 4, 1.0, 1.0, 60.0, 0.0), 6, 60.0)
     came: list[float] = []

@@ -281,7 +281,8 @@ def test_the_story_has_no_links_and_no_prompts(tmp_path: Path) -> None:
 
 def test_a_story_on_a_full_disk_says_later_how_much_it_missed(tmp_path: Path) -> None:
     """No half line, no failure: the store is the truth. The next line that finds room is the count of those that did
-    not."""
+    not.
+    """
     path = tmp_path / "log.jsonl"
     with Story(path, clock=lambda: START) as story:
         story.tell([Draining()])

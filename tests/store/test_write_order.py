@@ -67,7 +67,7 @@ def test_a_small_file_is_synced_before_it_is_named_and_its_folder_after(
 def test_a_small_file_that_is_there_already_is_there_after_the_power_went(
     tmp_path: Path, calls: list[tuple[str, str]]
 ) -> None:
-    """A death may have come between the name and the folder's sync: equal bytes are left alone, their name is synced."""
+    """A death may come between the name and the folder's sync: equal bytes are left alone, their name is synced."""
     target = tmp_path / "spec.yaml"
     target.write_bytes(b"whole")
     calls.clear()
