@@ -223,6 +223,8 @@ def record(place: Path, number: int, seed: int, synchronous: str = "") -> Record
     played = disk_child.play(order)
     if played.code not in {0, 4, 5, 6}:
         raise AssertionError(f"the recorded run failed with exit {played.code}: {played.words}")
+    # A state of its disk is the only such run that there is: nobody is asked about a copy beside its original.
+    (order.disk / RUN).rename(place / "recorded")
     return Recording(name, place / "spec.yaml", tuple(played.events), order, order.world.read_bytes())
 
 
