@@ -14,7 +14,7 @@ check: ## everything, as CI runs it
 venv: .venv/.ready ## a virtual environment with all extras
 
 test: venv ## the whole suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 3
 
 quick: venv ## the suite without the slow tests
 	$(BIN)/python -m pytest -m 'not slow'
