@@ -27,7 +27,10 @@ RUN = (
     "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt . "
     "&& .venv/bin/pipeline run specs/quickstart.yaml --simulate"
 )
-TEST = "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e '.[test]' && .venv/bin/python -m pytest -n 3"
+TEST = (
+    "python3 -m venv .venv && .venv/bin/pip install -q -c constraints.txt -e '.[test]' "
+    "&& .venv/bin/python -m pytest -n 3"
+)
 
 
 @pytest.fixture(scope="module")

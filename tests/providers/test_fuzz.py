@@ -60,9 +60,8 @@ def test_the_judge_sees_a_meaning_without_its_ground(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize("gateway", TONGUES)
 def test_the_judge_sees_an_adapter_without_its_guard(gateway: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the guard the fuzz finds nothing; without it, it finds a released body that speaks of work."""
+    """Without the guard the fuzz finds a released body that speaks of work; the test above has it and finds nothing."""
     tongue = TONGUES[gateway]
-    assert run(1_500, 1, tongue) == []
     module = dashscope_answers if gateway == "dashscope" else tongue.module
     monkeypatch.setattr(module, "speaks_of_work", lambda _: False)
-    assert any("released, though the body" in line for line in run(1_500, 1, tongue))
+    assert any("released, though the body" in line for line in run(700, 1, tongue))

@@ -47,9 +47,11 @@ def test_a_short_task_whose_first_try_is_in_doubt_is_told(tmp_path: Path) -> Non
     assert (result.state, result.exit_code) == ("in_doubt", 5)
 
 
-def test_the_wait_before_a_second_purchase_is_seen(tmp_path: Path) -> None:
+def test_the_wait_before_a_second_purchase_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run under `resubmit` that waits out the quiet period says how many tasks it will buy again, and when."""
     path = spec(tmp_path, more="on_doubt: resubmit\n")
+    # Listeners are spared in real time, of which a rehearsal has next to none.
+    monkeypatch.setattr("pipeline.runtime.driver.TELL_EVERY_S", 0.0)
     views: list[View] = []
     options = Options(simulate=True, run_dir=tmp_path / "run", faults=faults(tmp_path, "cut_after: {first: 1}\n"))
     pipeline.run_sync(pipeline.plan(pipeline.load(path)), options, views.append)
