@@ -182,7 +182,7 @@ def _templates(place: Path) -> list[_Template]:
 
 def _run(place: Path, folder: Path, *, die: str = "", limit: int = 0) -> None:
     """Rehearse the job, up to a number of tasks or to a failpoint at which the process is killed."""
-    command = [sys.executable, "-m", "tests.chaos.child", *(["--die", die] if die else []), "--"]
+    command = [sys.executable, "-m", "tests.chaos.child", "--unfolded", *(["--die", die] if die else []), "--"]
     command += ["run", "--simulate", "--run-dir", str(folder), str(place / "rot.yaml")]
     command += ["--limit", str(limit)] if limit else []
     home = {**os.environ, "XDG_CACHE_HOME": str(place / "cache"), "PYTHONPATH": str(_ROOT)}

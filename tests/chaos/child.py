@@ -64,13 +64,22 @@ class Watch:
 
 
 def run(
-    arguments: list[str], *, die: Place | None = None, drain: Place | None = None, counts: Path | None = None
+    arguments: list[str],
+    *,
+    die: Place | None = None,
+    drain: Place | None = None,
+    counts: Path | None = None,
+    unfolded: bool = False,
 ) -> int:
-    """Arm, run one command in this process, and tell its exit code; `counts` gets {failpoint: how often reached}."""
+    """Arm, run one command in this process, and tell its exit code; `counts` gets {failpoint: how often reached}.
+
+    `unfolded`: the log is folded where the product folds it, so that a small run leaves one.
+    """
     from pipeline.cli import main
 
-    small: Any = journal_module
-    small._FOLD_AT = FOLD_AT
+    if not unfolded:
+        small: Any = journal_module
+        small._FOLD_AT = FOLD_AT
     watch = Watch(die, drain)
     failpoints.arm(watch)
     try:
@@ -92,10 +101,11 @@ def main() -> NoReturn:
     parser.add_argument("--die", type=Place.read)
     parser.add_argument("--drain", type=Place.read)
     parser.add_argument("--counts", type=Path)
+    parser.add_argument("--unfolded", action="store_true")
     parser.add_argument("command", nargs=argparse.REMAINDER)
     asked = parser.parse_args()
     command = asked.command[1:] if asked.command[:1] == ["--"] else asked.command
-    sys.exit(run(command, die=asked.die, drain=asked.drain, counts=asked.counts))
+    sys.exit(run(command, die=asked.die, drain=asked.drain, counts=asked.counts, unfolded=asked.unfolded))
 
 
 if __name__ == "__main__":
