@@ -28,7 +28,7 @@ from pipeline.engine.react import follow, react, resume
 from pipeline.engine.retry import DOUBT_RESUBMITS_MAX, GONE_GRACE_S
 from pipeline.engine.state import State, load, restored
 from pipeline.errors import Bug
-from pipeline.values.reply import Fault, FaultKind
+from pipeline.values.reply import FaultKind
 from pipeline.values.task import Task
 
 
@@ -159,10 +159,6 @@ class Machine:
             return not state.fetching <= state.stuck
         attempts = (state.attempts[number] for number in state.fetching)
         return any(picture.asked for attempt in attempts for picture in attempt.pictures.values())
-
-    def disk_fault(self) -> Fault | None:
-        """Why the disk takes nothing more; None while it has room."""
-        return self.state.disk
 
     def budget_blocked(self) -> BudgetReached | None:
         """What did not fit under a cap, while no money came free since."""

@@ -9,10 +9,7 @@ from typing import Final
 from pipeline.providers import dashscope, evolink, mulerouter, onemin
 from pipeline.values.provider import Provider
 
-#: Names as a spec writes them before the slash of a model: `mulerouter/qwen-image-max`.
-GATEWAYS: Final[tuple[str, ...]] = ("mulerouter", "evolink", "1min", "dashscope")
-
-#: {gateway name: its module}. Names are the gateways', so a module may be spelled differently.
+#: {gateway name, as a spec writes it before the slash of a model: its module, whose own name may be spelled differently}
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
     {"mulerouter": mulerouter, "evolink": evolink, "1min": onemin, "dashscope": dashscope}
 )

@@ -40,12 +40,12 @@ def test_a_full_disk_stops_buying_and_costs_no_attempt() -> None:
     assert state.machine.wants_tasks() == 0
     assert not state.machine.lane_ready(LANE, 0.0)
     assert state.tell(SlotNear(LANE)) == ([], [])
-    assert state.machine.disk_fault() == FULL
+    assert state.machine.state.disk == FULL
     assert state.machine.idle()
     facts, _ = state.tell(DiskTold(None))
     assert facts[-1].attempt == 4  # type: ignore[union-attr]  # Held anew
     assert state.machine.lane_ready(LANE, 0.0)
-    assert state.machine.disk_fault() is None
+    assert state.machine.state.disk is None
 
 
 def test_on_a_full_disk_operations_are_followed_and_pictures_wait_for_room() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pipeline.plan.price import in_region
-from pipeline.providers import GATEWAYS, PROVIDERS, dashscope
+from pipeline.providers import PROVIDERS, dashscope
 from pipeline.providers.answers import BODY_MAX
 from pipeline.providers.dashscope_answers import KINDS
 from pipeline.values.digest import JSON
@@ -826,7 +826,6 @@ def test_the_module_is_a_provider() -> None:
     """It is registered by its name."""
     provider: Provider = PROVIDERS["dashscope"]
     assert provider is PROVIDERS[dashscope.NAME]
-    assert dashscope.NAME in GATEWAYS
 
 
 # --- the card -----------------------------------------------------------------------------------------------------
