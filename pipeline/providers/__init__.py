@@ -9,7 +9,7 @@ from typing import Final
 from pipeline.providers import dashscope, evolink, mulerouter, onemin
 from pipeline.values.provider import Provider
 
-#: {gateway name, as a spec writes it before the slash of a model: its module, whose own name may be spelled differently}
+#: {gateway name, as a spec writes it before the slash of a model: its module, which may be spelled differently}
 PROVIDERS: Final[Mapping[str, Provider]] = MappingProxyType(
     {"mulerouter": mulerouter, "evolink": evolink, "1min": onemin, "dashscope": dashscope}
 )
