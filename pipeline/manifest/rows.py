@@ -16,7 +16,7 @@ from pipeline.values.task import InlineInput, Input, LocalInput, Task, UpstreamI
 #: Rows in a record batch: a run of any length is written in little memory.
 BATCH: Final = 5000
 
-_Cell: TypeAlias = "str | int | bool | Sequence[tuple[str, str]] | Sequence[Mapping[str, str | int | None]] | None"
+Cell: TypeAlias = "str | int | bool | Sequence[tuple[str, str]] | Sequence[Mapping[str, str | int | None]] | None"
 
 
 def public_uri(url: str) -> str:
@@ -27,39 +27,34 @@ def public_uri(url: str) -> str:
 
 def image_batches(rows: Iterable[ImageRow], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """`images.arrow` as record batches."""
-    return _batches((_image(row) for row in rows), schema)
+    return _batches((image_cells(row) for row in rows), schema)
 
 
 def task_batches(rows: Iterable[TaskRow], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """`tasks.arrow` as record batches."""
-    return _batches((_task(row) for row in rows), schema)
+    return _batches((task_cells(row) for row in rows), schema)
 
 
-def _batches(rows: Iterator[dict[str, _Cell]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def _batches(rows: Iterator[dict[str, Cell]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     while chunk := list(islice(rows, BATCH)):
         columns = [pa.array([row[field.name] for row in chunk], type=field.type) for field in schema]
         yield pa.record_batch(columns, schema=schema)
 
 
-def _image(row: ImageRow) -> dict[str, _Cell]:
-    task, artifact = row.task, row.artifact
-    return _labels(task) | {
+def image_cells(row: ImageRow) -> dict[str, Cell]:
+    """One row of `images.arrow`; the report shows these cells and no others."""
+    artifact = row.artifact
+    return request_cells(row.task) | {
         "image_index": row.image_index,
-        "row": list(task.row.items()),
-        "negative_prompt": task.negative_prompt,
         "revised_prompt": row.revised_prompt,
-        "params": canonical_json(dict(task.params)).decode(),
-        "size_requested": task.size,
         "width": artifact.width,
         "height": artifact.height,
         "media_type": artifact.media_type,
         "bytes": artifact.size_bytes,
         "sha256": artifact.sha256,
         "path": artifact.path,
-        "inputs": [_input(source) for source in task.inputs],
         "cost_micros": row.cost_micros,
         "currency": row.currency,
-        "price_source": task.price.source,
         "operation_id": row.operation_id or None,
         "attempts": row.attempts,
         "in_spec": row.in_spec,
@@ -69,7 +64,20 @@ def _image(row: ImageRow) -> dict[str, _Cell]:
     }
 
 
-def _task(row: TaskRow) -> dict[str, _Cell]:
+def request_cells(task: Task) -> dict[str, Cell]:
+    """What was asked for, as `images.arrow` has it: the same whether a picture came or not."""
+    return _labels(task) | {
+        "row": list(task.row.items()),
+        "negative_prompt": task.negative_prompt,
+        "params": canonical_json(dict(task.params)).decode(),
+        "size_requested": task.size,
+        "inputs": [_input(source) for source in task.inputs],
+        "price_source": task.price.source,
+    }
+
+
+def task_cells(row: TaskRow) -> dict[str, Cell]:
+    """One row of `tasks.arrow`."""
     return _labels(row.task) | {
         "state": row.phase,
         "held_micros": row.held_micros,
@@ -86,7 +94,7 @@ def _task(row: TaskRow) -> dict[str, _Cell]:
     }
 
 
-def _labels(task: Task) -> dict[str, _Cell]:
+def _labels(task: Task) -> dict[str, Cell]:
     """What both tables say of a task."""
     return {
         "task_id": task.id,
