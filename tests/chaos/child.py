@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NoReturn, Self
 
-import pipeline.store.journal as journal_module
+import pipeline.store.file as file_module
 from pipeline import failpoints
 
 #: A run of a few tasks folds its log, as one of thousands does. *Units* - bytes.
@@ -78,7 +78,7 @@ def run(
     from pipeline.cli import main
 
     if not unfolded:
-        small: Any = journal_module
+        small: Any = file_module
         small._FOLD_AT = FOLD_AT
     watch = Watch(die, drain)
     failpoints.arm(watch)

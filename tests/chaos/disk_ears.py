@@ -18,7 +18,7 @@ from PIL import Image
 import pipeline.manifest.table  # noqa: F401 - loaded before the fork, not after each
 import pipeline.runtime.run as run_module
 import pipeline.simulator.world as world_module
-import pipeline.store.journal as journal_module
+import pipeline.store.file as file_module
 from pipeline.cli import run as _command  # noqa: F401 - the same
 from pipeline.engine.messages import Accepted, Fact, PictureStored
 from pipeline.runtime import wiring
@@ -210,7 +210,7 @@ def _hear_commits(recorder: Recorder, filler: Filler) -> None:
 
 
 def _hear_folds(recorder: Recorder) -> None:
-    small: Any = journal_module
+    small: Any = file_module
     small._FOLD_AT = FOLD_AT
     fold = Journal._fold
 

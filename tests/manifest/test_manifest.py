@@ -39,7 +39,7 @@ from pipeline.values.artifact import Artifact
 from pipeline.values.digest import sha256_hex
 from pipeline.values.rows import ImageRow, NotedPlan
 from pipeline.values.task import Task
-from tests.store.stories import EACH, FAULT, LINK, START, Ticking, made, task
+from tests.store.stories import EACH, FAULT, LINK, START, Ticking, edited, made, task
 
 #: The columns and types that readers rely on, written out by hand.
 IMAGES = """
@@ -226,8 +226,7 @@ def test_a_second_delivery_counts_on(run: Run) -> None:
 
 def test_dropped_tasks_come_last_and_say_so(run: Run) -> None:
     """After an edit the spec's own pictures come first, in its new order."""
-    reordered = [replace(task(1), number=0)]
-    run.journal.mark_plan([(bytes.fromhex(each.id), each) for each in reordered])
+    edited(run.journal, replace(task(1), number=0))
     write_manifest(run.folder.path, run.journal)
     table = feather.read_table(run.folder.path / "images.arrow")
     assert table.column("task_id").to_pylist() == [task(1).id, task(0).id, task(0).id]

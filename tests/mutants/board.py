@@ -312,7 +312,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
-        "pipeline/store/journal.py",
+        "pipeline/store/file.py",
         (
             "synchronous NORMAL",
             "acknowledged commits are lost when the power goes",

@@ -33,6 +33,7 @@ from pipeline.engine.messages import (
 from pipeline.store.journal import Journal
 from pipeline.values.artifact import Artifact
 from pipeline.values.reply import Fault, FaultKind
+from pipeline.values.rows import NotedPlan
 from pipeline.values.task import InlineInput, LocalInput, Picture, Price, Task, UpstreamInput, UrlInput
 from tests.engine.folding import FoldedAttempt, fold
 
@@ -95,6 +96,12 @@ def artifact(path: str, sha256: str = "ef" * 32, size: int = 10) -> Artifact:
 def opened(path: Path, run_id: str = "run") -> Journal:
     """A journal with a ticking clock."""
     return Journal.open(path, run_id=run_id, clock=Ticking())
+
+
+def edited(journal: Journal, *tasks: Task) -> None:
+    """The spec was edited: these are the tasks of its new plan."""
+    plan = NotedPlan("aa" * 32, "bb" * 32, "name: test\n", "test", len(tasks))
+    journal.note_plan(plan, tasks=lambda: [(bytes.fromhex(each.id), each) for each in tasks])
 
 
 def made(number: int, attempt: int, *, stored: Sequence[Artifact] = (), prompt: str = "a fox") -> list[Fact]:

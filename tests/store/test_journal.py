@@ -33,7 +33,7 @@ from pipeline.errors import Bug, JournalNewer, RunNotFound, StorageFailed
 from pipeline.store.journal import Journal
 from pipeline.store.record import task_from_json, task_to_json
 from pipeline.values.rows import NotedPlan
-from tests.store.stories import EACH, FAULT, LINK, PRICE, START, artifact, made, opened, task
+from tests.store.stories import EACH, FAULT, LINK, PRICE, START, artifact, edited, made, opened, task
 
 CAP = CapSet("USD", 10 * EACH, "the spec's budget")
 
@@ -298,7 +298,7 @@ def test_an_edited_spec_renumbers_what_it_owns_and_drops_the_rest(place: Path) -
     dearer = replace(PRICE, per_image=2 * EACH)
     moved = replace(task(0), number=1, row_id="renamed", path="new/name", price=dearer)
     fresh = replace(task(5), number=0)
-    assert journal.mark_plan([(bytes.fromhex(each.id), each) for each in (fresh, moved)]) == 1
+    edited(journal, fresh, moved)
     journal.commit([TaskAdmitted(fresh)])
     rows = [(row.task.number, row.row_id, row.in_spec, row.phase) for row in journal.task_rows()]
     assert rows == [(0, "row-5", True, "waiting"), (1, "renamed", True, "done"), (-2, "row-1", False, "held")]
@@ -317,7 +317,7 @@ def test_failed_and_short_tasks_are_found_by_their_fault(place: Path) -> None:
         journal.commit([CAP, TaskAdmitted(task(number)), TaskMoved(number, phase, FAULT if number else None)])
     assert [stored.task.number for stored in journal.failed_tasks()] == [0, 1, 3]
     assert [stored.task.number for stored in journal.failed_tasks({"upstream"})] == [1, 3]
-    journal.mark_plan([(bytes.fromhex(task(3).id), task(3))])
+    edited(journal, task(3))
     assert [stored.task.number for stored in journal.failed_tasks({"upstream"})] == [3]
     assert journal.has(task(3).id) is Phase.FAILED
     assert journal.has(bytes.fromhex(task(9).id)) is None

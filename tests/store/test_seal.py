@@ -13,7 +13,7 @@ import pytest
 
 from pipeline.engine.messages import CapSet, TaskAdmitted
 from pipeline.errors import RunLocked, StorageFailed
-from pipeline.store import journal as journal_module
+from pipeline.store import file as file_module
 from pipeline.store import seal
 from pipeline.store.journal import Journal
 from pipeline.store.migrations import MIGRATIONS, migrate
@@ -212,7 +212,7 @@ def test_a_damaged_seal_is_told_and_heals(place: Path) -> None:
 
 def test_the_file_is_summed_anew_when_the_log_is_folded_into_it(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The log does not grow for ever, and at every moment the seal has the sum of the file as it stands."""
-    monkeypatch.setattr(journal_module, "_FOLD_AT", 60_000)
+    monkeypatch.setattr(file_module, "_FOLD_AT", 60_000)
     journal = opened(place)
     sizes = []
     for number in range(40):

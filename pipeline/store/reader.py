@@ -1,0 +1,114 @@
+"""What the tables say, to whoever has the store open."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterator
+
+from pipeline.engine.messages import Phase, Snapshot, StoredAccount, StoredTask
+from pipeline.store import reading
+from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, NotedPlan, TaskRow
+
+
+class Reader:
+    """One store, read: every answer is made from its tables at the moment of asking."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def get_meta(self, key: str) -> str | None:
+        """The words kept under a key, None when there are none."""
+        row = self._db.execute("SELECT v FROM meta WHERE k=?", (key,)).fetchone()
+        return None if row is None else str(row[0])
+
+    @property
+    def run_id(self) -> str:
+        """The id that the store was created with."""
+        return self.get_meta("store:run_id") or ""
+
+    def plan(self) -> NotedPlan | None:
+        """The plan noted last; None before the first."""
+        digest = self.get_meta("plan_sha256")
+        if digest is None:
+            return None
+        words = {key: self.get_meta(key) or "" for key in ("spec_sha256", "spec_text", "job", "total")}
+        return NotedPlan(digest, words["spec_sha256"], words["spec_text"], words["job"], int(words["total"] or 0))
+
+    def spec_before(self) -> bytes:
+        """The spec that stood in the folder before the one noted last; empty when there was none."""
+        return (self.get_meta("spec_before") or "").encode()
+
+    def sends(self) -> dict[str, tuple[int, ...]]:
+        """{lane: its last sends, in microseconds of a steady clock}."""
+        rows = self._db.execute("SELECT k, v FROM meta WHERE k LIKE 'sends:%'").fetchall()
+        return {
+            key.removeprefix("sends:"): tuple(int(stamp) for stamp in text.split(",") if stamp) for key, text in rows
+        }
+
+    def snapshot(self) -> Snapshot:
+        """What is unfinished, the accounts and the counts."""
+        return reading.snapshot(self._db)
+
+    def accounts(self) -> tuple[StoredAccount, ...]:
+        """Every account, by currency."""
+        return reading.accounts(self._db)
+
+    def failed_tasks(self, kinds: Collection[str] | None = None) -> list[StoredTask]:
+        """FAILED and SHORT tasks of the current spec, of these fault kinds (None: of any), for a retry."""
+        return reading.failed_tasks(self._db, kinds)
+
+    def task_of_attempt(self, attempt: int) -> StoredTask | None:
+        """The task of one attempt, ended or not, for late evidence."""
+        return reading.task_of_attempt(self._db, attempt)
+
+    def task_ids(self) -> Iterator[bytes]:
+        """The 32-byte ids of every task in the store."""
+        for (key,) in self._db.execute("SELECT id FROM task"):
+            yield bytes(key)
+
+    def has(self, task_id: bytes | str) -> Phase | None:
+        """Where a task stands, by its 32 bytes or 64 hex digits; None when it never entered the store."""
+        key = bytes.fromhex(task_id) if isinstance(task_id, str) else task_id
+        row = self._db.execute("SELECT phase FROM task WHERE id=?", (key,)).fetchone()
+        return None if row is None else Phase(row[0])
+
+    def task_rows(self) -> Iterator[TaskRow]:
+        """Every task: the spec's by number, then those it dropped."""
+        return reading.task_rows(self._db)
+
+    def image_rows(self) -> Iterator[ImageRow]:
+        """Every stored picture, in the order of `task_rows`, then by image index."""
+        return reading.image_rows(self._db)
+
+    def attempt_rows(self) -> Iterator[AttemptRow]:
+        """Every attempt, by number."""
+        return reading.attempt_rows(self._db)
+
+    def money_entries(self) -> Iterator[EntryRow]:
+        """Every movement of money, oldest first."""
+        return reading.entry_rows(self._db)
+
+    def cap_rows(self) -> Iterator[CapRow]:
+        """Every setting of a cap, oldest first."""
+        return reading.cap_rows(self._db)
+
+    def picture_paths(self) -> set[str]:
+        """The paths of every stored picture, relative to the run folder."""
+        return {str(path) for (path,) in self._db.execute("SELECT path FROM picture WHERE state='STORED'")}
+
+    def pending_pictures(self) -> set[tuple[int, int]]:
+        """(attempt, index) of every picture still to be fetched."""
+        rows = self._db.execute("SELECT attempt, idx FROM picture WHERE state='PENDING'")
+        return {(int(attempt), int(index)) for attempt, index in rows}
+
+    def oldest_links(self) -> dict[tuple[str, str], int]:
+        """{(gateway, model): when the oldest of the links that are still to be fetched came, in UTC microseconds}."""
+        return reading.oldest_links(self._db)
+
+    def last_time(self) -> int:
+        """The latest wall time in the tables, in UTC microseconds; 0 when nothing has happened."""
+        return reading.last_time(self._db)
+
+    def calls_out(self) -> dict[str, int]:
+        """{state: attempts that may be billed and have no end yet}: SUBMITTING, ACCEPTED, DOUBT, VANISHED."""
+        return reading.calls_out(self._db)
