@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "resolve": "pipeline.cli.folders:resolve",
     "verify": "pipeline.cli.folders:verify",
     "manifest": "pipeline.cli.folders:manifest",
+    "report": "pipeline.cli.report:report",
     "models": "pipeline.cli.catalog:models",
     "schema": "pipeline.cli.catalog:schema",
     "simulate": "pipeline.cli.simulate:simulate",

@@ -1,0 +1,122 @@
+"""The report's folder: data files in chunks, the page's own files, and nothing that an older report left over."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Final, Protocol
+from urllib.parse import quote
+
+from pipeline.report.data import CHUNK, Entry, Links, Placer, entries, row_chunk, script
+from pipeline.report.summary import Tally, Told, meta
+from pipeline.store.durable import open_private, write_all
+from pipeline.values.rows import EntryRow, ImageRow, TaskRow
+
+#: The page itself, as it is shipped.
+SITE: Final = Path(__file__).with_name("site")
+PAGE: Final = ("index.html", "app.js", "app.css")
+META: Final = "data-meta.js"
+
+
+class Store(Protocol):
+    """One read of a store, as far as the report looks: a journal satisfies this."""
+
+    def image_rows(self) -> Iterator[ImageRow]:
+        """Every stored picture."""
+        ...
+
+    def task_rows(self) -> Iterator[TaskRow]:
+        """Every task."""
+        ...
+
+    def money_entries(self) -> Iterator[EntryRow]:
+        """Every movement of money."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a report holds."""
+
+    page: Path
+    rows: int
+    images: int
+    chunks: int
+
+
+def chunk_name(number: int) -> str:
+    """`data-000.js`."""
+    return f"data-{number:03d}.js"
+
+
+def src_of(path: str) -> str:
+    """A picture of the run folder as a URL relative to the page, which stands one folder below."""
+    return "../" + quote(path, safe="/")
+
+
+def plain_links(entry: Entry) -> Links:
+    """Where the pictures are, without thumbnails."""
+    return Links() if entry.image is None else Links(src=src_of(entry.image.artifact.path))
+
+
+def write_data(
+    place: Path, store: Store, told: Told, *, links: Placer = plain_links, limit: int | None = None
+) -> tuple[Tally, int]:
+    """The data files, in one pass over the rows; the meta file last, so that it never promises what is not there.
+
+    Answers the sums over all rows, and how many of the rows were written.
+    """
+    tally = Tally(told.created_at or told.updated_at, told.updated_at)
+    found = _counted(entries(store.task_rows(), store.image_rows()), tally)
+    shown = written = 0
+    kept = found if limit is None else islice(found, limit)
+    while picked := list(islice(kept, CHUNK)):
+        replace(place / chunk_name(written), script(row_chunk(picked, written, links)))
+        shown += len(picked)
+        written += 1
+    for _ in found:
+        pass  # the sums are of all rows, whatever is shown
+    replace(place / META, script(meta(told, tally, store.money_entries(), shown)))
+    _clear(place, written)
+    return tally, shown
+
+
+def _counted(found: Iterator[Entry], tally: Tally) -> Iterator[Entry]:
+    for entry in found:
+        tally.add(entry)
+        yield entry
+
+
+def _clear(place: Path, chunks: int) -> None:
+    """Drop the data of an older and longer report."""
+    for path in place.glob("data-*.js"):
+        number = path.stem.removeprefix("data-")
+        if number.isdecimal() and int(number) >= chunks:
+            path.unlink()
+
+
+def write_page(place: Path, name: str = "index.html") -> Path:
+    """Copy the page's own files beside the data; answers where the page stands."""
+    for file in PAGE:
+        source = SITE / file
+        if source.is_file():
+            replace(place / file, source.read_bytes())
+    return place / name
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file whole, 0600, under its name at once. Not synced: a report can be made again."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.unlink(missing_ok=True)
+    handle = open_private(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL)
+    try:
+        write_all(handle, data)
+    finally:
+        os.close(handle)
+    fresh.replace(path)
+
+
+Progress = Callable[[int, int], None]
