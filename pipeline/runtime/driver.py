@@ -130,6 +130,7 @@ class Driver:
         #: Set when nobody waits for answers any more.
         self._left = asyncio.Event()
         self.last_fault: Fault | None = None
+        self.last_fault_at: float | None = None
 
     # --- the ring ---
 
@@ -154,7 +155,7 @@ class Driver:
         if isinstance(fact, Held):
             self._place(self.machine.task(fact.task))
         if (isinstance(fact, TaskMoved) and fact.fault is not None) or isinstance(fact, Released):
-            self.last_fault = fact.fault
+            self.last_fault, self.last_fault_at = fact.fault, self._clock.now()
 
     def _durable(self, facts: list[Fact], future: asyncio.Future[None]) -> None:
         self._committing -= 1
