@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import io
+import re
 from dataclasses import replace
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
-from pipeline.cli import display
-from pipeline.cli.display import Kind, Lines, Panel, choose, panel_rows, plain_line
+from pipeline.cli import display, panel
+from pipeline.cli.display import Kind, Lines, Panel, Picture, choose, plain_line
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Again, Unheard
-from pipeline.engine.messages import Phase, StoredAccount
-from pipeline.runtime.progress import Pace, View, status_of
+from pipeline.engine.messages import BudgetReached, Phase, StoredAccount
+from pipeline.runtime.progress import Pace, Tempo, View, status_of
 from pipeline.values.money import UNLIMITED
 from pipeline.values.reply import Fault, FaultKind
 
@@ -31,6 +33,9 @@ VIEW = View(
     elapsed_s=4.0,
     eta_s=3.0,
     last_fault=None,
+    speeds={"mulerouter/qwen-image-max": 42.0},
+    seats={"mulerouter/qwen-image-max": 8},
+    images_per_min=18.0,
 )
 LIMITED = replace(LANE, cooling_until=101.2)
 GONE = replace(LANE, cooling_until=126.0, unreachable=True)
@@ -48,7 +53,7 @@ def test_a_plain_line_says_everything_in_order() -> None:
     [
         (replace(VIEW, state="draining"), "draining: 15/24 done"),
         (replace(VIEW, counts={Phase.IN_DOUBT: 2}), "0/24 done, 0 active, 0 failed, 2 in doubt"),
-        (replace(VIEW, lanes={"a/b": LIMITED}), "a/b: told to wait, 1.2 s more"),
+        (replace(VIEW, lanes={"a/b": LIMITED}), "a/b: told to wait (429), 1.2 s more"),
         (replace(VIEW, lanes={"a/b": GONE}), "a/b: the gateway cannot be reached, tried again in 26 s"),
         (replace(VIEW, lanes={"a/b": LOSING}), "a/b: answers were lost, tried again in 1.2 s"),
         (replace(VIEW, lanes={"a/b": PARKED}), "a/b: parked: Invalid [31mtoken"),
@@ -60,49 +65,157 @@ def test_a_plain_line_says_why_it_is_slow_and_what_is_open(view: View, words: st
     assert words in plain_line(view)
 
 
+def _rows(view: View, width: int = 76, height: int = 24) -> list[tuple[str, str]]:
+    return [(row.label, row.text) for row in panel.rows(view, width, height)]
+
+
 def test_the_rows_of_the_panel() -> None:
-    """The golden rows: tasks, money settled, held and left, lanes with rate and what is in flight."""
-    assert panel_rows(VIEW) == [
+    """The golden rows: tasks, pictures, money spent, held and left, lanes with rate and what is in flight."""
+    assert _rows(VIEW) == [
         ("tasks", "done 15   active 4   waiting 4   failed 1"),
+        ("images", "15   18 per minute"),
         ("money", "spent 0.39 USD   held 0.16 USD   left 0.45 USD of 1.00 USD"),
-        ("lane", "mulerouter/qwen-image-max   60/min   4 in flight"),
+        ("lane", "mulerouter/qwen-image-max   42 of 60/min   4 of 8 in flight"),
     ]
 
 
-def test_the_panel_shows_waits_doubts_faults_and_missing_limits() -> None:
-    """What slows or threatens a run is on the panel, cleaned."""
+@pytest.mark.parametrize(
+    ("lane", "said"),
+    [
+        (LANE, "a/b   42 of 60/min   4 of 8 in flight"),
+        (replace(LANE, in_flight=8), "a/b   42 of 60/min   8 of 8 in flight, full"),
+        (LIMITED, "a/b   42 of 60/min   429: waits 1.2 s"),
+        (GONE, "a/b   42 of 60/min   unreachable: tries in 26 s"),
+        (LOSING, "a/b   42 of 60/min   answers lost: tries in 1.2 s"),
+        (PARKED, "a/b   42 of 60/min   parked"),
+    ],
+)
+def test_each_lane_says_its_rate_against_its_permission_and_why_it_waits(lane: LaneView, said: str) -> None:
+    """On one line, so that the panel keeps its height whatever a lane waits for."""
+    view = replace(VIEW, lanes={"a/b": lane}, rates={"a/b": "60/min"}, speeds={"a/b": 42.0}, seats={"a/b": 8})
+    assert dict(_rows(view))["lane"] == said
+
+
+def test_what_keeps_more_than_one_call_has_a_line_of_its_own() -> None:
+    """Disk, budget and a parked lane's words, cleaned."""
+    view = replace(
+        VIEW,
+        lanes={"a/b": PARKED},
+        disk="the disk has 3 MB free",
+        budget=BudgetReached("USD", 75_000, 20_000),
+        before=7,
+        billed={"evolink": {"evolink-credit": 12_000_000}},
+    )
+    rows = dict(_rows(view))
+    assert rows["disk"] == "nothing new is bought: the disk has 3 MB free"
+    assert rows["budget"] == "no room for the next task: 0.075 USD wanted, 0.02 USD free"
+    assert rows["parked"] == "a/b: Invalid [31mtoken"
+    assert rows["tasks"].endswith("(7 ended before)")
+    assert rows["bill"] == "evolink   12.00 evolink-credit since the start"
+    line = plain_line(view)
+    assert "the disk takes nothing new: the disk has 3 MB free" in line
+    assert "the budget has no room for the next task: 0.075 USD wanted, 0.02 USD free" in line
+
+
+def test_the_panel_shows_doubts_faults_and_missing_limits() -> None:
+    """What slows or threatens a run is on the panel, cleaned, and a fault says how old it is."""
     fault = Fault(FaultKind.RATE_LIMITED, "slow\x1b[2J down")
     money = {"USD": StoredAccount("USD", UNLIMITED, 0, 0, 75_000, 0)}
-    view = replace(VIEW, lanes={"a/b": LIMITED}, rates={}, money=money, last_fault=fault, state="draining")
-    assert panel_rows(view)[1:] == [
+    view = replace(
+        VIEW, lanes={"a/b": LANE}, rates={}, money=money, last_fault=fault, last_fault_at=58.0, state="draining"
+    )
+    assert _rows(view)[2:] == [
         ("money", "spent 0.00 USD   held 0.00 USD   in doubt 0.075 USD   no limit"),
-        ("lane", "a/b   4 in flight   told to wait, 1.2 s more"),
-        ("fault", "rate_limited: slow[2J down"),
+        ("lane", "a/b   4 in flight"),
+        ("fault", "rate_limited: slow[2J down (42 s ago)"),
         ("state", "draining"),
     ]
 
 
-def test_many_lanes_are_counted_not_listed() -> None:
-    """The panel keeps its height."""
-    view = replace(VIEW, lanes={f"g/{number}": LANE for number in range(30)})
-    assert panel_rows(view)[-1] == ("", "and 22 more")
+def test_many_lanes_are_counted_not_listed_and_parked_ones_are_named_first() -> None:
+    """The panel keeps its height, and hides nothing that stands still."""
+    lanes = {f"g/{number}": PARKED if number == 29 else LANE for number in range(30)}
+    rows = _rows(replace(VIEW, lanes=lanes))
+    assert ("", "and 22 more") in rows
+    assert any(text.startswith("g/29") for label, text in rows if label == "lane")
+    assert len(_rows(replace(VIEW, lanes={f"g/{number}": LANE for number in range(30)}), height=16)) == 8
+
+
+HOSTILE = "\x1b]0;own\x07\x1b[31mred\u202egnp.exe\u2066 \u9a9d" + "\u5b57" * 90
+FULL = replace(
+    VIEW,
+    lanes={"dashscope/qwen-image-2.0-pro-2026-04-22": LANE, "mulerouter/qwen-image-max": LIMITED, "g/p": PARKED},
+    rates={"dashscope/qwen-image-2.0-pro-2026-04-22": "2/min", "mulerouter/qwen-image-max": "60/min"},
+    speeds={"dashscope/qwen-image-2.0-pro-2026-04-22": 1.0, "mulerouter/qwen-image-max": 58.0},
+    seats={"dashscope/qwen-image-2.0-pro-2026-04-22": 4},
+    last_fault=Fault(FaultKind.MODERATED, HOSTILE),
+    unheard={"a/b": Unheard(1, 40.0, 700.0)},
+    again=Again(3, 148.0, 150.0),
+    state="draining",
+)
+
+
+@pytest.mark.parametrize("width", [120, 80, 60, 40])
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_the_panel_is_exactly_as_wide_as_the_terminal(width: int, ascii_only: bool) -> None:  # noqa: FBT001
+    """At 120, 80, 60 and 40 columns, with wide letters and hostile words, every line fills the width and none wraps."""
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii" if ascii_only else "utf-8", errors="replace")
+    console = Console(file=stream, force_terminal=True, no_color=True, width=width, height=40)
+    console.print(Picture(FULL, f"runs/{HOSTILE}"))
+    stream.flush()
+    data = stream.buffer.getvalue().decode(stream.encoding)  # type: ignore[attr-defined]
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", data).splitlines()
+    if not ascii_only:
+        assert {cell_len(line) for line in lines} == {width}
+    for bad in ("\x1b]", "\x07", "\u202e", "\u2066", "\x1b[31m"):
+        assert bad not in data
+    assert "429: waits 1.2 s" in data
+    assert "1 of 2/min" in data
+
+
+@pytest.mark.parametrize("height", [10, 16, 24])
+def test_the_panel_is_never_higher_than_the_terminal(height: int) -> None:
+    """A panel that scrolled would leave its upper lines behind with every draw."""
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, height=height)
+    with console.capture() as captured:
+        console.print(Picture(replace(FULL, lanes={f"g/{number}": LANE for number in range(30)}), "x"))
+    assert len(captured.get().splitlines()) <= height
+
+
+def test_the_bar_needs_no_colour() -> None:
+    """Done and open are different signs."""
+    half = replace(VIEW, counts={Phase.DONE: 12})
+    assert panel.bar(half, 10, ascii_only=True) == ("=====", ".....")
+    assert panel.bar(half, 10, ascii_only=False) == ("━━━━━", "·····")
+    assert panel.bar(replace(VIEW, total=0, counts={}), 4, ascii_only=True) == ("====", "")
 
 
 @pytest.mark.parametrize(
-    ("kind", "quiet", "is_terminal", "term", "chosen"),
+    ("kind", "quiet", "is_terminal", "environment", "chosen"),
     [
-        (Kind.AUTO, False, True, "xterm", Kind.LIVE),
-        (Kind.AUTO, False, True, "dumb", Kind.PLAIN),
-        (Kind.AUTO, False, False, "xterm", Kind.PLAIN),
-        (Kind.PLAIN, False, True, "xterm", Kind.PLAIN),
-        (Kind.LIVE, False, False, "xterm", Kind.LIVE),
-        (Kind.LIVE, True, True, "xterm", Kind.NONE),
-        (Kind.NONE, False, True, "xterm", Kind.NONE),
+        (Kind.AUTO, False, True, {"TERM": "xterm"}, Kind.LIVE),
+        (Kind.AUTO, False, True, {}, Kind.LIVE),
+        (Kind.AUTO, False, True, {"TERM": "xterm", "NO_COLOR": "1"}, Kind.LIVE),
+        (Kind.AUTO, False, True, {"TERM": "dumb"}, Kind.PLAIN),
+        (Kind.AUTO, False, False, {"TERM": "xterm"}, Kind.PLAIN),
+        (Kind.AUTO, False, False, {"TERM": "xterm", "FORCE_COLOR": "1"}, Kind.PLAIN),
+        (Kind.PLAIN, False, True, {"TERM": "xterm"}, Kind.PLAIN),
+        (Kind.LIVE, False, False, {"TERM": "xterm"}, Kind.PLAIN),
+        (Kind.LIVE, False, False, {"TERM": "xterm", "FORCE_COLOR": "1"}, Kind.LIVE),
+        (Kind.LIVE, False, True, {"TERM": "dumb", "FORCE_COLOR": "1"}, Kind.PLAIN),
+        (Kind.LIVE, True, True, {"TERM": "xterm"}, Kind.NONE),
+        (Kind.NONE, False, True, {"TERM": "xterm"}, Kind.NONE),
     ],
 )
-def test_which_display_is_chosen(kind: Kind, quiet: bool, is_terminal: bool, term: str, chosen: Kind) -> None:  # noqa: FBT001
+def test_which_display_is_chosen(
+    kind: Kind,
+    quiet: bool,  # noqa: FBT001
+    is_terminal: bool,  # noqa: FBT001
+    environment: dict[str, str],
+    chosen: Kind,
+) -> None:
     """Live only where it can be drawn, plain lines elsewhere, nothing when quiet."""
-    assert choose(kind, quiet=quiet, is_terminal=is_terminal, environment={"TERM": term}) is chosen
+    assert choose(kind, quiet=quiet, is_terminal=is_terminal, environment=environment) is chosen
 
 
 def test_plain_lines_come_every_few_seconds_and_when_the_state_changes() -> None:
@@ -141,6 +254,7 @@ def test_the_live_panel_fits_80_columns_and_ends_with_the_last_state() -> None:
     assert "16/99" in text
     assert "left 0.45 USD of 1.00 USD" in text
     assert text.count("16/24") == 1
+    assert "\x1b[2J" not in text, "no full clear: it flickers"
 
 
 def test_the_live_panel_has_no_colour_when_none_is_wanted() -> None:
@@ -164,7 +278,7 @@ def test_operations_that_the_gateway_does_not_know_are_said_at_once() -> None:
     words = "a/b: 1 operation unknown to the gateway for 1 min, in doubt again in 10 min unless it answers"
     view = replace(VIEW, eta_s=None, unheard=UNHEARD)
     assert plain_line(view).endswith(words)
-    assert ("unknown", words) in panel_rows(view)
+    assert " ".join(text for label, text in _rows(view) if label in ("unknown", "")) == words
     told: list[str] = []
     lines = Lines(told.append, clock=lambda: 7.0, wall=lambda: "12:00:00")
     for each in (VIEW, view, view, VIEW):
@@ -187,7 +301,7 @@ def test_a_wait_before_a_second_purchase_is_said_at_once() -> None:
     view = replace(VIEW, eta_s=None, counts={Phase.IN_DOUBT: 3}, again=Again(3, 148.0, 150.0))
     said = "3 tasks in doubt are sent again, the first in 48 s (on_doubt: resubmit)"
     assert plain_line(view).endswith(said)
-    assert ("again", said) in panel_rows(view)
+    assert ("again", said) in _rows(view, 96)
     assert "1 task in doubt is sent again, in 0 s" in plain_line(replace(view, again=Again(1, 90.0, 90.0)))
     told: list[str] = []
     lines = Lines(told.append, clock=lambda: 7.0, wall=lambda: "12:00:00")
@@ -196,3 +310,26 @@ def test_a_wait_before_a_second_purchase_is_said_at_once() -> None:
     assert [line.endswith(said) for line in told] == [True]
     assert status_of(view, in_doubt=[], folder="x")["sent_again"] == {"tasks": 3, "in_s": 48, "last_in_s": 50}
     assert status_of(VIEW, in_doubt=[], folder="x")["sent_again"] is None
+
+
+def test_speeds_are_counted_over_the_last_minute() -> None:
+    """Never more than was sent while less than a period has passed; pictures a minute only after some seconds."""
+    tempo = Tempo()
+    assert tempo.images_per_min(0.0, 0) is None
+    for second in range(200):
+        tempo.note(float(second), second // 2, {"a/b": second})
+        if second == 3:
+            assert tempo.images_per_min(3.0, 1) is None
+            assert tempo.speed("a/b", 3, 3.0, 60.0) == 3.0
+            assert tempo.speed("a/b", 3, 3.0, 1.0) == 1.0
+    assert tempo.images_per_min(199.0, 99) == pytest.approx(30, abs=1)
+    assert tempo.speed("a/b", 199, 199.0, 60.0) == pytest.approx(60.0)
+    assert tempo.speed("new/lane", 0, 199.0, 60.0) == 0.0
+
+
+def test_a_bill_in_vendors_units_counts_from_the_start_and_leaves_caps_units_out() -> None:
+    """What a gateway bills in credits stands beside the dollars of the cap."""
+    pace = Pace()
+    assert pace.billed_since({("evolink", "evolink-credit"): 5}, {"USD"}) == {}
+    billed = {("evolink", "evolink-credit"): 8, ("mulerouter", "USD"): 9}
+    assert pace.billed_since(billed, {"USD"}) == {"evolink": {"evolink-credit": 3}}
