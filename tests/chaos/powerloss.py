@@ -25,7 +25,7 @@ import pipeline
 from pipeline.engine.messages import AttemptState
 from pipeline.runtime import prepare as preparing
 from pipeline.runtime import wiring
-from pipeline.runtime.run import _Session
+from pipeline.runtime.session import Session
 from pipeline.store.journal import Journal
 from pipeline.store.room import Room
 from pipeline.transport.memory import MemoryDoor, open_world
@@ -96,7 +96,7 @@ class _Clock:
         raise AssertionError(f"recovery waits until {when}")
 
 
-class _Reopened(_Session):
+class _Reopened(Session):
     """The run's own opening and recovery; the store is looked at between the two."""
 
     found: _Seen

@@ -406,7 +406,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
-        "pipeline/runtime/run.py",
+        "pipeline/runtime/session.py",
         (
             "lock released early",
             "the lock is let go once the folder is open",
@@ -421,18 +421,21 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "            if task is None and wiring.awaits_answer(snapshot, attempt):\n",
             _DRIVER,
         ),
+    ),
+    *_of(
+        "pipeline/runtime/run.py",
         (
             "limit counted in pictures",
             "--limit counts pictures, not tasks",
-            "            if self.options.limit is not None and task.number >= self.options.limit:\n",
-            "            if self.options.limit is not None and task.number * task.n >= self.options.limit:\n",
+            "        if session.options.limit is not None and task.number >= session.options.limit:\n",
+            "        if session.options.limit is not None and task.number * task.n >= session.options.limit:\n",
             _DRIVER,
         ),
         (
             "run buys what it owns",
             "tasks that the store has are offered again",
-            "            if key not in known:\n",
-            "            if key:\n",
+            "        if key not in known:\n",
+            "        if key:\n",
             _RAISED,
         ),
     ),

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-import pipeline.runtime.run as runs
+import pipeline.runtime.session as sessions
 from pipeline.runtime import inspect, wiring
 from pipeline.runtime.history import Result
 from pipeline.store.journal import Journal
@@ -166,7 +166,7 @@ def test_a_disk_that_is_filling_up_stops_new_purchases(tmp_path: Path, monkeypat
     path = spec(tmp_path, more=ONCE)
     small = partial(Room, ask=lambda _: Disk(2 << 30, 8 << 20, None))
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "Room", small)
+        patch.setattr(sessions, "Room", small)
         result = rehearse(path)
     assert (result.state, result.exit_code) == ("parked", 6)
     parked = result.status["parked"]
@@ -186,7 +186,7 @@ def test_a_picture_that_finds_no_room_is_fetched_by_the_next_run(
     """ENOSPC on a part is no fail-stop: the part goes, nothing new is bought, and no picture is given up."""
     path = spec(tmp_path, more=ONCE)
     with monkeypatch.context() as patch, failing("fetch.opened", OSError(errno.ENOSPC, "No space left on device"), 2):
-        patch.setattr(runs, "Room", partial(Room, ask=lambda _: Disk(2 << 30, 1 << 30, None)))
+        patch.setattr(sessions, "Room", partial(Room, ask=lambda _: Disk(2 << 30, 1 << 30, None)))
         result = rehearse(path)
     assert result.exit_code == 6
     assert list((tmp_path / "run" / ".parts").glob("*.part")) == []

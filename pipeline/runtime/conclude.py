@@ -1,0 +1,91 @@
+"""How a run ended: its manifest, the marks in its store, and what everybody is told."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from pipeline.engine.messages import (
+    Phase,
+)
+from pipeline.failpoints import reach
+from pipeline.manifest.table import write_manifest
+from pipeline.runtime import prepare, wiring
+from pipeline.runtime.alive import Listener, status_now, view_of
+from pipeline.runtime.driver import Driver
+from pipeline.runtime.history import EXITS, Result, failures_of, faults_of, parked_of, state_of
+from pipeline.runtime.inspect import doubts_in
+from pipeline.runtime.progress import ENDED
+from pipeline.runtime.remains import out_of
+from pipeline.runtime.session import Session
+
+
+def conclude(session: Session, driver: Driver, listener: Listener | None, begun: float) -> Result:
+    """Write the manifest, mark how it ended, and say so."""
+    parked = parked_of(session.machine.lane_views(), driver.full, _room_wanted(session))
+    state = state_of(
+        draining=driver.draining,
+        parked=bool(parked),
+        doubts=len(session.machine.doubts()),
+        budget=session.machine.budget_blocked() is not None,
+        counts=session.machine.counts(),
+    )
+    journal = session.it.journal
+    tasks = list(journal.task_rows())
+    unbought = session.machine.budget_blocked() is not None
+    told = {
+        "faults": faults_of(tasks),
+        "failures": failures_of(tasks),
+        "parked": parked,
+        "in_doubt": doubts_in(journal),
+        "out": out_of(journal, session.plan.cards, alive=False),
+        "unsent": _unsent(session) if unbought else 0,
+    }
+    status = {**status_now(session, driver, state), **told}
+    if driver.left:
+        # In a hurry: the store says "running" still, so that whoever looks next brings the manifest up to date.
+        return _result(session, driver, state, status, begun)
+    write_manifest(session.it.folder.path, journal)
+    marks = {
+        "state": state,
+        "ended_at": str(session.clock.wall_micros()),
+        "parked": json.dumps(parked),
+        "unsent": str(told["unsent"]),
+    }
+    # Where a gateway's books may still tell, the same command reads them again.
+    if state in ("complete", "failed_tasks", "in_doubt") and not unbought and not session.machine.may_learn():
+        marks["finished_plan"] = wiring.finish_mark(session.plan, session.options, session.caps)
+    reach("finish.marking")
+    journal.set_meta(marks)
+    reach("finish.marked")
+    session.clean = True
+    if state == "complete":
+        session.it.blackbox.clear()
+        session.room.clear()
+        reach("finish.cleared")
+    if listener is not None and driver.listener_broke is None:
+        listener(view_of(session, driver, state))
+    return _result(session, driver, state, status, begun)
+
+
+def _result(session: Session, driver: Driver, state: str, status: dict[str, object], begun: float) -> Result:
+    if driver.listener_broke is not None:
+        session.notes.append(f"the display broke and was left off: {driver.listener_broke}")
+    took = session.clock.now() - session.started
+    # A rehearsal that had nothing to do says nothing of how long the real job takes.
+    simulated = took if session.options.simulate and took > 0 else None
+    return Result(state, EXITS[state], session.place, status, time.monotonic() - begun, simulated, tuple(session.notes))
+
+
+def _unsent(session: Session) -> int:
+    """Tasks that were never sent, or are to be sent again."""
+    counts = session.machine.counts()
+    begun = sum(count for phase, count in counts.items() if phase not in (Phase.WAITING, Phase.HELD))
+    return max(0, session.total() - begun)
+
+
+def _room_wanted(session: Session) -> int:
+    """Bytes of the pictures that are still to come, by what their sizes usually take."""
+    counts, total = session.machine.counts(), session.total()
+    left = max(0, total - sum(counts.get(phase, 0) for phase in ENDED))
+    return prepare.summary(session.plan).disk_bytes * left // max(1, len(session.plan))
