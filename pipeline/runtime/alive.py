@@ -27,13 +27,15 @@ def view_of(session: Session, driver: Driver, state: str) -> View:
     # Of doubts, and of what the gateway does not know, nobody can say when they end.
     endless = counts.get(Phase.IN_DOUBT, 0) + sum(found.operations for found in unheard.values())
     left = max(0, total - ended - endless)
+    lanes, images = session.machine.lane_views(), session.machine.images()
+    session.tempo.note(now, images, {name: lane.submits for name, lane in lanes.items()})
     return View(
         state=state,
         total=total,
         counts=counts,
-        images=session.machine.images(),
+        images=images,
         money=session.machine.accounts(),
-        lanes=session.machine.lane_views(),
+        lanes=lanes,
         rates={name: lane.rate_text for name, lane in session.lanes.items()},
         faults=session.machine.faults(),
         now=now,
@@ -42,7 +44,27 @@ def view_of(session: Session, driver: Driver, state: str) -> View:
         last_fault=driver.last_fault,
         unheard=unheard,
         again=session.machine.again(),
+        speeds={
+            name: session.tempo.speed(name, lanes[name].submits, now, lane.period_s)
+            for name, lane in session.lanes.items()
+            if name in lanes
+        },
+        seats={name: lane.terms.in_flight_max for name, lane in session.lanes.items()},
+        images_per_min=session.tempo.images_per_min(now, images),
+        before=sum(session.before.values()),
+        disk=driver.full,
+        budget=session.machine.budget_blocked(),
+        billed=_billed(session),
     )
+
+
+def _billed(session: Session) -> dict[str, dict[str, int]]:
+    """What this process settled, in vendors' units that no cap is in."""
+    found: dict[str, dict[str, int]] = {}
+    for (gateway, unit), micros in session.machine.state.billed.items():
+        if unit not in session.caps and (since := micros - session.billed_before.get((gateway, unit), 0)):
+            found.setdefault(gateway, {})[unit] = since
+    return found
 
 
 def status_now(session: Session, driver: Driver, state: str) -> dict[str, object]:

@@ -26,7 +26,7 @@ from pipeline.runtime.consent import Confirm, Consent
 from pipeline.runtime.perform import replay
 from pipeline.runtime.pictures import examine
 from pipeline.runtime.prepare import Options
-from pipeline.runtime.progress import ENDED, Pace
+from pipeline.runtime.progress import ENDED, Pace, Tempo
 from pipeline.spec.long_form import long_form
 from pipeline.store.blackbox import BlackBox, damage
 from pipeline.store.blobs import Blobs
@@ -67,7 +67,7 @@ class Session:
         self.clock = clock
         self.room = Room(place)
         self.notes: list[str] = []
-        self.pace = Pace()
+        self.pace, self.tempo = Pace(), Tempo()
         #: When the ring began to turn.
         self.started = clock.now()
         #: Whether the store may say that it was left in order.
@@ -158,6 +158,7 @@ class Session:
         self.machine = Machine.restore(
             self._policy(tuple(stored.task for stored in snapshot.tasks)), snapshot, seed=self.options.seed
         )
+        self.billed_before = dict(self.machine.state.billed)
         self.closed = wiring.admit(self.door, self.plan.cards, {name.partition("/")[0] for name in self.lanes})
         self.notes += [f"{name} left the spec and has work of this run: {why}" for name, why in self.closed.items()]
         for currency, cap in self.caps.items():
