@@ -19,14 +19,14 @@ def report(run: str, *, limit: int | None, as_json: bool) -> Exit:
     from pipeline.cli.run import command
     from pipeline.report.write import write
     from pipeline.runtime import inspect
-    from pipeline.runtime.portrait import told_of
+    from pipeline.runtime.portrait import sources_of, told_of
     from pipeline.runtime.remains import reading
 
     folder = place.folder_of(run)
     origin = inspect.origin(folder)
     with reading(folder) as journal:
         told = told_of(folder, journal, command(origin.spec, origin.options), run=run)
-        written = write(folder, journal, told, limit=limit)
+        written = write(folder, journal, told, sources_of(journal), limit=limit)
     if as_json:
         answer_json({"folder": str(folder), "page": str(written.page), "rows": written.rows, "images": written.images})
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -44,7 +44,8 @@ class Written:
     page: Path
     rows: int
     images: int
-    chunks: int
+    #: Thumbnails that were made anew.
+    made: int
 
 
 def chunk_name(number: int) -> str:
@@ -117,6 +118,3 @@ def replace(path: Path, data: bytes) -> None:
     finally:
         os.close(handle)
     fresh.replace(path)
-
-
-Progress = Callable[[int, int], None]

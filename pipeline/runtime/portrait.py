@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from pipeline.report.inputs import Sources
 from pipeline.report.summary import Told
 from pipeline.runtime.control import ask
 from pipeline.runtime.remains import DAMAGED, harm_of
@@ -45,6 +46,12 @@ def told_of(folder: Path, journal: Journal, resume: str, *, run: str = "") -> To
         lanes=_lanes(living or {}),
         review=REVIEW if (folder / REVIEW).is_file() else None,
     )
+
+
+def sources_of(journal: Journal) -> Sources:
+    """Where the input pictures of a run are found again."""
+    spec, noted = journal.get_meta("spec_path"), journal.plan()
+    return Sources(Path(spec).parent if spec else None, noted.spec_text if noted else "")
 
 
 def _state(journal: Journal, *, alive: bool) -> str:
