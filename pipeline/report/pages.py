@@ -10,14 +10,15 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote
 
-from pipeline.report.data import CHUNK, Entry, Links, Placer, entries, row_chunk, script
+from pipeline.report.data import CHUNK, Entry, Placer, entries, row_chunk, script
 from pipeline.report.summary import Tally, Told, meta
 from pipeline.store.durable import open_private, write_all
 from pipeline.values.rows import EntryRow, ImageRow, TaskRow
 
 #: The page itself, as it is shipped.
 SITE: Final = Path(__file__).with_name("site")
-PAGE: Final = ("index.html", "app.js", "app.css")
+INDEX: Final = "index.html"
+_KINDS: Final = frozenset({".html", ".js", ".css"})
 META: Final = "data-meta.js"
 
 
@@ -58,31 +59,35 @@ def src_of(path: str) -> str:
     return "../" + quote(path, safe="/")
 
 
-def plain_links(entry: Entry) -> Links:
-    """Where the pictures are, without thumbnails."""
-    return Links() if entry.image is None else Links(src=src_of(entry.image.artifact.path))
-
-
-def write_data(
-    place: Path, store: Store, told: Told, *, links: Placer = plain_links, limit: int | None = None
-) -> tuple[Tally, int]:
+def write_data(place: Path, store: Store, told: Told, links: Placer, limit: int | None = None) -> tuple[Tally, int]:
     """The data files, in one pass over the rows; the meta file last, so that it never promises what is not there.
 
     Answers the sums over all rows, and how many of the rows were written.
     """
     tally = Tally(told.created_at or told.updated_at, told.updated_at)
+    shown = chunks = 0
+    for name, data, rows in data_files(store, told, tally, links, limit):
+        replace(place / name, data)
+        shown += rows
+        chunks += name != META
+    _clear(place, chunks)
+    return tally, shown
+
+
+def data_files(
+    store: Store, told: Told, tally: Tally, links: Placer, limit: int | None = None
+) -> Iterator[tuple[str, bytes, int]]:
+    """(name, script, rows in it) of each data file, the chunks first; the tally is whole when the last one has come."""
     found = _counted(entries(store.task_rows(), store.image_rows()), tally)
-    shown = written = 0
     kept = found if limit is None else islice(found, limit)
+    shown = written = 0
     while picked := list(islice(kept, CHUNK)):
-        replace(place / chunk_name(written), script(row_chunk(picked, written, links)))
+        yield chunk_name(written), script(row_chunk(picked, written, links)), len(picked)
         shown += len(picked)
         written += 1
     for _ in found:
         pass  # the sums are of all rows, whatever is shown
-    replace(place / META, script(meta(told, tally, store.money_entries(), shown)))
-    _clear(place, written)
-    return tally, shown
+    yield META, script(meta(told, tally, store.money_entries(), shown)), 0
 
 
 def _counted(found: Iterator[Entry], tally: Tally) -> Iterator[Entry]:
@@ -99,13 +104,16 @@ def _clear(place: Path, chunks: int) -> None:
             path.unlink()
 
 
-def write_page(place: Path, name: str = "index.html") -> Path:
+def page_files() -> list[Path]:
+    """The page's own files, as they are shipped."""
+    return sorted(path for path in SITE.glob("*") if path.suffix in _KINDS)
+
+
+def write_page(place: Path) -> Path:
     """Copy the page's own files beside the data; answers where the page stands."""
-    for file in PAGE:
-        source = SITE / file
-        if source.is_file():
-            replace(place / file, source.read_bytes())
-    return place / name
+    for source in page_files():
+        replace(place / source.name, source.read_bytes())
+    return place / INDEX
 
 
 def replace(path: Path, data: bytes) -> None:

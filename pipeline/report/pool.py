@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
+from multiprocessing.process import BaseProcess
 from typing import Final
 
 from pipeline.report.pixels import DAMAGED, Job, Made, make_all
@@ -104,4 +105,9 @@ def _begin() -> None:
     parent = multiprocessing.parent_process()
     assert parent is not None
     # A worker holds both ends of its queue, so it would wait there for ever.
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

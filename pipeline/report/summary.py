@@ -99,16 +99,17 @@ class Tally:
             self.failures.add(entry)
             for name, value in record.axes.items():
                 self._axes.setdefault(name, {})[value] = None
-            for name, value in (
-                ("step", record.step),
-                ("model", record.model),
-                ("gateway", record.gateway),
-                ("size", record.size),
-                ("row", record.row_id),
-                ("sample", str(record.sample)),
-            ):
-                if value is not None:
-                    self._pseudo.setdefault(name, {})[value] = None
+            others: dict[str, str | None] = {
+                "step": record.step,
+                "model": record.model,
+                "gateway": record.gateway,
+                "size": record.size,
+                "row": record.row_id,
+                "sample": str(record.sample),
+            }
+            for name, known in others.items():
+                if known is not None:
+                    self._pseudo.setdefault(name, {})[known] = None
         image = entry.image
         if image is None:
             return
