@@ -46,7 +46,7 @@ class Result:
     notes: tuple[str, ...] = ()
 
 
-#: {state: exit code}, in the order in which the first that holds wins (README, exit codes).
+#: {state: exit code}, in the order in which the first that holds wins (docs/commands.md).
 EXITS = {"stopped": 130, "parked": 6, "in_doubt": 5, "budget_reached": 3, "failed_tasks": 4, "complete": 0}
 
 

@@ -305,7 +305,7 @@ def _tables(folder: Path) -> Iterator[str]:
 
 
 def _exit_code(phases: Mapping[str, int], total: int, doubts: int) -> int:
-    """The first that holds (README, exit codes), for an end that was neither parked nor drained.
+    """The first that holds (docs/commands.md), for an end that was neither parked nor drained.
 
     Written out here and not taken from the product: a judge does not ask the accused.
     """

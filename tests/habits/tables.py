@@ -1,6 +1,6 @@
-"""The README's tables, drawn from the code: `python -m tests.habits.tables` writes them anew, test_documents compares.
+"""Tables of the README and of docs/, drawn from the code: `python -m tests.habits.tables` writes them anew.
 
-A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
+test_documents compares. A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any, Final
 import click
 
 ROOT: Final = Path(__file__).parents[2]
-README: Final = ROOT / "README.md"
+#: Pages that may hold tables; those of gateways are drawn whole, by gateway_pages.
+PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 
 _PLACE = re.compile(r"(<!-- table: ([a-z-]+) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
@@ -185,4 +186,5 @@ def redrawn(text: str) -> str:
 
 
 if __name__ == "__main__":
-    README.write_text(redrawn(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for page in PAGES:
+        page.write_text(redrawn(page.read_text(encoding="utf-8")), encoding="utf-8")

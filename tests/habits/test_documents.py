@@ -17,7 +17,7 @@ PAGES = (
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
-    "docs/reliability.md",
+    *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")),
     "runs/README.md",
     "specs/assets/README.md",
 )
@@ -40,9 +40,19 @@ def readme() -> str:
 
 
 @pytest.mark.parametrize("name", tables.TABLES)
-def test_each_table_of_the_readme_is_the_code_s(readme: str, name: str) -> None:
-    """A table in the README is what `python -m tests.habits.tables` draws from the code, whole."""
-    assert tables.found(readme).get(name) == tables.TABLES[name](), "run: python -m tests.habits.tables"
+def test_each_table_is_the_code_s(name: str) -> None:
+    """A table in the README or docs/ is what `python -m tests.habits.tables` draws from the code, whole, and stands."""
+    drawn = [tables.found(page.read_text(encoding="utf-8")).get(name) for page in tables.PAGES]
+    shown = [each for each in drawn if each is not None]
+    assert shown
+    assert all(each == tables.TABLES[name]() for each in shown), "run: python -m tests.habits.tables"
+
+
+def test_the_readme_is_short_and_leads_to_every_page(readme: str) -> None:
+    """Two screens and a half to read; what is longer stands in docs/, one link away."""
+    assert len(readme.splitlines()) <= 200
+    for page in (ROOT / "docs").rglob("*.md"):
+        assert f"]({page.relative_to(ROOT)})" in readme, page.name
 
 
 def test_the_readme_has_both_commands_each_in_one_piece(readme: str) -> None:
