@@ -16,10 +16,13 @@ from pipeline.engine.messages import (
     BudgetReached,
     CapAsked,
     CapSet,
+    ContinueAsked,
+    Continued,
     DiskNoted,
     DiskTold,
     DrainAsked,
     Draining,
+    DrainNoted,
     Fact,
     Fetched,
     FetchFailed,
@@ -29,6 +32,8 @@ from pipeline.engine.messages import (
     Observation,
     Offered,
     OnDoubt,
+    PauseAsked,
+    Paused,
     Permitted,
     Phase,
     PictureLost,
@@ -71,8 +76,13 @@ def decide(state: State, observation: Observation, now: float) -> Iterator[Fact]
             yield from _fetch_failed(state, observation)
         case TimeCame():
             yield from _time_came(state, observation, now)
-        case DrainAsked():
-            yield from _drain(state)
+        case DrainAsked(why):
+            yield from _drain(state, why)
+        case PauseAsked(lane, why):
+            yield from _pause(state, lane, why)
+        case ContinueAsked(lane, why):
+            if lane in state.paused or (lane is None and state.paused):
+                yield Continued(lane, why)
         case CapAsked(currency, cap, why):
             yield CapSet(currency, cap, why)
         case RetryAsked(task):
@@ -103,7 +113,7 @@ def _offered(state: State, task: Task) -> Iterator[Fact]:
         yield Draining()
     elif parked is not None:
         yield LaneParked(task.lane, parked)
-    elif state.disk is None:
+    elif state.disk is None and not state.pauses(task.lane):
         refusal = _unaffordable(state, task)
         if refusal is not None:
             yield refusal
@@ -132,13 +142,15 @@ def _hold_ready(state: State) -> Iterator[Fact]:
 
     A task below zero has left the spec: what it bought is collected, and nothing more is bought for it.
     """
-    if state.draining or state.recovering or state.disk is not None:
+    if state.draining or state.recovering or state.disk is not None or None in state.paused:
         return
     for currency in list(state.ready):
         for number in [number for number in state.ready[currency] if number >= 0]:
             if currency in state.blocked:
                 break
             live = state.tasks[number]
+            if state.pauses(live.task.lane):
+                continue
             refusal = _unaffordable(state, live.task)
             yield from (_hold(state, live) if refusal is None else (refusal,))
 
@@ -151,11 +163,23 @@ def _slot_near(state: State, name: str, now: float) -> Iterator[Fact]:
         yield TaskMoved(attempt.task, Phase.SUBMITTING)
 
 
-def _drain(state: State) -> Iterator[Fact]:
+def _drain(state: State, why: str) -> Iterator[Fact]:
     if not state.draining:
+        if why:
+            yield DrainNoted(why)
         yield Draining()
         for lane in list(state.lanes.values()):
             yield from release_held(state, lane, "the run was asked to stop")
+
+
+def _pause(state: State, name: str | None, why: str) -> Iterator[Fact]:
+    """Nothing new on a lane, or on all: what is held there is free again, and held anew when it is continued."""
+    if state.draining or name in state.paused:
+        return
+    yield Paused(name, why)
+    for lane in list(state.lanes.values()):
+        if name is None or lane.name == name:
+            yield from release_held(state, lane, f"paused: {why}")
 
 
 def _disk(state: State, fault: Fault | None) -> Iterator[Fact]:

@@ -12,11 +12,13 @@ from pipeline.engine.messages import (
     AttemptState,
     BudgetReached,
     CapSet,
+    Continued,
     DiskNoted,
     Doubted,
     DoubtLifted,
     DoubtReleased,
     Draining,
+    DrainNoted,
     Fact,
     Held,
     LaneCooled,
@@ -24,6 +26,7 @@ from pipeline.engine.messages import (
     LateBilled,
     LateFound,
     LinksRenewed,
+    Paused,
     Permitted,
     Phase,
     PictureLost,
@@ -35,7 +38,7 @@ from pipeline.engine.messages import (
     TaskMoved,
     WrittenOff,
 )
-from pipeline.engine.state import LOST, PENDING, STORED, LiveAttempt, LivePicture, LiveTask, State
+from pipeline.engine.state import LOST, PENDING, STORED, LiveAttempt, LivePicture, LiveTask, Pause, State
 from pipeline.errors import Bug
 from pipeline.values.reply import why_of
 
@@ -89,6 +92,14 @@ def evolve(state: State, fact: Fact, now: float) -> None:
             _parked(state, name, fact)
         case Draining():
             state.draining = True
+        case Paused(paused, why):
+            state.paused[paused] = Pause(why, now)
+        case Continued(None):
+            state.paused.clear()
+        case Continued(str(name)):
+            del state.paused[name]
+        case DrainNoted():
+            pass  # Draining follows.
         case DiskNoted(fault):
             state.disk = fault
         case _:

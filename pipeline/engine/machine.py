@@ -26,7 +26,7 @@ from pipeline.engine.messages import (
 )
 from pipeline.engine.react import follow, react, resume
 from pipeline.engine.retry import DOUBT_RESUBMITS_MAX, GONE_GRACE_S
-from pipeline.engine.state import State, load, restored
+from pipeline.engine.state import Pause, State, load, restored
 from pipeline.errors import Bug
 from pipeline.values.reply import FaultKind
 from pipeline.values.task import Task
@@ -127,7 +127,7 @@ class Machine:
         for name in state.policy.lanes:
             lane = state.lane(name)
             held += lane.held
-            room += lane.room()
+            room += 0 if state.pauses(name) else lane.room()
         return max(0, min(AHEAD_TOTAL - held, room))
 
     def lane_ready(self, lane: str, now: float) -> bool:
@@ -147,10 +147,19 @@ class Machine:
             return False
         if state.draining:
             return True  # Operations, rests and backoffs are left for the next run.
-        if any(lane.held or not lane.running <= state.stuck for lane in lanes) or state.rests:
+        if any(lane.held or not lane.running <= state.stuck for lane in lanes) or state.rests or self._paused_work():
             return False
         # On a full disk nothing is bought again, so no backoff is waited for.
         return not expects_look(state) and (state.disk is not None or not state.timers)
+
+    def _paused_work(self) -> bool:
+        """Whether a task waits for nothing but that its lane is continued."""
+        state = self.state
+        return bool(state.paused) and any(
+            number >= 0 and state.pauses(state.tasks[number].task.lane)
+            for queue in state.ready.values()
+            for number in queue
+        )
 
     def _downloads(self) -> bool:
         """Whether a picture is still being fetched; those that wait for room on the disk are left for the next run."""
@@ -167,6 +176,14 @@ class Machine:
     def draining(self) -> bool:
         """Whether the run was asked to stop."""
         return self.state.draining
+
+    def paused(self) -> Mapping[str | None, Pause]:
+        """{lane: the pause that stands}; None is every lane."""
+        return dict(self.state.paused)
+
+    def pauses(self, lane: str) -> bool:
+        """Whether nothing may be bought on this lane for now, because somebody said so."""
+        return self.state.pauses(lane)
 
     def knows(self, number: int) -> bool:
         """Whether a task is not over yet: a command that comes late may name one that is."""
@@ -289,6 +306,8 @@ def _check_tasks(state: State) -> None:
     backlog = sum(each.waiting for each in state.attempts.values() if each.number in state.fetching)
     _check(state.backlog == backlog, f"the backlog is {backlog} and not {state.backlog}")
     _check(all(count >= 0 for count in state.counts.values()), f"counts below zero: {state.counts}")
+    held = [lane.name for lane in state.lanes.values() if lane.held and state.pauses(lane.name)]
+    _check(not held or state.recovering, f"held on a lane that is paused: {held}")
 
 
 def _check_lanes(state: State) -> None:

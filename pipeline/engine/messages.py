@@ -117,6 +117,25 @@ class TimeCame:
 class DrainAsked:
     """Ctrl-C: no new submit; what is unanswered is awaited."""
 
+    #: Who asked, where somebody did by another way than a signal: it is written down.
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAsked:
+    """Somebody wants no new submit on this lane (None: on any) for now; polls and downloads go on."""
+
+    lane: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContinueAsked:
+    """Somebody lifts the pause of this lane; None lifts every pause."""
+
+    lane: str | None
+    why: str
+
 
 @dataclass(frozen=True, slots=True)
 class CapAsked:
@@ -202,6 +221,8 @@ Observation: TypeAlias = (
     | FetchFailed
     | TimeCame
     | DrainAsked
+    | PauseAsked
+    | ContinueAsked
     | CapAsked
     | RetryAsked
     | VerdictGiven
@@ -424,6 +445,29 @@ class Draining:
 
 
 @dataclass(frozen=True, slots=True)
+class Paused:
+    """This lane (None: every one) submits nothing until it is continued, or the process ends. Kept in the store."""
+
+    lane: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Continued:
+    """The pause of this lane (None: every pause) is over. Kept in the store."""
+
+    lane: str | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class DrainNoted:
+    """Somebody asked this run to drain. Kept in the store; Draining follows."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class DiskNoted:
     """The disk is full: nothing is held, permitted or downloaded; or it has room again (None)."""
 
@@ -453,6 +497,9 @@ Fact: TypeAlias = (
     | LaneCooled
     | LaneParked
     | Draining
+    | Paused
+    | Continued
+    | DrainNoted
     | DiskNoted
 )
 

@@ -189,6 +189,14 @@ class LiveTask:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """A pause that stands. *Units* - since: seconds of the driver's clock."""
+
+    why: str
+    since: float
+
+
 @dataclass(slots=True)
 class State:
     """Everything between two observations. Only `evolve` writes what is durable; `hear` and `react` write memory."""
@@ -217,6 +225,8 @@ class State:
     #: Tasks that ended, or changed after their end, within this step.
     ended: set[int] = field(default_factory=set)
     draining: bool = False
+    #: {lane, None for all of them: its pause}; a new process starts without one.
+    paused: dict[str | None, Pause] = field(default_factory=dict)
     #: The disk has no room.
     disk: Fault | None = None
     #: {(gateway, unit that it bills in): known to be billed}, and {gateway: attempts booked as spent by guess}.
@@ -264,6 +274,10 @@ class State:
         if story is None:
             story = self.stories[task] = deque(maxlen=STORY_LENGTH)
         return story
+
+    def pauses(self, lane: str) -> bool:
+        """Whether somebody wants nothing submitted on this lane for now."""
+        return None in self.paused or lane in self.paused
 
     def may_submit(self, lane: Lane, now: float) -> bool:
         """Whether a held attempt of this lane could be permitted now."""

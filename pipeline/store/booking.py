@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from dataclasses import dataclass, replace
 from typing import Final, assert_never
@@ -11,11 +12,13 @@ from pipeline.engine.messages import (
     AttemptState,
     BudgetReached,
     CapSet,
+    Continued,
     DiskNoted,
     Doubted,
     DoubtLifted,
     DoubtReleased,
     Draining,
+    DrainNoted,
     Fact,
     Held,
     LaneCooled,
@@ -23,6 +26,7 @@ from pipeline.engine.messages import (
     LateBilled,
     LateFound,
     LinksRenewed,
+    Paused,
     Permitted,
     Phase,
     PictureLost,
@@ -145,6 +149,12 @@ class Booking:
                 ended = self._at if phase in _ENDED else None
                 sql = "UPDATE task SET phase=?, fault=?, fault_message=?, completed_at=? WHERE number=?"
                 self._one(fact, sql, (phase, *_fault(fault), ended, task))
+            case Paused(lane, why):
+                self._said("pause", lane, why)
+            case Continued(lane, why):
+                self._said("continue", lane, why)
+            case DrainNoted(why):
+                self._said("drain", None, why)
             case BudgetReached() | LaneCooled() | LaneParked() | Draining() | DiskNoted():
                 pass
             case _ as never:
@@ -165,6 +175,15 @@ class Booking:
             (currency, cap, cap),
         )
         self._db.execute("INSERT INTO cap(currency, cap, why, at) VALUES (?, ?, ?, ?)", (currency, cap, why, self._at))
+
+    def _said(self, what: str, lane: str | None, why: str) -> None:
+        """What a person told a living run, beside the ledger: it moves no money, and caps have a table of their own."""
+        sql = (
+            "INSERT INTO meta(k, v) SELECT printf('said:%08d', 1 + count(*)), ? FROM meta"
+            " WHERE k >= 'said:' AND k < 'said;'"
+        )
+        said = {"at": self._at, "what": what, "lane": lane, "why": without_queries(why)}
+        self._db.execute(sql, (json.dumps(said, ensure_ascii=False, separators=(",", ":")),))
 
     def _admit(self, fact: TaskAdmitted) -> None:
         task = fact.task

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from pipeline.engine.messages import Phase, Snapshot, StoredAccount, StoredTask
 from pipeline.store import reading
-from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, NotedPlan, TaskRow
+from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, NotedPlan, SaidRow, TaskRow
 
 
 class Reader:
@@ -91,6 +91,10 @@ class Reader:
     def cap_rows(self) -> Iterator[CapRow]:
         """Every setting of a cap, oldest first."""
         return reading.cap_rows(self._db)
+
+    def said_rows(self) -> Iterator[SaidRow]:
+        """What people told the run while it was alive, oldest first."""
+        return reading.said_rows(self._db)
 
     def picture_paths(self) -> set[str]:
         """The paths of every stored picture, relative to the run folder."""

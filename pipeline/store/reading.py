@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Collection, Iterator
 from itertools import groupby
@@ -19,7 +20,7 @@ from pipeline.engine.messages import (
 )
 from pipeline.store.record import task_from_json
 from pipeline.values.artifact import Artifact
-from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, TaskRow
+from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, SaidRow, TaskRow
 from pipeline.values.task import Task
 
 #: Tasks with something still to happen or money open; what the spec dropped waits for nothing.
@@ -276,6 +277,13 @@ def cap_rows(db: sqlite3.Connection) -> Iterator[CapRow]:
     """Every setting of a cap, oldest first."""
     for row in db.execute("SELECT currency, cap, why, at FROM cap ORDER BY id"):
         yield CapRow(*row)
+
+
+def said_rows(db: sqlite3.Connection) -> Iterator[SaidRow]:
+    """What people told the run while it was alive, oldest first: pauses, continuations, drains."""
+    for (text,) in db.execute("SELECT v FROM meta WHERE k >= 'said:' AND k < 'said;' ORDER BY k"):
+        said = json.loads(text)
+        yield SaidRow(str(said["what"]), said["lane"], str(said["why"]), int(said["at"]))
 
 
 def last_time(db: sqlite3.Connection) -> int:

@@ -133,6 +133,18 @@ class EntryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SaidRow:
+    """What a person told a living run: `pause`, `continue` or `drain`. *Units* - at: UTC microseconds."""
+
+    what: str
+    #: None: every lane.
+    lane: str | None
+    #: Who said it, and by what means.
+    why: str
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
 class CapRow:
     """One setting of a cap."""
 

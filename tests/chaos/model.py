@@ -18,6 +18,7 @@ WALKS: Final[dict[str, dict[str, Limits]]] = {
     "small": {
         "2x2x1 hold": Limits(tasks=(1, 1), posts=2, cap=2 * EACH),
         "1x3x3 hold": Limits(tasks=(1,), crashes=3, cap=EACH),
+        "1x3x1 hold, paused twice": Limits(tasks=(1,), crashes=1, cap=EACH, pauses=2),
         "1x3x3 write_off": Limits(OnDoubt.WRITE_OFF, tasks=(1,), crashes=3, cap=EACH),
         "1x2x0 resubmit": Limits(OnDoubt.RESUBMIT, tasks=(1,), posts=2, crashes=0, cap=2 * EACH),
     },
@@ -27,6 +28,7 @@ WALKS: Final[dict[str, dict[str, Limits]]] = {
         "3x2x1 hold, money for two": Limits(tasks=(1, 1, 1), posts=2, cap=2 * EACH),
         "2x3x3 hold": Limits(tasks=(1, 1), crashes=3, cap=2 * EACH),
         "2x3x1 hold, 429s and closed doors": Limits(tasks=(1, 1), unsent=1, busy=1, cap=2 * EACH),
+        "2x2x1 hold, 429s and pauses": Limits(tasks=(1, 1), posts=2, busy=1, cap=2 * EACH, pauses=2),
         "1x3x1 resubmit": Limits(OnDoubt.RESUBMIT, tasks=(1,), cap=3 * EACH),
         "1x2x3 resubmit": Limits(OnDoubt.RESUBMIT, tasks=(1,), posts=2, crashes=3, cap=2 * EACH),
         "2x2x1 hold, two pictures and a lag": Limits(tasks=(2, 1), posts=2, cap=3 * EACH, release_lag_s=60.0),

@@ -14,11 +14,13 @@ from pipeline.engine.messages import (
     AttemptState,
     BudgetReached,
     CapSet,
+    Continued,
     DiskNoted,
     Doubted,
     DoubtLifted,
     DoubtReleased,
     Draining,
+    DrainNoted,
     Fact,
     Held,
     LaneCooled,
@@ -26,6 +28,7 @@ from pipeline.engine.messages import (
     LateBilled,
     LateFound,
     LinksRenewed,
+    Paused,
     Permitted,
     Phase,
     PictureLost,
@@ -80,11 +83,13 @@ class Folded:
     tasks: dict[int, Task] = field(default_factory=dict)
     phases: dict[int, Phase] = field(default_factory=dict)
     attempts: dict[int, FoldedAttempt] = field(default_factory=dict)
+    #: What people told the run: (what, lane, who).
+    said: list[tuple[str, str | None, str]] = field(default_factory=list)
 
     def copy(self) -> Folded:
         """An independent copy; tasks and accounts are values and are shared."""
         attempts = {number: replace(each, pictures=dict(each.pictures)) for number, each in self.attempts.items()}
-        return Folded(dict(self.accounts), dict(self.tasks), dict(self.phases), attempts)
+        return Folded(dict(self.accounts), dict(self.tasks), dict(self.phases), attempts, list(self.said))
 
     def snapshot(self, asked: Iterable[int] = ()) -> Snapshot:
         """What opening the folder yields; `asked` are ended tasks that were asked for by number."""
@@ -156,6 +161,12 @@ def _apply(folded: Folded, fact: Fact) -> None:
     match fact:
         case BudgetReached() | LaneCooled() | LaneParked() | Draining() | DiskNoted():
             assert isinstance(fact, PASSING)
+        case Paused(lane, why):
+            folded.said.append(("pause", lane, why))
+        case Continued(lane, why):
+            folded.said.append(("continue", lane, why))
+        case DrainNoted(why):
+            folded.said.append(("drain", None, why))
         case CapSet(currency, cap):
             known = folded.accounts.get(currency, StoredAccount(currency, 0, 0, 0, 0, 0))
             folded.accounts[currency] = replace(known, cap=cap)
@@ -231,6 +242,9 @@ def _of_attempt(folded: Folded, row: FoldedAttempt, fact: Fact) -> None:
             | LaneCooled()
             | LaneParked()
             | Draining()
+            | Paused()
+            | Continued()
+            | DrainNoted()
             | DiskNoted()
         ):
             raise AssertionError(fact)

@@ -20,6 +20,7 @@ from pipeline.engine.messages import (
     AttemptState,
     CapAsked,
     Command,
+    ContinueAsked,
     Fact,
     Fetch,
     Fetched,
@@ -27,6 +28,7 @@ from pipeline.engine.messages import (
     Observation,
     Offered,
     OnDoubt,
+    PauseAsked,
     Phase,
     Policy,
     Poll,
@@ -91,6 +93,8 @@ class Bounds:
     attempts_max: int = 2
     #: POSTs in all; further ones stay unsent.
     posts_max: int = 3
+    #: How often somebody may pause the run; it may be continued at any time.
+    pauses: int = 0
     cap: int = 2 * EACH
     #: What the gateway and the wire may do, and which evidence is given: the names of steps.
     world: frozenset[str] = WORLD | EVIDENCE
@@ -132,6 +136,7 @@ class World:
     crashes: int = 0
     #: How often a connection may still be refused.
     unsent: int = 0
+    pauses: int = 0
     offered: int = 0
 
 
@@ -155,6 +160,7 @@ class Model:
     def walk(self) -> None:
         """Visit every world once, breadth first. *Raises* Violation with a shortest trace."""
         first = World(Machine(self.policy), Folded(), crashes=self.bounds.crashes, unsent=self.bounds.unsent)
+        first.pauses = self.bounds.pauses
         self._tell(first, CapAsked("USD", self.bounds.cap, "the model"))
         self._commit(first)
         frozen = freeze(first)
@@ -228,6 +234,10 @@ class Model:
     def _of_process(self, world: World, machine: Machine) -> Iterator[Step]:
         if world.queue:
             yield "commit", self._commit
+        if machine.paused():
+            yield "continue", partial(self._tell, observation=ContinueAsked(None, "the model"))
+        elif world.pauses:
+            yield "pause", self._pause
         if machine.wants_tasks() and world.offered < len(self.tasks):
             yield "offer", self._offer
         if machine.lane_ready(LANE, LATER):
@@ -297,6 +307,10 @@ class Model:
         while world.queue:
             self._commit(world)
         self._command(world, world.machine.resume_commands(0.0))
+
+    def _pause(self, world: World) -> None:
+        world.pauses -= 1
+        self._tell(world, PauseAsked(None, "the model"))
 
     def _offer(self, world: World) -> None:
         assert world.machine is not None

@@ -36,12 +36,14 @@ from pipeline.engine.messages import (
     AttemptState,
     CapAsked,
     Command,
+    ContinueAsked,
     Fact,
     Fetch,
     Fetched,
     Observation,
     Offered,
     OnDoubt,
+    PauseAsked,
     Poll,
     PollAnswered,
     Resumed,
@@ -86,6 +88,9 @@ WIRE: Final = frozenset({"accept", "refuse", "again", "silence"})
 GATEWAY: Final = frozenset({"ends", "fails", "bills", "unsaid", "gone"})
 EVIDENCE: Final = frozenset({"found", "absent", "billed", "late"})
 EVERYTHING: Final = WIRE | GATEWAY | EVIDENCE
+_OF_PROCESS: Final = frozenset(
+    {"commit", "send", "offer", "slot", "wake", "fetch", "unsent", "busy", "pause", "continue"}
+)
 
 #: {type: its fields that are no part of a world}. A field that is neither here nor in `KEPT` makes the walk refuse.
 DROPPED: Final[dict[type, str]] = {
@@ -101,7 +106,7 @@ DROPPED: Final[dict[type, str]] = {
 }
 #: {type: its fields that are}.
 KEPT: Final[dict[type, str]] = {
-    State: "accounts tasks attempts lanes ready timers blocked draining",
+    State: "accounts tasks attempts lanes ready timers blocked draining paused",
     LiveTask: "phase attempts due",
     LiveAttempt: "state open counts pictures asked renewing hold settled",
     LivePicture: "state asked",
@@ -122,6 +127,9 @@ class Limits:
     #: Connections that may be refused, and POSTs that may be answered with 429, in all.
     unsent: int = 0
     busy: int = 0
+    #: How often somebody may pause the lane (and, in another walk, all of them); it may be continued at any time.
+    pauses: int = 0
+    pause: str | None = None
     cap: int = 3 * EACH
     release_lag_s: float = 0.0
     happens: frozenset[str] = EVERYTHING
@@ -159,6 +167,7 @@ class World:
     crashes: int = 0
     unsent: int = 0
     busy: int = 0
+    pauses: int = 0
     offered: int = 0
 
 
@@ -185,6 +194,7 @@ class Walk:
         """*Raises* Violation with a shortest trace."""
         limits = self.limits
         first = World(Machine(self.policy), Folded(), crashes=limits.crashes, unsent=limits.unsent, busy=limits.busy)
+        first.pauses = limits.pauses
         first.sent = (0,) * len(self.tasks)
         self._tell(first, CapAsked("USD", limits.cap, "the walk"))
         self._commit_all(first)
@@ -228,7 +238,7 @@ class Walk:
         ]
         if fetches and not self.limits.explicit and self.limits.on_doubt is not OnDoubt.RESUBMIT:
             return [fetches[0], *crashes]
-        happens = self.limits.happens | {"commit", "send", "offer", "slot", "wake", "fetch", "unsent", "busy"}
+        happens = self.limits.happens | _OF_PROCESS
         process = [move for move in self._of_process(world) if move[0].split()[0] in happens]
         return [*fetches, *process, *crashes]
 
@@ -238,7 +248,12 @@ class Walk:
             yield "commit", self._commit
         if machine.wants_tasks() and world.offered < len(self.tasks):
             yield "offer", self._offer
+        if machine.paused():
+            yield "continue", partial(self._tell, said=ContinueAsked(self.limits.pause, "the walk"))
+        elif world.pauses:
+            yield "pause", self._pause
         if machine.lane_ready(LANE, LATER):
+            assert not machine.pauses(LANE), "a paused lane buys nothing"
             first = machine.state.attempts[machine.state.lane(LANE).first()]
             if world.sent[first.task] < self.limits.posts:
                 yield f"slot {first.number}", partial(self._slot, number=first.task)
@@ -365,6 +380,11 @@ class Walk:
         world.sent = tuple(times + (index == number) for index, times in enumerate(world.sent))
         self._tell(world, SlotNear(LANE), LATER)
 
+    def _pause(self, world: World) -> None:
+        world.pauses -= 1
+        self._tell(world, PauseAsked(self.limits.pause, "the walk"))
+        assert world.machine.wants_tasks() == 0, "nothing is offered to a paused run"
+
     def _offer(self, world: World) -> None:
         before = len(world.machine.state.tasks)
         self._tell(world, Offered(self.tasks[world.offered]))
@@ -489,9 +509,11 @@ class Walk:
 
     def _judge_rest(self, world: World, moves: list[Move], trace: Callable[[], list[str]]) -> None:
         """I9 and I3 where nothing moves by itself any more: the run is over, and what was paid and known is stored."""
+        machine = world.machine
+        if machine.paused() and any(machine.state.ready.values()) and machine.idle():
+            raise Violation(f"I9: a paused run ended with work left\n  {' > '.join(trace())}")
         if {name.split()[0] for name, _ in moves} - EVIDENCE - {"crash"}:
             return
-        machine = world.machine
         problem = ""
         # A try beyond the limits stays held: that is this walk's doing.
         beyond = any(
@@ -519,10 +541,11 @@ class Walk:
             tasks.sort(key=repr)
         account = state.accounts.get("USD")
         whole = (tasks, account, world.crashes, world.unsent, world.busy, sorted(state.blocked), state.draining)
+        pauses = (world.pauses, sorted(state.paused, key=repr))
         queued: object = ()
         if self.limits.explicit:
             queued = (world.queue, self.table(world))
-        return blake2b(repr((whole, queued)).encode(), digest_size=16).digest()
+        return blake2b(repr((whole, pauses, queued)).encode(), digest_size=16).digest()
 
     def _key_of(self, world: World, number: int) -> tuple[object, ...]:
         state = world.machine.state

@@ -44,6 +44,10 @@ SMALL = {
         Bounds(tasks=(1,), crashes=3, unsent=0, posts_max=2, attempts_max=1, world=LOSSLESS | EVIDENCE),
         2000,
     ),
+    "one task, paused": (
+        Bounds(tasks=(1,), unsent=0, posts_max=1, attempts_max=1, pauses=1, world=LOSSLESS | EVIDENCE),
+        1000,
+    ),
     "two tasks and money for one": (
         Bounds(cap=EACH, unsent=0, attempts_max=1, posts_max=2, world=LOSSLESS | EVIDENCE | {"refuse"}),
         5000,

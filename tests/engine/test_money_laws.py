@@ -23,6 +23,7 @@ from pipeline.engine.messages import (
     AttemptState,
     CapAsked,
     Command,
+    ContinueAsked,
     DrainAsked,
     Fact,
     Fetch,
@@ -31,6 +32,7 @@ from pipeline.engine.messages import (
     Observation,
     Offered,
     OnDoubt,
+    PauseAsked,
     Poll,
     PollAnswered,
     Resumed,
@@ -61,6 +63,7 @@ from tests.engine.folding import fold
 from tests.engine.worlds import EACH, LANE, TERMS, artifact, policy, task
 
 LANES = (LANE, "mule/lite", "other/pro")
+DISTURBANCES = ["wait", "cap", "verdict", "verdict", "late", "late", "crash", "drain", "pause", "continue", "continue"]
 GRACE_S = 600.0
 PARKING = (FaultKind.UNAUTHORIZED, FaultKind.OUT_OF_CREDIT, FaultKind.CLOSED)
 FAULTS = st.builds(
@@ -181,7 +184,7 @@ class World(RuleBasedStateMachine):
             data.draw(st.sampled_from(able))(data)
             self.books_agree()
 
-    @rule(data=st.data(), what=st.sampled_from(["wait", "cap", "verdict", "verdict", "late", "late", "crash", "drain"]))
+    @rule(data=st.data(), what=st.sampled_from(DISTURBANCES))
     def disturb(self, data: st.DataObject, what: str) -> None:
         """Something comes from outside: time, a person, or a crash."""
         match what:
@@ -196,8 +199,15 @@ class World(RuleBasedStateMachine):
                 self.late(data)
             case "crash":
                 self.restart(data.draw(st.integers(1, 2)))
+            case "pause":
+                lane = data.draw(st.sampled_from([None, *LANES]))
+                self.tell(PauseAsked(lane, "the law"))
+                stopped = LANES if lane is None else (lane,)
+                assert not any(self.machine.lane_ready(each, 1e12) for each in stopped), "a paused lane buys nothing"
+            case "continue":
+                self.tell(ContinueAsked(data.draw(st.sampled_from([None, *LANES])), "the law"))
             case "drain":
-                self.tell(DrainAsked())
+                self.tell(DrainAsked(data.draw(st.sampled_from(["", "the law"]))))
                 assert self.machine.wants_tasks() == 0
                 assert not any(self.machine.lane_ready(lane, 1e12) for lane in LANES)
                 self.restart(1)
@@ -411,6 +421,8 @@ class World(RuleBasedStateMachine):
         """While the run is not over, some command, POST, slot or timer will move it (I9)."""
         if not hasattr(self, "machine") or self.machine.idle():
             return
+        if self.machine.paused() and not self.machine.draining():
+            return  # Somebody must continue it; that it then goes on, `go_on` sees to.
         slots = any(self.machine.lane_ready(lane, 1e12) for lane in LANES)
         blocked = all(isinstance(each, Wake) and each.lane for each in self.commands)
         assert slots or self.waiting() or not blocked, "nothing will ever move this run"

@@ -28,7 +28,7 @@ from pipeline.values.reply import Fault
 from tests.engine.model import Violation
 from tests.engine.reduced import EVERYTHING, Limits, Walk
 from tests.engine.test_model_check import MUTANTS, Patch
-from tests.engine.worlds import EACH
+from tests.engine.worlds import EACH, LANE
 
 FEW = frozenset({"accept", "silence", "ends", "found", "absent"})
 #: {name: limits, the least number of worlds that must be seen}
@@ -36,6 +36,8 @@ SMALL = {
     "hold": (Limits(tasks=(1,), crashes=3, cap=EACH), 300),
     "hold, 429s and closed doors": (Limits(tasks=(1,), crashes=1, unsent=1, busy=1, cap=EACH), 250),
     "hold, two pictures, a lag": (Limits(tasks=(2,), crashes=2, cap=2 * EACH, release_lag_s=60.0), 300),
+    "hold, paused twice": (Limits(tasks=(1,), crashes=2, cap=EACH, pauses=2), 300),
+    "hold, its lane paused, 429s": (Limits(tasks=(1, 1), posts=1, busy=1, cap=EACH, pauses=1, pause=LANE), 300),
     "write_off": (Limits(OnDoubt.WRITE_OFF, tasks=(1,), crashes=3), 150),
     "resubmit": (Limits(OnDoubt.RESUBMIT, tasks=(1,), posts=2, crashes=0, cap=2 * EACH), 100),
     "two tasks": (Limits(tasks=(1, 1), posts=2, cap=2 * EACH), 2000),
@@ -46,6 +48,7 @@ SAME = {
     "write_off": Limits(OnDoubt.WRITE_OFF, tasks=(1,), posts=2),
     "resubmit": Limits(OnDoubt.RESUBMIT, tasks=(1,), posts=2, happens=FEW | {"fails", "billed"}),
     "two tasks and money for one": Limits(tasks=(1, 1), posts=1, cap=EACH, happens=FEW),
+    "paused": Limits(tasks=(1,), posts=2, happens=FEW, pauses=1),
 }
 
 
@@ -57,6 +60,7 @@ def test_no_order_of_a_small_job_breaks_an_invariant(limits: Limits, least: int)
     walk.walk()
     assert walk.states >= least
     unseen = EVERYTHING - set(walk.taken)
+    assert not limits.pauses or {"pause", "continue"} <= set(walk.taken)
     assert unseen <= ({"found", "absent", "billed"} if limits.on_doubt is OnDoubt.WRITE_OFF else set())
 
 

@@ -11,14 +11,17 @@ from pipeline.engine.messages import (
     AttemptState,
     BudgetReached,
     CapSet,
+    Continued,
     Doubted,
     DoubtLifted,
     DoubtReleased,
+    DrainNoted,
     Fact,
     Held,
     LateBilled,
     LateFound,
     LinksRenewed,
+    Paused,
     Permitted,
     Phase,
     PictureLost,
@@ -152,6 +155,8 @@ class Storyteller:
             yield TaskAdmitted(task(number, n=self.random.randint(1, 3)))
         yield BudgetReached("USD", 5, 1)
         yield CapSet("CNY", self.random.randrange(10**9), "changed")
+        said: list[Fact] = [Paused(None, "ann"), Paused("a/b", "bob"), Continued(None, "ann"), DrainNoted("cay")]
+        yield self.random.choice(said)
         for known in self.folded.tasks:
             phase = self.random.choice(list(Phase))
             yield TaskMoved(known, phase, FAULT if phase is Phase.FAILED else None)

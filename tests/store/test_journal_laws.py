@@ -43,6 +43,7 @@ def test_loading_the_tables_equals_folding_the_facts_laws(seed: int, count: int,
         for begin in range(0, len(facts), group):
             journal.commit(facts[begin : begin + group])
         assert timeless(journal.snapshot()) == timeless(folded.snapshot())
+        assert [(said.what, said.lane, said.why) for said in journal.said_rows()] == folded.said
         journal.close(clean=True)
         again = opened(path)
         assert timeless(again.snapshot()) == timeless(folded.snapshot())
