@@ -9,6 +9,7 @@ from pipeline.engine.messages import (
 )
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.history import doubts_of
+from pipeline.runtime.metrics import Metrics
 from pipeline.runtime.progress import ENDED, View, status_of
 from pipeline.runtime.session import Session
 
@@ -49,6 +50,7 @@ def view_of(session: Session, driver: Driver, state: str) -> View:
             for name, lane in session.lanes.items()
             if name in lanes
         },
+        permitted_per_s={name: lane.count / lane.period_s for name, lane in session.lanes.items()},
         seats={name: lane.terms.in_flight_max for name, lane in session.lanes.items()},
         images_per_min=session.tempo.images_per_min(now, images),
         before=sum(session.before.values()),
@@ -65,6 +67,29 @@ def _billed(session: Session) -> dict[str, dict[str, int]]:
         if unit not in session.caps and (since := micros - session.billed_before.get((gateway, unit), 0)):
             found.setdefault(gateway, {})[unit] = since
     return found
+
+
+def teller(session: Session, driver: Driver, listener: Listener | None, metrics: Metrics) -> Callable[[str], None]:
+    """Tells the display and the file of metrics how the run stands in this state; makes no view for nobody.
+
+    A display that breaks is left off; the file goes on.
+    """
+
+    def tell(state: str) -> None:
+        due = metrics.due() or state != "running"
+        shown = listener is not None and driver.listener_broke is None
+        if not due and not shown:
+            return
+        view = view_of(session, driver, state)
+        if due:
+            metrics.write(view)
+        if listener is not None and shown:
+            try:
+                listener(view)
+            except Exception as error:  # noqa: BLE001 - a terminal that went away must not end a run that holds money
+                driver.listener_broke = f"{type(error).__name__}: {error}"
+
+    return tell
 
 
 def status_now(session: Session, driver: Driver, state: str) -> dict[str, object]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 
 from pipeline.engine.messages import (
     Phase,
@@ -11,7 +12,7 @@ from pipeline.engine.messages import (
 from pipeline.failpoints import reach
 from pipeline.manifest.table import write_manifest
 from pipeline.runtime import prepare, wiring
-from pipeline.runtime.alive import Listener, status_now, view_of
+from pipeline.runtime.alive import status_now
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.history import EXITS, Result, failures_of, faults_of, parked_of, state_of
 from pipeline.runtime.inspect import doubts_in
@@ -20,7 +21,7 @@ from pipeline.runtime.remains import out_of
 from pipeline.runtime.session import Session
 
 
-def conclude(session: Session, driver: Driver, listener: Listener | None, begun: float) -> Result:
+def conclude(session: Session, driver: Driver, tell: Callable[[str], None], begun: float) -> Result:
     """Write the manifest, mark how it ended, and say so."""
     parked = parked_of(session.machine.lane_views(), driver.full, _room_wanted(session))
     state = state_of(
@@ -43,6 +44,7 @@ def conclude(session: Session, driver: Driver, listener: Listener | None, begun:
     }
     status = {**status_now(session, driver, state), **told}
     if driver.left:
+        tell(state)
         # In a hurry: the store says "running" still, so that whoever looks next brings the manifest up to date.
         return _result(session, driver, state, status, begun)
     write_manifest(session.it.folder.path, journal)
@@ -63,8 +65,7 @@ def conclude(session: Session, driver: Driver, listener: Listener | None, begun:
         session.it.blackbox.clear()
         session.room.clear()
         reach("finish.cleared")
-    if listener is not None and driver.listener_broke is None:
-        listener(view_of(session, driver, state))
+    tell(state)
     return _result(session, driver, state, status, begun)
 
 

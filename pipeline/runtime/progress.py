@@ -48,6 +48,8 @@ class View:
     again: Again | None = None
     #: {lane: submits a period of its own rate, counted over the last minute}
     speeds: Mapping[str, float] = field(default_factory=dict)
+    #: {lane: permitted submits a second}
+    permitted_per_s: Mapping[str, float] = field(default_factory=dict)
     #: {lane: operations it may have at the gateway at once}
     seats: Mapping[str, int] = field(default_factory=dict)
     #: Pictures stored within the last minute; None while nobody can say.

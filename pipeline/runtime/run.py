@@ -25,7 +25,7 @@ from pipeline.failpoints import reach
 from pipeline.plan.expand import Plan
 from pipeline.providers import PROVIDERS
 from pipeline.runtime import prepare, wiring
-from pipeline.runtime.alive import Listener, status_now, view_of
+from pipeline.runtime.alive import Listener, status_now, teller
 from pipeline.runtime.clock import Clock, run_virtual
 from pipeline.runtime.commits import InlineCommitter, ThreadCommitter
 from pipeline.runtime.conclude import conclude
@@ -35,6 +35,7 @@ from pipeline.runtime.driver import Driver
 from pipeline.runtime.evidence import Evidence
 from pipeline.runtime.history import Result
 from pipeline.runtime.inspect import finished_result
+from pipeline.runtime.metrics import Metrics
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.perform import Performer
 from pipeline.runtime.prepare import Options
@@ -132,10 +133,11 @@ async def _turn(session: Session, listener: Listener | None, begun: float) -> Re
         poll_pacers=poll_pacers,
         offer=_offer(session),
         told=partial(_told, session),
-        listener=None if listener is None else lambda: listener(view_of(session, driver, "running")),
+        listener=lambda: tell("running"),
         room=session.room.low,
         grace_s=wiring.grace_s(session.plan),
     )
+    tell = teller(session, driver, listener, Metrics(session.it.folder.metrics, session.plan.name))
     control = Control(session.it.folder.control, lambda: status_now(session, driver, "running"))
     failed: BaseException | None = None
     with Signals(driver.drain) as signals:
@@ -146,6 +148,7 @@ async def _turn(session: Session, listener: Listener | None, begun: float) -> Re
             await driver.run(session.first)
         except (StorageFailed, OSError) as error:
             failed = error
+            tell("storage_failed")
             raise
         finally:
             if beat is not None:
@@ -158,7 +161,7 @@ async def _turn(session: Session, listener: Listener | None, begun: float) -> Re
                 wiring.keep_sends(session.it.journal, pacers, session.clock)
                 reach("turn.sends")
         signals.concluding = True
-        return conclude(session, driver, listener, begun)
+        return conclude(session, driver, tell, begun)
 
 
 def _say_unkept(session: Session, failed: BaseException | None) -> None:

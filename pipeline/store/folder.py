@@ -15,6 +15,7 @@ from pipeline.values.folder import (
     IMAGES_ARROW,
     LOCK,
     LOG,
+    METRICS,
     PARTS,
     QUARANTINE,
     REPORT,
@@ -105,6 +106,11 @@ class RunFolder:
     def story(self) -> Path:
         """One line per fact."""
         return self.path / LOG
+
+    @property
+    def metrics(self) -> Path:
+        """How it stands, for a collector."""
+        return self.path / METRICS
 
     @property
     def control(self) -> Path:

@@ -7,6 +7,7 @@ from typing import Final
 SPEC: Final = "spec.yaml"
 STORE: Final = "state.db"
 LOG: Final = "log.jsonl"
+METRICS: Final = "metrics.prom"
 CONTROL: Final = "control"
 LOCK: Final = "lock"
 BLACKBOX: Final = "blackbox"
