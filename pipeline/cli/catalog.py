@@ -26,8 +26,15 @@ if TYPE_CHECKING:
     )
 
 
+def _known(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[str]:
+    from pipeline.runtime import prepare
+
+    cards = prepare.cards()
+    return [name for name in [*cards, *select(cards, None)] if name.startswith(begun)]
+
+
 @click.command()
-@click.argument("name", required=False)
+@click.argument("name", required=False, shell_complete=_known)
 @json_option
 def models(name: str | None, as_json: bool) -> Exit:
     """Gateways, models, parameters, limits and prices, each with source and date. NAME: a gateway or a model."""

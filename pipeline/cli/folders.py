@@ -9,7 +9,7 @@ import click
 
 from pipeline.cli import place, words
 from pipeline.cli.exits import Exit
-from pipeline.cli.options import json_option, running_options
+from pipeline.cli.options import json_option, run_argument, running_options
 from pipeline.cli.output import answer, answer_json, say
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ FAULT_KINDS = (
 
 
 @click.command()
-@click.argument("run")
+@run_argument
 @json_option
 def status(run: str, as_json: bool) -> Exit:
     """States, money, rates and faults of RUN (a folder, a job's name or its spec), also while it is alive."""
@@ -72,7 +72,7 @@ def ls(as_json: bool) -> Exit:
 
 
 @click.command()
-@click.argument("run")
+@run_argument
 @click.option(
     "--fault",
     "kinds",
@@ -127,7 +127,7 @@ def _changed(origin: Origin) -> str:
 
 
 @click.command()
-@click.argument("run")
+@run_argument
 @click.option(
     "--attempt", type=click.IntRange(min=1), metavar="A", help="The attempt to judge; without it and --all, list them."
 )
@@ -216,7 +216,7 @@ def doubt_line(doubt: dict[str, object]) -> str:
 
 
 @click.command()
-@click.argument("run")
+@run_argument
 @json_option
 def verify(run: str, as_json: bool) -> Exit:
     """Check files against manifest, manifest against store, money against entries."""
@@ -237,7 +237,7 @@ def verify(run: str, as_json: bool) -> Exit:
 
 
 @click.command()
-@click.argument("run")
+@run_argument
 @json_option
 def manifest(run: str, as_json: bool) -> Exit:
     """(Re)build images.arrow, images.parquet and tasks.arrow of RUN from its store."""

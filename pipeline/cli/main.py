@@ -32,6 +32,7 @@ COMMANDS: Final = {
     "schema": "pipeline.cli.catalog:schema",
     "simulate": "pipeline.cli.simulate:simulate",
     "doctor": "pipeline.cli.doctor:doctor",
+    "completions": "pipeline.cli.completions:completions",
 }
 
 

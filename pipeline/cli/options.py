@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
 
@@ -19,6 +20,20 @@ SPEC = click.Path(path_type=Path, exists=True, dir_okay=False)
 def spec_argument(command: _Command) -> _Command:
     """The job spec."""
     return click.argument("spec", type=SPEC)(command)
+
+
+def run_argument(command: _Command) -> _Command:
+    """A run folder, by its path, its job's name or its spec; a shell completes what stands in ./runs."""
+    return click.argument("run", shell_complete=_runs)(command)
+
+
+def _runs(_context: click.Context, _parameter: click.Parameter, begun: str) -> list[CompletionItem]:
+    from pipeline.cli.place import RUNS
+
+    found = sorted(str(folder) for folder in RUNS.glob("*/")) if RUNS.is_dir() else []
+    names = [name for name in found if name.startswith(begun)]
+    # Nothing of ours fits: any path may be meant.
+    return [CompletionItem(name) for name in names] or [CompletionItem(begun, type="dir")]
 
 
 def json_option(command: _Command) -> _Command:

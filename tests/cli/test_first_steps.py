@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from click.testing import CliRunner
 
 from pipeline.cli import exits
 from pipeline.cli.folders import FAULT_KINDS
+from pipeline.cli.init import TEMPLATES
 from pipeline.cli.main import COMMANDS, cli
+from pipeline.runtime import bundled
 from pipeline.spec.load import load_job
 from pipeline.values.reply import FaultKind
 
@@ -115,21 +118,78 @@ def test_schema_prints_the_schema_and_nothing_else() -> None:
 
 
 def test_init_writes_three_files_and_says_what_to_do_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The golden text of the first command anyone types."""
+    """The golden text of the first command anyone types; both editors' lines stand on top of the spec."""
     monkeypatch.chdir(tmp_path)
     code, out, err = call("init", "mugs")
     assert (code, err) == (0, "")
     assert out == (
-        "wrote mugs/spec.yaml                    3 colors x 2 scenes, 6 images of a mug; "
-        "0.45 USD at most, nothing with --simulate\n"
+        "wrote mugs/spec.yaml                    24 images: 2 models x 3 prompts x 2 sizes x 2 seeds; "
+        "0.78 USD at most, nothing with --simulate\n"
         "wrote mugs/.env.example                 the key names of the gateways, all empty\n"
         "wrote mugs/.pipeline/spec.schema.json   completion and checks in your editor\n"
         "next:  pipeline plan mugs/spec.yaml\n"
         "       pipeline run mugs/spec.yaml --simulate\n"
     )
-    first = (tmp_path / "mugs/spec.yaml").read_text().splitlines()[0]
-    assert first == "# yaml-language-server: $schema=.pipeline/spec.schema.json"
+    assert (tmp_path / "mugs/spec.yaml").read_text().splitlines()[:2] == [
+        "# yaml-language-server: $schema=.pipeline/spec.schema.json",
+        "# $schema: .pipeline/spec.schema.json",
+    ]
     assert "prompt" in json.loads((tmp_path / "mugs/.pipeline/spec.schema.json").read_text())["properties"]
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+def test_each_template_plans_to_what_it_says(template: str, tmp_path: Path) -> None:
+    """Its pictures and its worst price stand in what `init` says, in the spec's own comment, and in the plan."""
+    folder = tmp_path / "a-job"
+    assert call("init", str(folder), "--template", template)[0] == 0
+    spec = folder / "spec.yaml"
+    said = re.search(r"budget: .* # (\d+) pictures, ([0-9.]+) USD at most", spec.read_text())
+    assert said is not None
+    assert TEMPLATES[template].startswith(f"{said[1]} images: ")
+    assert f"{said[2]} USD at most" in TEMPLATES[template]
+    code, out, _ = call("plan", str(spec), "--json")
+    assert code == 0
+    planned = json.loads(out)
+    assert planned["job"] == "a-job"
+    assert planned["images"] == int(said[1])
+    assert planned["worst_micros"]["USD"] == round(float(said[2]) * 1_000_000)
+
+
+def test_every_folder_of_templates_is_offered() -> None:
+    """What ships is what `--template` takes, and each file of it is explained."""
+    shipped = {name.split("/")[1] for name in bundled.names("specs") if name.startswith("templates/")}
+    assert shipped == set(TEMPLATES)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completions_are_a_script_of_the_shell(shell: str) -> None:
+    """It says how it is switched on, and calls us back by the variable that click looks at."""
+    code, out, err = call("completions", shell)
+    assert (code, err) == (0, "")
+    assert out.startswith("# To switch it on:  pipeline completions ")
+    assert "_PIPELINE_COMPLETE" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ("pipeline r", {"run", "retry", "resolve", "report"}),
+        ("pipeline run --disp", {"--display"}),
+        ("pipeline run --display p", {"plain"}),
+        ("pipeline init --template s", {"sweep"}),
+        ("pipeline models 1", {"1min", "1min/qwen-image-edit-plus"}),
+        ("pipeline status r", {"runs/mugs"}),
+    ],
+)
+def test_the_shell_is_told_commands_options_values_models_and_runs(line: str, wanted: set[str], tmp_path: Path) -> None:
+    """What a shell asks by its variables is answered with what may follow."""
+    (tmp_path / "runs" / "mugs").mkdir(parents=True)
+    asked = {"_PIPELINE_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)}
+    environment = {**os.environ, **asked, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert wanted <= {answer.partition(",")[2] for answer in done.stdout.splitlines()}
 
 
 def test_init_never_overwrites(tmp_path: Path) -> None:
