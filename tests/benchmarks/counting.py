@@ -72,7 +72,7 @@ class Window:
 
 
 def used_share(stamps: Sequence[float], limit: int, window_s: float) -> float:
-    """Accepted arrivals for each that the limit allows, from the first to the last; an even full rate is 1, the most."""
+    """Accepted arrivals for each that the limit allows, from the first to the last; an even full rate is 1."""
     if len(stamps) < 2 or stamps[-1] <= stamps[0]:
         return 0.0
     return min(1.0, (len(stamps) - 1) / (stamps[-1] - stamps[0]) * window_s / limit)
