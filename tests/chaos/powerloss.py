@@ -170,8 +170,8 @@ def _lost(run: Path, events: Sequence[Event]) -> list[str]:
     """What a store that the product refuses has really lost, as plain SQLite shows it."""
     try:
         tables = Tables.read(run)
-    except sqlite3.Error:
-        tables = None
+    except (sqlite3.Error, ValueError, LookupError):
+        tables = None  # So damaged that a row is no row any more: nothing of it is known.
     known = {} if tables is None else {row.attempt: (row.state, row.operation) for row in tables.attempts}
     stored = {} if tables is None else tables.stored
     wrong = []
