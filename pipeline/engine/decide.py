@@ -85,8 +85,8 @@ def decide(state: State, observation: Observation, now: float) -> Iterator[Fact]
                 yield Continued(lane, why)
         case CapAsked(currency, cap, why):
             yield CapSet(currency, cap, why)
-        case RetryAsked(task):
-            yield from _retry(state, task)
+        case RetryAsked(task, rejected):
+            yield from _retry(state, task, rejected=rejected)
         case VerdictGiven():
             yield from _verdict(state, observation)
         case Resumed():
@@ -255,11 +255,11 @@ def came(due: float | None, now: float) -> bool:
 # --- what people say ----------------------------------------------------------------------------------------------
 
 
-def _retry(state: State, number: int) -> Iterator[Fact]:
+def _retry(state: State, number: int, *, rejected: bool) -> Iterator[Fact]:
     live = state.tasks.get(number)
     if live is None:
         raise Bug(f"task {number} is to be sent again and was not loaded")
-    if live.phase in {Phase.FAILED, Phase.SHORT}:
+    if live.phase in {Phase.FAILED, Phase.SHORT} or (rejected and live.phase is Phase.DONE):
         yield TaskMoved(number, Phase.WAITING)
 
 

@@ -147,6 +147,7 @@ def _moved(state: State, fact: TaskMoved) -> None:
     if fact.phase is Phase.WAITING and was in lifecycle.ENDED:
         for attempt in live.attempts.values():
             attempt.counts = False  # A user asked for it: the allowance of attempts begins anew.
+            attempt.superseded = attempt.superseded or was is Phase.DONE
     if fact.phase in lifecycle.ENDED and fact.fault is not None:
         state.faults[fact.fault.kind] += 1
     if live.phase in lifecycle.ENDED:

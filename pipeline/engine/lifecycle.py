@@ -40,7 +40,8 @@ PHASES: Final[Mapping[Phase, frozenset[Phase]]] = {
     Phase.RUNNING: frozenset({Phase.WAITING, Phase.FETCHING, Phase.SHORT, Phase.FAILED, Phase.IN_DOUBT}),
     Phase.FETCHING: frozenset({Phase.DONE, Phase.SHORT, Phase.FAILED, Phase.IN_DOUBT, Phase.WAITING}),
     Phase.IN_DOUBT: frozenset({Phase.WAITING, Phase.RUNNING, Phase.FETCHING, Phase.SHORT, Phase.FAILED}),
-    Phase.DONE: frozenset(),
+    # A review rejected its pictures, and a user sends it again.
+    Phase.DONE: frozenset({Phase.WAITING}),
     # A user may send them again; an old doubt that is found may complete a short task.
     Phase.SHORT: frozenset({Phase.WAITING, Phase.DONE}),
     # One that had been taken as not billed, or was written off, may turn out to have been made after all.

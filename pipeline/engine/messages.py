@@ -148,9 +148,10 @@ class CapAsked:
 
 @dataclass(frozen=True, slots=True)
 class RetryAsked:
-    """The user sends a failed task again."""
+    """The user sends a failed or short task again; `rejected`: also a done one, whose pictures a review rejected."""
 
     task: int
+    rejected: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -649,6 +650,8 @@ class StoredAttempt:
     #: When it was permitted and when it ended, UTC microseconds.
     submitted_at: int | None = None
     ended_at: int | None = None
+    #: From before a review rejected its pictures: they no longer make its task done.
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

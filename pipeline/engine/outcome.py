@@ -52,7 +52,7 @@ def close(live: LiveTask, fault: Fault, *, again: bool = False, until: float | N
     if live.live or live.phase in {Phase.WAITING, Phase.HELD}:
         return
     number, wanted = live.task.number, live.task.n
-    stored = max((attempt.stored for attempt in live.attempts.values()), default=0)
+    stored = max((attempt.stored for attempt in live.attempts.values() if not attempt.superseded), default=0)
     if stored >= wanted:
         move = TaskMoved(number, Phase.DONE)
     elif again and live.phase not in lifecycle.ENDED:

@@ -75,6 +75,8 @@ class LiveAttempt:
     #: As the store has them, UTC microseconds.
     submitted_at: int | None = None
     ended_at: int | None = None
+    #: From before a review rejected its pictures: they no longer make its task done.
+    superseded: bool = False
     # memory
     #: When it was permitted, by the driver's clock.
     sent: float | None = None
@@ -375,5 +377,6 @@ def _attempt(task: int, known: StoredAttempt) -> LiveAttempt:
         known.images,
         known.submitted_at,
         known.ended_at,
+        superseded=known.superseded,
         why=known.why,
     )

@@ -51,6 +51,12 @@ _UNBILLED: Final = (
     " WHERE id=? AND (state IN ('VOID', 'WRITTEN_OFF') OR (state = 'SETTLED' AND images = 0 AND settled = 0))"
 )
 _UNSPENT: Final = " AND open=0 AND state <> 'WRITTEN_OFF'"
+#: {`again:TASK ID`: the last attempt of which a review rejected the pictures}; written only when a done task is sent
+#: again, so that a restart knows which pictures no longer make it done.
+_AGAIN: Final = (
+    "INSERT INTO meta(k, v) SELECT 'again:' || lower(hex(id)), (SELECT max(id) FROM attempt WHERE task = key)"
+    " FROM task WHERE number=? AND phase = 'done' ON CONFLICT(k) DO UPDATE SET v=excluded.v"
+)
 _ALLOWANCE: Final = (
     "UPDATE attempt SET counts=0"
     " WHERE task=(SELECT key FROM task WHERE number=? AND phase IN ('done', 'short', 'failed', 'skipped'))"
@@ -146,6 +152,7 @@ class Booking:
                 if phase is Phase.WAITING:
                     # Only a user leads out of an end: the allowance of attempts begins anew.
                     self._db.execute(_ALLOWANCE, (task,))
+                    self._db.execute(_AGAIN, (task,))
                 ended = self._at if phase in _ENDED else None
                 sql = "UPDATE task SET phase=?, fault=?, fault_message=?, completed_at=? WHERE number=?"
                 self._one(fact, sql, (phase, *_fault(fault), ended, task))

@@ -57,6 +57,10 @@ class Reader:
         """FAILED and SHORT tasks of the current spec, of these fault kinds (None: of any), for a retry."""
         return reading.failed_tasks(self._db, kinds)
 
+    def task_of(self, task_id: str) -> StoredTask | None:
+        """The task of this id, ended or not."""
+        return reading.task_of(self._db, task_id)
+
     def task_of_attempt(self, attempt: int) -> StoredTask | None:
         """The task of one attempt, ended or not, for late evidence."""
         return reading.task_of_attempt(self._db, attempt)
@@ -72,13 +76,17 @@ class Reader:
         row = self._db.execute("SELECT phase FROM task WHERE id=?", (key,)).fetchone()
         return None if row is None else Phase(row[0])
 
-    def task_rows(self) -> Iterator[TaskRow]:
-        """Every task: the spec's by number, then those it dropped."""
-        return reading.task_rows(self._db)
+    def task_rows(self, only: Collection[int] | None = None) -> Iterator[TaskRow]:
+        """Every task (or those of these numbers): the spec's by number, then those it dropped."""
+        return reading.task_rows(self._db, only)
 
-    def image_rows(self) -> Iterator[ImageRow]:
-        """Every stored picture, in the order of `task_rows`, then by image index."""
-        return reading.image_rows(self._db)
+    def image_rows(self, only: Collection[int] | None = None) -> Iterator[ImageRow]:
+        """Every stored picture (or those of these tasks), in the order of `task_rows`, then by image index."""
+        return reading.image_rows(self._db, only)
+
+    def numbers_of(self, attempts: Collection[int]) -> set[int]:
+        """The numbers of the tasks of these attempts."""
+        return reading.numbers_of(self._db, attempts)
 
     def attempt_rows(self) -> Iterator[AttemptRow]:
         """Every attempt, by number."""

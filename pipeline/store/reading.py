@@ -42,6 +42,8 @@ _BILLED_IMAGES: Final = (
     "CASE state WHEN 'SETTLED' THEN images WHEN 'WRITTEN_OFF' THEN"  # noqa: S608
     f" {_BY_METER} * (SELECT json_extract(record, '$.n') FROM task WHERE key = attempt.task) ELSE 0 END"
 )
+#: The last attempt of a task whose pictures a review rejected before it was sent again; 0 for none.
+_SUPERSEDED: Final = "ifnull((SELECT CAST(m.v AS INTEGER) FROM meta m WHERE m.k = 'again:' || lower(hex(t.id))), 0)"
 _POSTS: Final = "(SELECT count(*) FROM attempt x WHERE x.task = t.key AND x.submitted_at IS NOT NULL)"
 
 
@@ -134,6 +136,11 @@ def failed_tasks(db: sqlite3.Connection, kinds: Collection[str] | None) -> list[
     return [stored for stored in tasks if bytes.fromhex(stored.task.id) in keep]
 
 
+def task_of(db: sqlite3.Connection, task_id: str) -> StoredTask | None:
+    """One task by its id, ended or not."""
+    return next(_tasks(db, f"t.id = x'{bytes.fromhex(task_id).hex()}'"), None)
+
+
 def _tasks(db: sqlite3.Connection, where: str) -> Iterator[StoredTask]:
     """Tasks that match, by number, with their attempts and pictures."""
     tasks = db.execute(f"SELECT t.key, t.number, t.record, t.phase FROM task t WHERE {where}").fetchall()  # noqa: S608
@@ -147,21 +154,43 @@ def _tasks(db: sqlite3.Connection, where: str) -> Iterator[StoredTask]:
     attempts: dict[int, list[StoredAttempt]] = {}
     sql = (
         "SELECT a.task, a.id, a.ordinal, a.state, a.currency, a.open, ifnull(a.operation, ''), a.counts,"  # noqa: S608
-        " a.fault_message, a.hold, a.settled, a.images, a.submitted_at, a.ended_at FROM attempt a"
-        f" JOIN task t ON t.key = a.task WHERE {where} ORDER BY a.id"
+        " a.fault_message, a.hold, a.settled, a.images, a.submitted_at, a.ended_at,"
+        f" a.id <= {_SUPERSEDED} FROM attempt a JOIN task t ON t.key = a.task WHERE {where} ORDER BY a.id"
     )
-    for key, number, ordinal, state, currency, left, operation, counts, *rest in db.execute(sql):
+    for key, number, ordinal, state, currency, left, operation, counts, *rest, superseded in db.execute(sql):
         known = tuple(pictures.get(number, ()))
         attempts.setdefault(key, []).append(
-            StoredAttempt(number, ordinal, AttemptState(state), currency, left, operation, bool(counts), known, *rest)
+            StoredAttempt(
+                number,
+                ordinal,
+                AttemptState(state),
+                currency,
+                left,
+                operation,
+                bool(counts),
+                known,
+                *rest,
+                bool(superseded),
+            )
         )
     # Sorted here: an ORDER BY on the number would make SQLite walk every task.
     for key, number, record, phase in sorted(tasks, key=lambda row: (row[1] < 0, abs(row[1]))):
         yield StoredTask(task_from_json(record, number), Phase(phase), tuple(attempts.get(key, ())))
 
 
-def task_rows(db: sqlite3.Connection) -> Iterator[TaskRow]:
-    """Every task in the store: the spec's by number, then those it dropped."""
+def _among(only: Collection[int] | None) -> str:
+    return "" if only is None else f"t.number IN ({', '.join(str(int(number)) for number in only)}) AND "
+
+
+def numbers_of(db: sqlite3.Connection, attempts: Collection[int]) -> set[int]:
+    """The numbers of the tasks of these attempts."""
+    among = ", ".join(str(int(attempt)) for attempt in attempts)
+    sql = f"SELECT DISTINCT t.number FROM attempt a JOIN task t ON t.key = a.task WHERE a.id IN ({among})"  # noqa: S608
+    return {int(number) for (number,) in db.execute(sql)}
+
+
+def task_rows(db: sqlite3.Connection, only: Collection[int] | None = None) -> Iterator[TaskRow]:
+    """Every task in the store (or those of these numbers): the spec's by number, then those it dropped."""
     for order in _IN_ORDER:
         where, _, by = order.partition(" ORDER BY ")
         sql = f"""
@@ -174,7 +203,8 @@ def task_rows(db: sqlite3.Connection) -> Iterator[TaskRow]:
                 WHERE y.task = t.key),
               (SELECT ifnull(z.operation, z.request_id) FROM attempt z
                 WHERE z.task = t.key AND ifnull(z.operation, z.request_id) <> '' ORDER BY z.id DESC LIMIT 1)
-            FROM task t LEFT JOIN attempt a ON a.task = t.key WHERE {where} GROUP BY t.number ORDER BY {by}
+            FROM task t LEFT JOIN attempt a ON a.task = t.key
+            WHERE {_among(only)}{where} GROUP BY t.number ORDER BY {by}
         """  # noqa: S608 - our own text
         for number, record, phase, in_spec, fault, message, submitted, completed, *rest in db.execute(sql):
             held, settled, doubt, currency, posts, delivered, operation = rest
@@ -197,15 +227,16 @@ def task_rows(db: sqlite3.Connection) -> Iterator[TaskRow]:
             )
 
 
-def image_rows(db: sqlite3.Connection) -> Iterator[ImageRow]:
-    """Every stored picture, in the order of `task_rows`, then by image index."""
+def image_rows(db: sqlite3.Connection, only: Collection[int] | None = None) -> Iterator[ImageRow]:
+    """Every stored picture (or those of these tasks), in the order of `task_rows`, then by image index."""
     for order in _IN_ORDER:
         sql = f"""
             SELECT t.number, t.record, t.in_spec, {_POSTS}, a.id, a.settled, a.images, a.currency,
               ifnull(a.operation, a.request_id), a.revised_prompt, a.submitted_at, a.ended_at,
+              a.id <= {_SUPERSEDED},
               p.idx, p.state, p.sha256, p.media_type, p.bytes, p.w, p.h, p.path, p.stored_at
             FROM task t JOIN attempt a ON a.task = t.key JOIN picture p ON p.attempt = a.id
-            WHERE {order}, a.id, p.idx
+            WHERE {_among(only)}{order}, a.id, p.idx
         """  # noqa: S608 - our own text
         for (number, record), rows in groupby(db.execute(sql), key=lambda row: (row[0], row[1])):
             yield from _images_of(task_from_json(record, number), rows)
@@ -223,10 +254,8 @@ def _images_of(task: Task, rows: Iterator[tuple[object, ...]]) -> Iterator[Image
 
 
 def _image(task: Task, row: tuple[object, ...], first: int) -> ImageRow | None:
-    (in_spec, posts, attempt, settled, images, currency, operation, revised, submitted, ended, index, state, *rest) = (
-        row[2:]
-    )
-    sha256, media_type, size, width, height, path, stored_at = rest
+    (in_spec, posts, attempt, settled, images, currency, operation, revised, submitted, ended, *rest) = row[2:]
+    superseded, index, state, sha256, media_type, size, width, height, path, stored_at = rest
     if state != "STORED":
         return None
     assert isinstance(settled, int) and isinstance(images, int) and isinstance(index, int)  # noqa: PT018 - for the types
@@ -248,6 +277,7 @@ def _image(task: Task, row: tuple[object, ...], first: int) -> ImageRow | None:
         operation_id=str(operation),
         submitted_at=None if submitted is None else _int(submitted),
         completed_at=None if ended is None else _int(ended),
+        superseded=bool(superseded),
     )
 
 

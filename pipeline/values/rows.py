@@ -33,6 +33,8 @@ class ImageRow:
     operation_id: str
     submitted_at: int | None
     completed_at: int | None
+    #: A review rejected it, and its task was sent again.
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)

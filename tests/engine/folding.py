@@ -67,6 +67,8 @@ class FoldedAttempt:
     hold: int = 0
     settled: int = 0
     images: int = 0
+    #: A review rejected its pictures, and its task was sent again.
+    superseded: bool = False
     #: Booked as spent because the meter shows it.
     by_meter: bool = False
     #: The message of its fault.
@@ -154,6 +156,7 @@ def _stored(each: FoldedAttempt) -> StoredAttempt:
         hold=each.hold,
         settled=each.settled,
         images=each.images,
+        superseded=each.superseded,
     )
 
 
@@ -177,6 +180,8 @@ def _apply(folded: Folded, fact: Fact) -> None:
             if phase is Phase.WAITING and folded.phases[number] in ENDED:
                 for row in folded.attempts.values():
                     row.counts = row.counts and row.task != number
+                    done = folded.phases[number] is Phase.DONE
+                    row.superseded = row.superseded or (done and row.task == number)
             folded.phases[number] = phase
         case Held(number, task_number, ordinal, amount, currency):
             assert number not in folded.attempts

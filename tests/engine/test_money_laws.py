@@ -16,7 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from pipeline.engine import answers, ledger
+from pipeline.engine import answers, ledger, lifecycle
 from pipeline.engine.late import open_to_evidence
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
@@ -36,6 +36,7 @@ from pipeline.engine.messages import (
     Poll,
     PollAnswered,
     Resumed,
+    RetryAsked,
     SlotNear,
     StoredAccount,
     Submit,
@@ -64,6 +65,7 @@ from tests.engine.worlds import EACH, LANE, TERMS, artifact, policy, task
 
 LANES = (LANE, "mule/lite", "other/pro")
 DISTURBANCES = ["wait", "cap", "verdict", "verdict", "late", "late", "crash", "drain", "pause", "continue", "continue"]
+DISTURBANCES += ["again"]
 GRACE_S = 600.0
 PARKING = (FaultKind.UNAUTHORIZED, FaultKind.OUT_OF_CREDIT, FaultKind.CLOSED)
 FAULTS = st.builds(
@@ -197,6 +199,8 @@ class World(RuleBasedStateMachine):
                 self.verdict(data)
             case "late":
                 self.late(data)
+            case "again":
+                self.again(data)
             case "crash":
                 self.restart(data.draw(st.integers(1, 2)))
             case "pause":
@@ -359,6 +363,18 @@ class World(RuleBasedStateMachine):
         else:
             self.books.spent += row.hold
             self.tell(VerdictGiven(row.number, "billed", "the bill says so after all"))
+
+    def again(self, data: st.DataObject) -> None:
+        """A person sends an ended task again, done ones too: a command of its own, and the next run goes on."""
+        whole = fold(self.facts).snapshot(asked=range(self.offered)).tasks
+        able = [
+            each for each in whole if each.phase in lifecycle.ENDED and not any(a.open_micros for a in each.attempts)
+        ]
+        if able:
+            asked = data.draw(st.sampled_from(able))
+            self.machine.remember(asked)
+            self.tell(RetryAsked(asked.task.number, rejected=True))
+            self.restart(1)
 
     def ends_late(self, attempt: int, reply: PollReply) -> None:
         """An operation that nobody had counted on ends: without a hold there is nothing to put in doubt."""
