@@ -1,0 +1,308 @@
+/* The compare grid: a real table, rows and columns chosen from the axes, the samples in its cells. */
+"use strict";
+(function (P) {
+  const { C } = P;
+  const ROWS = 40;
+  // A cell shows so many pictures until it is asked for all of them.
+  const CELL = 12;
+  const JOIN = "\u0001";
+  const view = { order: [], columns: [], rows: [], places: null };
+  const opened = new Set();
+  let pages = null;
+  let chosen = { rows: null, columns: null };
+
+  /* --- axes ------------------------------------------------------------------------------------------------------------ */
+
+  const namesOf = (key) => (key === "none" ? [] : key.split("*"));
+  P.axisWords = (key) => namesOf(key).map((n, at) => (at ? n : P.axisLabel(n))).join(" \u00d7 ") || "One for all";
+
+  function sizes() {
+    return new Map(P.meta.axes.map((axis) => [axis.name, axis.values.length]));
+  }
+
+  function options(forRows) {
+    const known = sizes();
+    const singles = [...known.keys()];
+    if (!known.has("prompt")) singles.push("prompt");
+    const keys = [...singles, "none"];
+    const limit = forRows ? Infinity : 60;
+    for (const a of known.keys()) {
+      for (const b of known.keys()) {
+        const small = (known.get(b) || 0) <= 12;
+        if (a !== b && small && (known.get(a) || 0) * known.get(b) <= limit) keys.push(`${a}*${b}`);
+      }
+    }
+    return keys;
+  }
+
+  function defaults() {
+    const known = sizes();
+    const first = P.rows.find(Boolean);
+    const edits = Boolean(first && first[C.inputs] && first[C.inputs].length);
+    const others = (...taken) => [...known.keys()].filter((name) => !["sample", "gateway", ...taken].includes(name));
+    const asRows = (edits ? ["row", "prompt"] : ["prompt", "row"]).find((name) => known.has(name));
+    let columns = known.has("model") && known.has("size") ? "model*size" : null;
+    columns = columns || ["model", "size", "step"].find((name) => known.has(name));
+    const rows = asRows || others("model", "size")[0] || (columns ? "prompt" : "none");
+    columns = columns || others(rows)[0] || "none";
+    return { rows, columns };
+  }
+
+  function reader(key) {
+    const reads = namesOf(key).map(P.axisOf);
+    return (row) => reads.map((read) => read(row)).map((value) => (value === null || value === undefined ? "none" : value));
+  }
+
+  function place(key) {
+    const indexes = namesOf(key).map((name) => (P.facet(name) ? P.facet(name).index : new Map()));
+    return (parts) => parts.reduce((sum, part, at) => sum * 1e5 + (indexes[at].get(part) ?? 99999), 0);
+  }
+
+  /* --- building ------------------------------------------------------------------------------------------------------- */
+
+  function build(found) {
+    const [rowParts, columnParts] = [reader(chosen.rows), reader(chosen.columns)];
+    const [rows, columns] = [new Map(), new Map()];
+    for (const number of found) {
+      const row = P.rows[number];
+      const [mine, yours] = [rowParts(row), columnParts(row)];
+      const [rowKey, columnKey] = [mine.join(JOIN), yours.join(JOIN)];
+      if (!columns.has(columnKey)) columns.set(columnKey, { key: columnKey, parts: yours, numbers: [] });
+      if (!rows.has(rowKey)) rows.set(rowKey, { key: rowKey, parts: mine, cells: new Map(), numbers: [] });
+      columns.get(columnKey).numbers.push(number);
+      const line = rows.get(rowKey);
+      if (!line.cells.has(columnKey)) line.cells.set(columnKey, []);
+      line.cells.get(columnKey).push(number);
+    }
+    const rank = place(chosen.columns);
+    view.columns = [...columns.values()].sort((a, b) => rank(a.parts) - rank(b.parts));
+    view.rows = [...rows.values()];
+    view.order = [];
+    view.rows.forEach((line) => {
+      for (const column of view.columns) line.numbers.push(...(line.cells.get(column.key) || []));
+      for (const number of line.numbers) view.order.push(number);
+    });
+    view.places = null;
+  }
+
+  const median = (values) => values.sort((a, b) => a - b)[Math.floor(values.length / 2)];
+
+  /** What a column came to: the line beneath its name. */
+  function tally(column) {
+    const rows = column.numbers.map((number) => P.rows[number]);
+    const made = rows.filter(P.isMade);
+    const words = [made.length === rows.length ? P.plural(made.length, "picture") : `${P.count(made.length)} of ${P.count(rows.length)}`];
+    const costs = made.filter((row) => row[C.cost_micros] !== null && row[C.currency]);
+    const units = new Set(costs.map((row) => row[C.currency]));
+    if (units.size === 1) {
+      const mean = Math.round(costs.reduce((sum, row) => sum + row[C.cost_micros], 0) / costs.length / 100) * 100;
+      words.push(`${P.money(mean, [...units][0])} each`);
+    }
+    const times = made.map(P.secondsOf).filter((value) => value !== null);
+    if (times.length) words.push(P.seconds(median(times)));
+    const ratings = made.map((row) => (P.reviewOf(row[C.id]) || {}).rating).filter(Boolean);
+    if (ratings.length) {
+      const mean = ratings.reduce((sum, one) => sum + one, 0) / ratings.length;
+      words.push(`\u2605 ${mean.toFixed(1)} (${P.count(ratings.length)})`);
+    }
+    return words.join(" \u00b7 ");
+  }
+
+  function drawHead() {
+    const corner = P.make("th", { scope: "col", class: "corner" }, [
+      P.make("span", { text: P.axisWords(chosen.rows) }),
+      P.make("span", { class: "facts", text: P.plural(view.rows.length, "row") }),
+    ]);
+    const heads = view.columns.map((column) =>
+      P.make("th", { scope: "col" }, [
+        ...column.parts.map((part, at) => P.make("span", { class: at ? "second" : "first", dir: "auto", text: part })),
+        column.parts.length ? null : P.make("span", { class: "first", text: "all" }),
+        P.make("span", { class: "facts", text: tally(column) }),
+      ]),
+    );
+    P.byId("grid-head").replaceChildren(corner, ...heads);
+  }
+
+  /* --- lines ------------------------------------------------------------------------------------------------------------ */
+
+  const one = (numbers, read) => {
+    const value = read(P.rows[numbers[0]]);
+    return numbers.every((number) => read(P.rows[number]) === value) ? value : null;
+  };
+
+  function lineHead(line) {
+    const head = P.make("th", { scope: "row" });
+    const input = one(line.numbers, (row) => (row[C.inputs] && row[C.inputs].length ? row[C.inputs][0].sha256 : null));
+    const shown = input === null ? null : P.rows[line.numbers[0]][C.inputs][0];
+    if (shown && (shown.thumb || shown.src)) {
+      head.append(P.make("img", { class: "input", src: shown.thumb || shown.src, alt: `input: ${shown.name}`, loading: "lazy" }));
+    }
+    const prompt = one(line.numbers, (row) => row[C.prompt]);
+    const names = namesOf(chosen.rows);
+    line.parts.forEach((part, at) => {
+      // A number says little beside the prompt that it stands for.
+      const bare = names[at] === "row" && prompt !== null && /^\d+$/.test(part);
+      const kind = names[at] === "prompt" ? "prompt" : bare ? "facts" : "first";
+      head.append(P.make("span", { class: kind, dir: "auto", text: part.slice(0, 400), title: kind === "prompt" ? part.slice(0, 2000) : "" }));
+    });
+    if (prompt !== null && !names.includes("prompt")) {
+      head.append(P.make("span", { class: "prompt", dir: "auto", text: prompt.slice(0, 400), title: prompt.slice(0, 2000) }));
+    }
+    return head;
+  }
+
+  /** The axes that tell the pictures of one cell apart: those that are neither rows nor columns. */
+  function restAxes() {
+    const used = new Set([...namesOf(chosen.rows), ...namesOf(chosen.columns), "sample", "gateway", "row", "prompt"]);
+    if (used.has("model*size")) used.add("model").add("size");
+    return P.meta.axes.map((axis) => axis.name).filter((name) => !used.has(name));
+  }
+
+  function cell(line, column, rest) {
+    const numbers = line.cells.get(column.key) || [];
+    if (!numbers.length) {
+      return P.make("td", { class: "none" }, [
+        P.make("span", { "aria-hidden": "true", text: "\u2013" }),
+        P.make("span", { class: "offscreen", text: "nothing here" }),
+      ]);
+    }
+    const telling = rest.map(P.axisOf).filter((read) => one(numbers, read) === null);
+    const most = opened.has(line.key) ? numbers.length : CELL;
+    const figures = numbers.slice(0, most).map((number) => {
+      const row = P.rows[number];
+      const pic = P.picture(number);
+      pic.style.setProperty("--shape", String((row[C.width] || 1) / (row[C.height] || 1)));
+      const words = telling.map((read) => read(row)).filter(Boolean).join(", ");
+      return P.make("figure", {}, [pic, words ? P.make("figcaption", { text: words }) : null]);
+    });
+    const cellNode = P.make("td", {}, [P.make("div", { class: "cell" }, figures)]);
+    if (numbers.length > most) cellNode.append(P.button(`all ${P.count(numbers.length)}`, () => open(line), { class: "plain" }));
+    return cellNode;
+  }
+
+  function open(line) {
+    opened.add(line.key);
+    pages.renew(view.rows.length);
+  }
+
+  const signLine = (line) => `${opened.has(line.key)}:${line.numbers.map(P.signOf).join()}:${view.columns.length}`;
+
+  function fill(page, from, to) {
+    const standing = new Map([...page.children].map((child) => [child.sign, child]));
+    const rest = restAxes();
+    page.replaceChildren(
+      ...view.rows.slice(from, to).map((line) => {
+        const sign = signLine(line);
+        if (standing.has(sign)) return standing.get(sign);
+        const node = P.make("tr", {}, [lineHead(line), ...view.columns.map((column) => cell(line, column, rest))]);
+        node.sign = sign;
+        return node;
+      }),
+    );
+  }
+
+  function spare(page, height) {
+    const gap = P.make("td", { colspan: String(view.columns.length + 1) });
+    gap.style.height = `${height}px`;
+    page.replaceChildren(P.make("tr", { "aria-hidden": "true" }, [gap]));
+  }
+
+  /** So large that the columns fill the window, as long as nobody chose another size. */
+  function fit() {
+    const width = P.byId("grid").clientWidth;
+    if (!width || !view.rows.length) return;
+    const head = width < 640 ? 110 : 260;
+    const most = view.rows.slice(0, 200).reduce((top, line) => {
+      for (const numbers of line.cells.values()) top = Math.max(top, numbers.length);
+      return top;
+    }, 1);
+    const beside = Math.min(most, most % 3 === 0 || most > 4 ? 3 : 2);
+    const room = (width - head - 20) / view.columns.length - 21;
+    const thumb = Math.max(76, Math.min(300, Math.floor(room / Math.min(most, beside)) - 6));
+    P.byId("grid").style.setProperty("--fit", `${thumb}px`);
+  }
+
+  /* --- the view -------------------------------------------------------------------------------------------------------- */
+
+  let lastColumns = "";
+
+  view.draw = function (found, calm) {
+    if (!chosen.rows) Object.assign(chosen, defaults());
+    fillSelects();
+    build(found);
+    fit();
+    drawHead();
+    P.byId("grid-empty").hidden = found.length > 0 || !P.loaded.whole;
+    P.byId("grid-table").hidden = !found.length;
+    const columns = view.columns.map((column) => column.key).join("\u0002");
+    if (calm && pages.pages.length && columns === lastColumns) pages.renew(view.rows.length);
+    else {
+      pages.start(view.rows.length, ROWS);
+      if (!calm) P.byId("grid").scrollTop = 0;
+    }
+    lastColumns = columns;
+    P.setCurrent(view);
+  };
+
+  view.reveal = function (number) {
+    if (!view.places) {
+      view.places = new Map();
+      view.rows.forEach((line, at) => line.numbers.forEach((each) => view.places.set(each, at)));
+    }
+    const at = view.places.get(number);
+    if (at === undefined) return null;
+    const page = pages.reveal(at);
+    let pic = page && page.querySelector(`.pic[data-n="${number}"]`);
+    if (page && !pic) {
+      open(view.rows[at]);
+      pic = page.querySelector(`.pic[data-n="${number}"]`);
+    }
+    return pic;
+  };
+
+  function fillSelects() {
+    for (const side of ["rows", "columns"]) {
+      const select = P.byId(`grid-${side}`);
+      const keys = options(side === "rows");
+      if (!keys.includes(chosen[side])) keys.unshift(chosen[side]);
+      if (select.dataset.keys !== keys.join()) {
+        select.dataset.keys = keys.join();
+        select.replaceChildren(...keys.map((key) => P.make("option", { value: key, text: P.axisWords(key) })));
+      }
+      select.value = chosen[side];
+    }
+  }
+
+  P.gridAxes = (given) => {
+    if (given) Object.assign(chosen, given);
+    return chosen;
+  };
+
+  P.setUpGrid = function () {
+    pages = new P.Pages({
+      scroller: P.byId("grid"),
+      holder: P.byId("grid-table"),
+      tag: "tbody",
+      fill,
+      spare,
+      sign: (from, to) => view.rows.slice(from, to).map(signLine).join("|") + lastColumns,
+    });
+    const changed = () => {
+      P.refresh();
+      P.keepPlace();
+    };
+    for (const side of ["rows", "columns"]) {
+      P.byId(`grid-${side}`).addEventListener("change", (event) => {
+        chosen[side] = event.target.value;
+        changed();
+      });
+    }
+    P.byId("grid-swap").addEventListener("click", () => {
+      chosen = { rows: chosen.columns, columns: chosen.rows };
+      changed();
+    });
+    new ResizeObserver(P.soon(fit, 100)).observe(P.byId("grid"));
+    P.onReview(P.soon(() => P.tab === "grid" && drawHead(), 300));
+    return view;
+  };
+})((window.Pipeline = window.Pipeline || {}));
