@@ -268,6 +268,7 @@ class Driver:
     def _slotted(self, lane: str) -> bool:
         """The slot has come. Whether the POST may still leave: not after Ctrl-C, and not after a failed commit."""
         self._unslotted[lane] -= 1
+        self._pacers[lane].expected = self._unslotted[lane]
         self._touch()
         return self._over is None and not self.draining
 
@@ -361,6 +362,7 @@ class Driver:
             finally:
                 reach("turn.left")
                 self._closed = True
+                self._performer.close()
         if self._over is not None:
             raise self._over
 
@@ -448,6 +450,7 @@ class Driver:
             facts = self.tell(SlotNear(lane))
             permitted = sum(isinstance(fact, Permitted) for fact in facts)
             self._unslotted[lane] += permitted
+            pacer.expected = self._unslotted[lane]
             if not permitted:
                 await self._change()
 

@@ -15,11 +15,12 @@ from pipeline.runtime.clock import until
 
 #: Spacing is a little below period / count, so that late wake-ups are caught up; the window is the hard bound.
 _TIGHTER: Final = 0.97
-#: Added to the window, as a share of it and within these bounds (seconds): the gateway counts arrivals, and a request
-#: may travel faster than the one before it. A hundredth of a second in a window of one second costs 1 % of the rate.
-_MARGIN_SHARE: Final = 0.01
-_MARGIN_MIN_S: Final = 0.005
-_MARGIN_MAX_S: Final = 0.2
+#: Added to the window: the gateway counts arrivals, and a request may travel faster than the one before it. As shares
+#: of the period and in seconds: on a machine whose timers come in time, and where they come as late as that.
+_MARGIN_SHARES: Final = (0.006, 0.012)
+_MARGINS_S: Final = ((0.005, 0.1), (0.01, 0.25))
+#: How much of the worst lateness is remembered from one slot to the next.
+_REMEMBERED: Final = 0.99
 #: What was overslept is caught up at once, as far as the window allows: this share of a period, and so many seconds.
 _LATE_SHARE: Final = 0.1
 _LATE_MAX_S: Final = 1.0
@@ -43,8 +44,8 @@ class Pacer:
     """Hands out slots in the order in which they were asked for. One pacer per lane; it belongs to one loop.
 
     A bucket that starts full sends twice the limit in its first window, and a bare AsyncLimiter lets newcomers
-    overtake: so its bucket holds no more than what may be caught up, a FIFO lock stands around it, slots have a schedule
-    of their own, and the last `count` of them bound every window.
+    overtake: so its bucket holds no more than what may be caught up, a FIFO lock stands around it, slots have a
+    schedule of their own, and the last `count` of them bound every window.
     """
 
     def __init__(self, count: int, period_s: float) -> None:
@@ -56,7 +57,12 @@ class Pacer:
         self._share = 1.0
         #: Seconds between slots when nothing else bounds them.
         self.spacing_s = _TIGHTER * self._even_s
-        self._window_s = period_s + min(_MARGIN_MAX_S, max(_MARGIN_MIN_S, _MARGIN_SHARE * period_s))
+        self._margin_s, self._margin_max_s = (
+            min(most, max(least, share * period_s))
+            for share, (least, most) in zip(_MARGIN_SHARES, _MARGINS_S, strict=True)
+        )
+        #: How late timers come at worst, lately (seconds): requests and their counting are as late, now and then.
+        self._late_s = 0.0
         self._late_max_s = min(_LATE_MAX_S, _LATE_SHARE * period_s)
         # A touch wider than the schedule, which was waited for already: rounding must not make it wait for nothing.
         burst = 2 + math.ceil(self._late_max_s / self.spacing_s)
@@ -126,6 +132,7 @@ class Pacer:
     def _take(self, now: float) -> Slot:
         """Stamp a slot. What was overslept since it was due, and wanted, is taken off the time until the next one."""
         overslept = now - max(self._next(), -math.inf if self._wanted is None else self._wanted)
+        self._late_s = max(overslept, self._late_s * _REMEMBERED)
         caught_up = min(max(0.0, overslept), self._late_max_s) if self._share == 1.0 else 0.0
         self._planned = now - caught_up
         slot = self._append(now)
@@ -150,7 +157,7 @@ class Pacer:
         due = self._planned + self.spacing_s
         if len(self._slots) == self.count:
             # Whatever order they left in: no slot comes within a window of any that is `count` or more before it.
-            due = max(due, max(self._past, self._slots[0].at) + self._window_s)
+            due = max(due, max(self._past, self._slots[0].at) + self._window_s())
         return due
 
     def _due(self, now: float, ahead: int = 0) -> float:
@@ -161,15 +168,18 @@ class Pacer:
         if not ahead:
             return max(now, self._next())
         empty, leaving, planned = self.count - len(self._slots), iter(self._slots), deque[float]()
-        past, due = self._past, self._planned
+        past, due, window_s = self._past, self._planned, self._window_s()
         for index in range(ahead + 1):
             due = max(now, due + self.spacing_s)
             if index >= empty:
                 slot = next(leaving, None)
                 past = max(past, planned.popleft() if slot is None else slot.at)
-                due = max(due, past + self._window_s)
+                due = max(due, past + window_s)
             planned.append(due)
         return due
+
+    def _window_s(self) -> float:
+        return self.period_s + min(self._margin_max_s, max(self._margin_s, self._late_s))
 
     def _latest(self, now: float) -> list[float]:
         """As late as the last `count` slots can have come, oldest first: even, but for what may be caught up."""
