@@ -9,6 +9,7 @@ same code runs with a copy of the cards whose polls are not paced (`CARD`).
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ RATE: Final = "20000/s"
 CARD: Final = {"polls_per_s": 20_000, "poll_first_s": 0.0, "poll_every_s": 0.05}
 
 MODELS: Final = {"sync": "dashscope/qwen-image-2.0", "async3": "mulerouter/qwen-image-max"}
+#: No folder takes longer to build (seconds).
+BUILD_S: Final = 3600.0
 _SIZES: Final = {"sync": "1024x1024", "async3": "1328x1328"}
 
 
@@ -110,10 +113,27 @@ def run_job(
     *,
     timeout_s: float = 600.0,
     before: tuple[str, ...] = (),
+    more: tuple[str, ...] = (),
     look_s: float = LOOK_S,
 ) -> Ended:
     """`pipeline run` of a job in this folder, its run folder being `run` below it. The second time it is a resume."""
     spec = folder / "spec.yaml"
     spec.write_text(job.text())
-    arguments = ("run", str(spec), "--run-dir", str(folder / "run"), "--display", "none", "--yes")
+    arguments = ("run", str(spec), "--run-dir", str(folder / "run"), "--display", "none", "--yes", *more)
     return pipeline(*arguments, cwd=folder, environment=environment, timeout_s=timeout_s, before=before, look_s=look_s)
+
+
+def build(job: Job, folder: Path, environment: Mapping[str, str], *, stop: int | None = None) -> Ended:
+    """A folder whose first tasks are done: the real engine's facts in the real journal, then one real run to end it."""
+    spec = folder / "spec.yaml"
+    spec.write_text(job.text())
+    environ = {**environment, "PYTHONPATH": f"{with_card()}{os.pathsep}{ROOT}"}
+    more = () if stop is None else ("--stop", str(stop))
+    command = python("-m", "tests.benchmarks.built", str(spec), str(folder / "run"), "--pictures", *more)
+    built = run(command, cwd=folder, environment=environ, timeout_s=BUILD_S)
+    if built.code:
+        raise RuntimeError(f"a folder could not be built: {built.err[-1500:]}")
+    ended = run_job(job, folder, environment, timeout_s=BUILD_S, more=() if stop is None else ("--limit", str(stop)))
+    if ended.code:
+        raise RuntimeError(f"the first run over a built folder ended with {ended.code}: {ended.err[-1500:]}")
+    return ended

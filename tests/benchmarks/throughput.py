@@ -62,6 +62,10 @@ class Round:
         bare = (self.bare.cpu_s - self.bare_start_cpu_s) / max(1, self.bare.tasks - 1)
         return 1000 * (own - bare)
 
+    def cpu_whole(self) -> float:
+        """CPU milliseconds of a life of the project, without what starting takes."""
+        return 1000 * (self.project.cpu_s - self.project_start_cpu_s) / max(1, self.project.tasks - 1)
+
 
 def bare_lap(stub: StubProcess, kind: str, tasks: int, in_flight: int, into: Path) -> Lap:
     """The bare loop, once."""
@@ -167,6 +171,14 @@ def lines(kind: str, job: Job, done: list[Round]) -> list[Reached]:
             f"bare {number(middle(1000 * lap.cpu_s / lap.tasks for lap in bare))} s; "
             f"starting {number(middle(each.project_start_cpu_s for each in done))} s, "
             f"bare {number(middle(each.bare_start_cpu_s for each in done))} s",
+        ),
+        Reached(
+            "P2",
+            f"{kind}: the whole per life, without starting",
+            None,
+            tuple(each.cpu_whole() for each in done),
+            "ms",
+            at_least=False,
         ),
     ]
 
