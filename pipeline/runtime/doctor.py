@@ -13,7 +13,8 @@ from typing import Final
 from pipeline.errors import CardError, SecretMissing
 from pipeline.providers import PROVIDERS
 from pipeline.runtime import prepare
-from pipeline.transport.http import HttpDoor, addresses
+from pipeline.transport.gateways import addresses
+from pipeline.transport.http import HttpDoor
 from pipeline.transport.probe import Probe, probe
 from pipeline.transport.secrets import located_key
 from pipeline.values.card import GatewayCard

@@ -37,6 +37,7 @@ from pipeline.errors import StorageFailed
 from pipeline.failpoints import reach
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.evidence import Evidence
+from pipeline.runtime.feed import Feed
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.perform import DISK_FULL, NoRoom, Performer
 from pipeline.runtime.turns import Turns
@@ -84,6 +85,7 @@ class Driver:
         pacers: Mapping[str, Pacer],
         poll_pacers: Mapping[str, Pacer],
         offer: Iterator[Task],
+        again: Callable[[int], Task],
         told: Callable[[list[Fact]], None],
         listener: Callable[[], None] | None,
         room: Callable[[int], str | None],
@@ -96,7 +98,7 @@ class Driver:
         self._clock = clock
         self._pacers = pacers
         self._poll_pacers = poll_pacers
-        self._offer = offer
+        self._feed_of = Feed(offer, again, machine.pauses)
         self._told = told
         self._listener = listener
         #: Why nothing new may be bought, given the bytes that are under way; None when the disk has room.
@@ -383,7 +385,7 @@ class Driver:
             return True
         if self._committing or not self.machine.idle():
             return False
-        return self._fed or self.draining or self.machine.wants_tasks() == 0
+        return self._fed or self.draining or (self.machine.wants_tasks() == 0 and not self.machine.paused())
 
     async def _await_paid(self) -> None:
         """Wait for what is unanswered, until the grace is over or somebody says again that it is to end.
@@ -408,19 +410,31 @@ class Driver:
 
     async def _feed(self) -> None:
         """Offer tasks as the machine wants them; a task that does not fit is offered again when money comes free."""
-        for task in self._offer:
-            while True:
-                while self.machine.wants_tasks() <= 0:
-                    await self._change()
-                facts = self.tell(Offered(task))
-                if self._over is not None:
-                    return
-                if any(isinstance(fact, TaskAdmitted | LaneParked) for fact in facts):
-                    break  # A parked lane's tasks are passed over in this run.
-            if task.number % 64 == 0:
+        offered = 0
+        while self._over is None:
+            task = self._feed_of.next()
+            if task is not None:
+                await self._offer_one(task)
+            elif self._feed_of.waits:
+                await self._change()
+            else:
+                self._fed = True
+                self._touch()
+                return
+            offered += 1
+            if offered % 64 == 0:
                 await asyncio.sleep(0)
-        self._fed = True
-        self._touch()
+
+    async def _offer_one(self, task: Task) -> None:
+        while True:
+            while self.machine.wants_tasks() <= 0:
+                await self._change()
+            if self.machine.pauses(task.lane):
+                self._feed_of.put_aside(task)
+                return
+            facts = self.tell(Offered(task))
+            if self._over is not None or any(isinstance(fact, TaskAdmitted | LaneParked) for fact in facts):
+                return  # A parked lane's tasks are passed over in this run.
 
     async def _change(self) -> None:
         """Wait until something was told. Several may wait at once."""
@@ -443,6 +457,7 @@ class Driver:
             if not self._is_placed(lane):
                 await self._change()
                 continue
+            pacer.pace(self.machine.lane_share(lane))
             await pacer.near(LEAD_S)
             if not self._is_placed(lane):
                 continue
@@ -456,6 +471,16 @@ class Driver:
 
     def _may_permit(self, lane: str, pacer: Pacer) -> bool:
         return self._unslotted[lane] == 0 or self._unslotted[lane] * pacer.spacing_s < LEAD_S
+
+    # --- people ---
+
+    def hear(self, observation: Observation) -> list[Fact]:
+        """Tell what a person said while the run is alive; whatever goes wrong stops the run, as everywhere."""
+        try:
+            return self.tell(observation)
+        except Exception as error:
+            self._stop(error)
+            raise
 
     # --- signals ---
 

@@ -24,13 +24,14 @@ from pipeline.engine.messages import (
 from pipeline.failpoints import reach
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.pacer import Pacer
-from pipeline.runtime.pictures import examine
 from pipeline.runtime.placements import DEFINITE, NotPlaced, Placements
 from pipeline.runtime.resources import Files
+from pipeline.runtime.shelf import Shelf, Unfit
 from pipeline.store.blackbox import BlackBox
 from pipeline.store.blobs import Blobs
 from pipeline.store.room import is_full
 from pipeline.transport.door import Door
+from pipeline.transport.leaving import LEAVING
 from pipeline.values.artifact import Artifact
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.digest import sha256_hex
@@ -94,7 +95,7 @@ class Performer:
         self._providers = providers
         self._cards = cards
         self._files = files
-        self._blobs = blobs
+        self._shelf = Shelf(blobs)
         self._blackbox = blackbox
         self._clock = clock
         #: The bytes of a picture written into the spec as a data URI, by its digest.
@@ -122,7 +123,7 @@ class Performer:
             try:
                 inputs = [await self._carry(task, source) for source in task.inputs]
                 request = provider.submit(task, inputs, self._tag(command))
-                await pacer.slot()
+                LEAVING.set((await pacer.slot()).left)
             finally:
                 may_go = slotted()
         except InputChanged as changed:
@@ -150,6 +151,10 @@ class Performer:
         if isinstance(reply, Refused) and reply.fault.kind is FaultKind.EXPIRED:
             self.placements.gone(task)
         return SubmitAnswered(command.attempt, reply)
+
+    def close(self) -> None:
+        """Let go of the threads that pictures are synced by."""
+        self._shelf.close()
 
     @property
     def broken(self) -> Exception | None:
@@ -215,13 +220,13 @@ class Performer:
             raise NoRoom(self._failed(command, full)) from error
 
     async def _fetched(self, command: Fetch, task: Task) -> Observation:
-        part = self._blobs.part(task.id, command.index, command.attempt)
+        incoming = self._shelf.incoming(task, command.index, command.attempt)
+        kept = None
         try:
-            with part.open() as sink:
-                reach("fetch.opened")
-                outcome = await self._door.download(
-                    task.gateway, command.link, sink.write, timeout_s=DOWNLOAD_TIMEOUT_S, size_max=PICTURE_MAX
-                )
+            reach("fetch.opened")
+            outcome = await self._door.download(
+                task.gateway, command.link, incoming.write, timeout_s=DOWNLOAD_TIMEOUT_S, size_max=PICTURE_MAX
+            )
             reach("fetch.downloaded")
             if isinstance(outcome, DownloadRefused):
                 kind = FaultKind.EXPIRED if outcome.gone else FaultKind.TRANSIENT
@@ -231,26 +236,15 @@ class Performer:
                 kind = FaultKind.REJECTED if outcome.blocked else FaultKind.TRANSIENT
                 return self._failed(command, Fault(kind, outcome.why))
             try:
-                seen = await asyncio.to_thread(examine, part.path)
-            except ValueError as error:
+                kept = await self._shelf.keep(incoming, task, command.index)
+            except Unfit as error:
                 return self._failed(command, Fault(FaultKind.MALFORMED, f"what came is no whole picture: {error}"))
-            reach("fetch.examined")
-            relative = await asyncio.to_thread(self._blobs.keep, part, task, command.index, seen.media_type)
         finally:
-            part.discard()
-        return Fetched(
-            command.attempt,
-            command.index,
-            Artifact(
-                outcome.sha256,
-                seen.media_type,
-                outcome.size_bytes,
-                seen.width,
-                seen.height,
-                relative,
-                self._clock.wall_micros(),
-            ),
-        )
+            if kept is None:
+                incoming.discard()
+        seen, at = kept.seen, self._clock.wall_micros()
+        artifact = Artifact(kept.sha256, seen.media_type, kept.size_bytes, seen.width, seen.height, kept.path, at)
+        return Fetched(command.attempt, command.index, artifact)
 
     @staticmethod
     def _failed(command: Fetch, fault: Fault) -> FetchFailed:

@@ -15,6 +15,7 @@ from typing import Final
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pipeline.runtime.containers import FRAMES_MAX, gif_ends, jpeg_ends, png_ends, webp_ends, webp_size
+from pipeline.runtime.plain_png import plain_size
 from pipeline.values.task import Picture
 
 #: Pixels of an input, of which only the head is read.
@@ -36,6 +37,7 @@ _MEDIA_TYPES: Final[Mapping[str, str]] = {
     "BMP": "image/bmp",
     "TIFF": "image/tiff",
 }
+_PNG: Final = b"\x89PNG\r\n\x1a\n"
 #: What a PNG holds without a conversion of its colours.
 _PNG_MODES: Final = frozenset({"1", "L", "LA", "P", "RGB", "RGBA", "I;16"})
 _INPUTS: Final = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -66,20 +68,23 @@ def identify(source: bytes | Path) -> Picture:
     return Picture(hashlib.sha256(data).hexdigest(), media_type, len(data), width, height)
 
 
-def examine(path: Path, *, pixels_max: int = PIXELS_MAX, size_bytes_max: int = SIZE_BYTES_MAX) -> Examined:
+def examine(source: bytes | Path, *, pixels_max: int = PIXELS_MAX, size_bytes_max: int = SIZE_BYTES_MAX) -> Examined:
     """Decode a picture that came from a gateway, to its last pixel, and see that it is whole and nothing else.
 
     It is decoded in this process: what a decoder may use is bounded beforehand, by bytes, pixels, frames and scans.
     *Raises* ValueError with a plain sentence: too large, cut short, damaged, something behind its end, no picture.
     """
     with _DECODERS:
-        data = _read(path, size_bytes_max)
+        data = _read(source, size_bytes_max)
         # Before Pillow sees it: opening alone makes room for a WebP's canvas, and reads a million chunks of a PNG.
         if (canvas := webp_size(data)) is not None:
             _check_pixels(*canvas, 1, pixels_max)
         for start, ends in _ENDS.items():
             if data.startswith(start):
                 ends(data)
+        if data.startswith(_PNG) and (plain := plain_size(data)) is not None:
+            _check_pixels(*plain, 1, pixels_max)
+            return Examined("image/png", *plain)
         with _opened(data, _OUTPUTS) as image:
             kind = image.format or ""
             width, height = image.size
@@ -183,7 +188,7 @@ def _decode(image: Image.Image, frame: int, pixels_max: int) -> None:
 
 #: {how a file begins: what walks to its end}.
 _ENDS: Final[Mapping[bytes, Callable[[bytes], None]]] = {
-    b"\x89PNG\r\n\x1a\n": png_ends,
+    _PNG: png_ends,
     b"\xff\xd8": jpeg_ends,
     b"RIFF": webp_ends,
     b"GIF8": gif_ends,

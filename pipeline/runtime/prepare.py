@@ -25,7 +25,7 @@ from pipeline.spec.load import decode_spec, load_job, salvage
 from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
 from pipeline.transport.addresses import names_loopback
-from pipeline.transport.http import addresses
+from pipeline.transport.gateways import addresses
 from pipeline.transport.secrets import Environment, read_dotenv
 from pipeline.values.card import GatewayCard
 from pipeline.values.folder import STORE

@@ -1,44 +1,27 @@
 """Pictures on disk: received aside, made durable, then given their final name; never a half one under that name.
 
-Every step below the run folder goes through folder handles that refuse symbolic links.
+A group of pictures shares its steps: all parts are synced, all are named, then each folder is synced once.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
-import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
 
-from pipeline.errors import Bug, StorageFailed
+from pipeline.errors import StorageFailed
 from pipeline.failpoints import reach
 from pipeline.store.durable import open_private, sync_folder, write_all
 from pipeline.store.folder import RunFolder
+from pipeline.store.kept import Kept, Notes
+from pipeline.store.shelves import Shelves, exists, give_name, names_for, place_of
 from pipeline.values.folder import IMAGES
 from pipeline.values.task import Task
-
-#: {media type: extension}.
-EXTENSIONS: Final = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/webp": "webp",
-    "image/gif": "gif",
-    "image/bmp": "bmp",
-    "image/tiff": "tiff",
-    "image/avif": "avif",
-    "image/heic": "heic",
-    "image/svg+xml": "svg",
-}
-_NOTES: Final = "kept.jsonl"
-_OLD_NOTES: Final = "kept.old.jsonl"
-#: The notes are rotated after this many pictures: only those not committed yet matter, and they are few.
-_NOTES_MAX: Final = 1024
 
 
 class KnownPictures(Protocol):
@@ -51,18 +34,6 @@ class KnownPictures(Protocol):
     def pending_pictures(self) -> set[tuple[int, int]]:
         """(attempt, index) of pictures still to be fetched."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """A picture that got its final name. *Units* - size_bytes: bytes."""
-
-    attempt: int
-    index: int
-    path: str
-    sha256: str
-    media_type: str
-    size_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,12 +73,68 @@ class Part:
         self.path.unlink(missing_ok=True)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a whole part is. *Units* - size_bytes: bytes."""
+
+    media_type: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class Wanted:
+    """A whole part that wants its final name, and what became of it: a path, or what went wrong."""
+
+    part: Part
+    task: Task
+    index: int
+    seen: Seen
+    path: str = ""
+    error: BaseException | None = None
+    names: Iterator[tuple[str, str]] = field(init=False)
+    #: The name that is tried, and the handle of its folder.
+    name: str = ""
+    folder: int = -1
+
+    def __post_init__(self) -> None:
+        self.names = names_for(self.task, self.index, self.part.attempt, self.seen.media_type)
+
+    @property
+    def open(self) -> bool:
+        """Whether nothing has become of it yet."""
+        return self.error is None and not self.path
+
+    def note(self, path: str) -> Kept:
+        """What is written down before the name is given."""
+        seen = self.seen
+        return Kept(self.part.attempt, self.index, path, seen.sha256, seen.media_type, seen.size_bytes)
+
+
+#: Makes files and folders durable, by handle; answers what went wrong with each, None where nothing did.
+Syncs = Callable[[Sequence[int]], list[OSError | None]]
+
+
+def one_by_one(handles: Sequence[int]) -> list[OSError | None]:
+    """The plainest way: one fsync after the other."""
+    return [synced(handle) for handle in handles]
+
+
+def synced(handle: int) -> OSError | None:
+    """One fsync, and what went wrong with it."""
+    try:
+        os.fsync(handle)
+    except OSError as exc:
+        return exc
+    return None
+
+
 class Blobs:
-    """The pictures of one run folder. `keep` may be called from several threads at once."""
+    """The pictures of one run folder. `keep` and `keep_all` may be called from several threads at once."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._taken = 0
+        self._notes = Notes(folder.parts)
         for path in (folder.images, folder.parts):
             with suppress(FileExistsError):
                 path.mkdir(mode=0o700)
@@ -118,52 +145,86 @@ class Blobs:
 
     def part(self, task_id: str, index: int, attempt: int) -> Part:
         """Where a picture is received."""
-        self._taken += 1
-        if self._taken % _NOTES_MAX == 0:
-            with suppress(FileNotFoundError):
-                (self._folder.parts / _NOTES).replace(self._folder.parts / _OLD_NOTES)
+        self._notes.rotate()
         return Part(self._folder.parts / f"{attempt}-{index}.part", task_id, index, attempt)
 
     def keep(self, part: Part, task: Task, index: int, media_type: str) -> str:
-        """Give a whole picture its final name, durably (W6); answers the path relative to the run folder.
+        """Give one whole picture its final name, durably (W6); answers the path relative to the run folder."""
+        wanted = Wanted(part, task, index, Seen(media_type, _sha256(part.path), part.path.stat().st_size))
+        self.keep_all([wanted])
+        if wanted.error is not None:
+            raise wanted.error
+        return wanted.path
 
-        A name that is taken is never written over: the next free one is `NAME.ATTEMPT`, then `NAME.ATTEMPT.2` ...
+    def keep_all(self, group: Sequence[Wanted], sync: Syncs = one_by_one) -> None:
+        """Give whole pictures their final names, durably (W6): parts synced, names given, folders synced.
+
+        Each is told what became of it. A name that is taken is never written over: the next free one is
+        `NAME.ATTEMPT`, then `NAME.ATTEMPT.2` ...
         """
-        folder_name, stem = _place(task)
-        extension = EXTENSIONS.get(media_type, "bin")
-        # A name that the spec gave has an index only where one call makes several pictures.
-        number = f"-{index}" if not task.path or task.n > 1 or index else ""
-        digest, size = _sealed(part.path)
-        reach("keep.sealed")
-        folder = self._open_folder(folder_name)
+        self._seal(group, sync)
+        with Shelves(self._folder) as shelves:
+            for each in group:
+                with _of(each):
+                    each.folder = shelves.handle(place_of(each.task)[0]) if each.open else -1
+            while any(each.open for each in group):
+                self._name_all([each for each in group if each.open])
+            _sync_folders(group, sync)
+
+    @staticmethod
+    def _seal(group: Sequence[Wanted], sync: Syncs) -> None:
+        """Make the bytes of the parts durable."""
+        handles: list[int] = []
+        opened: list[Wanted] = []
         try:
-            for suffix in _suffixes(part.attempt):
-                name = f"{stem}{number}{suffix}.{extension}"
-                path = "/".join((IMAGES, *folder_name, name))
-                note = Kept(part.attempt, index, path, digest, media_type, size)
-                if _exists(folder, name):
-                    if note in self._notes() and _same(folder, name, digest):
-                        part.discard()  # kept before a crash, and fetched again
-                        os.fsync(folder)
-                        return path
-                    continue
-                # Before the name, so that after a kill the name explains itself. Evidence only, hence no fsync.
-                self._note(note)
-                reach("keep.noted")
-                if self._name(part.path, folder, name):
-                    reach("keep.named")
-                    os.fsync(folder)
-                    reach("keep.synced")
-                    return path
+            for each in group:
+                with _of(each):
+                    handles.append(os.open(each.part.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+                    opened.append(each)
+            for each, error in zip(opened, sync(handles), strict=True):
+                each.error = error
+                reach("keep.sealed")
         finally:
-            os.close(folder)
-        raise StorageFailed(f"no free name for a picture: {'/'.join((*folder_name, stem))}")
+            for handle in handles:
+                os.close(handle)
+
+    def _name_all(self, group: Sequence[Wanted]) -> None:
+        """Every picture's next name, if it is free: first all notes, then the names."""
+        before: list[Kept] | None = None
+        notes: list[Kept] = []
+        ready: list[tuple[Wanted, str]] = []
+        for each in group:
+            with _of(each):
+                each.name, path = _next_name(each)
+                note = each.note(path)
+                if exists(each.folder, each.name):
+                    before = self._notes.read() if before is None else before
+                    if note in before and _same(each.folder, each.name, each.seen.sha256):
+                        each.part.discard()  # kept before a crash, and fetched again
+                        each.path = path
+                    continue
+                notes.append(note)
+                ready.append((each, path))
+        if not ready:
+            return
+        try:
+            self._notes.write(notes)
+        except (OSError, StorageFailed) as exc:
+            for each, _ in ready:
+                each.error = exc
+            return
+        for each, path in ready:
+            with _of(each):
+                reach("keep.noted")
+                if give_name(each.part.path, each.folder, each.name):
+                    reach("keep.named")
+                    each.path = path
 
     def adoptable(self, known: KnownPictures) -> list[Kept]:
         """Pictures that have their final name and no row yet: a kill came between. Their hashes were compared."""
         paths, pending = known.picture_paths(), known.pending_pictures()
         found = {}
-        for note in self._notes():
+        for note in self._notes.read():
             wanted = (note.attempt, note.index) in pending and note.path not in paths
             path = self._folder.path / note.path
             if wanted and not path.is_symlink() and path.is_file() and _sha256(path) == note.sha256:
@@ -185,8 +246,7 @@ class Blobs:
             were = "1 unfinished download was" if len(parts) == 1 else f"{len(parts):,} unfinished downloads were"
             notes.append(f"{were} dropped; what they were of is fetched again")
         if not adoptable:
-            for name in (_NOTES, _OLD_NOTES):
-                (self._folder.parts / name).unlink(missing_ok=True)
+            self._notes.clear()
         owned = known.picture_paths() | adoptable
         moved = [path for path in self.files() if path not in owned]
         for path in moved:
@@ -214,99 +274,35 @@ class Blobs:
             target = place / f"{flat}.{count}"
         (self._folder.path / path).rename(target)
 
-    def _open_folder(self, names: tuple[str, ...]) -> int:
-        """A handle of a folder below images/, made where missing, each step without following links."""
-        handle = os.open(self._folder.images, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        for name in names:
-            try:
-                with suppress(FileExistsError):
-                    os.mkdir(name, mode=0o700, dir_fd=handle)
-                    os.chmod(name, 0o700, dir_fd=handle)  # the umask may have taken more
-                    os.fsync(handle)
-                below = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=handle)
-            except OSError as exc:
-                if exc.errno not in {errno.ELOOP, errno.ENOTDIR}:
-                    raise
-                place = self._folder.images.joinpath(*names)
-                raise StorageFailed(f"a folder for pictures is no folder of ours; move it away: {place}") from exc
-            finally:
-                os.close(handle)
-            handle = below
-        return handle
 
-    @staticmethod
-    def _name(part: Path, folder: int, name: str) -> bool:
-        """Move a part to its name in a folder; False when the name is taken."""
-        try:
-            # A link never writes over anything, even if two threads want the same name; a rename would.
-            os.link(part, name, dst_dir_fd=folder, follow_symlinks=False)
-        except FileExistsError:
-            return False
-        except OSError:
-            # Some file systems have no links. The lock is ours, so nobody comes between the look and the rename.
-            if _exists(folder, name):
-                return False
-            os.rename(part, name, dst_dir_fd=folder)
-            return True
-        reach("keep.linked")
-        part.unlink()
-        return True
-
-    def _note(self, kept: Kept) -> None:
-        handle = open_private(self._folder.parts / _NOTES, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-        try:
-            write_all(handle, b"\n" + json.dumps(asdict(kept)).encode() + b"\n")
-        finally:
-            os.close(handle)
-
-    def _notes(self) -> list[Kept]:
-        found = []
-        for name in (_OLD_NOTES, _NOTES):
-            try:
-                lines = (self._folder.parts / name).read_bytes().splitlines()
-            except FileNotFoundError:
-                continue
-            for line in lines:
-                with suppress(ValueError, TypeError):  # torn by a crash, or empty
-                    found.append(Kept(**json.loads(line)))
-        return found
+def _sync_folders(group: Iterable[Wanted], sync: Syncs) -> None:
+    """Make the names durable: a folder that cannot be synced fails all that was named in it."""
+    named = [each for each in group if each.error is None]
+    folders = list(dict.fromkeys(each.folder for each in named))
+    errors = dict(zip(folders, sync(folders), strict=True))
+    for each in named:
+        each.error = errors[each.folder]
+        reach("keep.synced")
 
 
-def _place(task: Task) -> tuple[tuple[str, ...], str]:
-    """Folders below images/ and the name's stem: as the spec says, or by digest."""
-    if not task.path:
-        return (task.id[:2],), task.id[:16]
-    parts = PurePosixPath(task.path).parts
-    if task.path.startswith("/") or any(part in {"..", "."} or "\0" in part or "\\" in part for part in parts):
-        raise Bug(f"a task's path leads out of images/: {task.path}")
-    return parts[:-1], parts[-1]
+@contextmanager
+def _of(wanted: Wanted) -> Iterator[None]:
+    """What goes wrong with one picture is that picture's."""
+    try:
+        yield
+    except Exception as exc:  # noqa: BLE001 - told to whoever waits for it
+        wanted.error = exc
 
 
-def _suffixes(attempt: int) -> Iterator[str]:
-    yield ""
-    yield f".{attempt}"
-    for count in range(2, 100):
-        yield f".{attempt}.{count}"
-
-
-def _sealed(path: Path) -> tuple[str, int]:
-    """Make a part's bytes durable; its digest and size."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest(), os.fstat(file.fileno()).st_size
+def _next_name(wanted: Wanted) -> tuple[str, str]:
+    for name, path in wanted.names:
+        return name, path
+    raise StorageFailed(f"no free name for a picture: {'/'.join((*place_of(wanted.task)[0], wanted.name))}")
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _exists(folder: int, name: str) -> bool:
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def _same(folder: int, name: str, digest: str) -> bool:

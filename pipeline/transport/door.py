@@ -27,7 +27,7 @@ class Door(Protocol):
     async def download(
         self, gateway: str, link: str, write: Callable[[bytes], object], *, timeout_s: float, size_max: int
     ) -> DownloadOutcome:
-        """Stream a result link's body into `write`, without credentials, hashing as it passes."""
+        """Stream a result link's body into `write`, without credentials."""
         ...
 
     def account(self, gateway: str) -> str:

@@ -66,7 +66,6 @@ class Downloaded:
     status: int
     media_type: str
     size_bytes: int
-    sha256: str
 
 
 @dataclass(frozen=True, slots=True)

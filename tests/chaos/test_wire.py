@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 import aiohttp
 import pytest
 
-from pipeline.transport import http
+from pipeline.transport import http, receiving
 from pipeline.transport.http import HttpDoor
 from pipeline.values.wire import Broken, Downloaded, DownloadOutcome, NotSent, Outcome
 from tests.chaos.proxy import Harm, Kind, Side, Spot
@@ -62,16 +62,16 @@ def lenient() -> Iterator[None]:
 @contextmanager
 def trusting() -> Iterator[None]:
     """A door that takes what came of a picture for all of it."""
-    honest = http._receive
+    honest = receiving.receive
 
-    async def receive(response: aiohttp.ClientResponse, sink: http._Sink) -> DownloadOutcome:
+    async def receive(response: aiohttp.ClientResponse, sink: receiving.Sink) -> DownloadOutcome:
         try:
             return await honest(response, sink)
         except aiohttp.ClientPayloadError:
-            return Downloaded(200, "image/png", sink.size_bytes, sink.sha256)
+            return Downloaded(200, "image/png", sink.size_bytes)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(http, "_receive", receive)
+        patch.setattr(http, "receive", receive)
         yield
 
 

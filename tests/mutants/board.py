@@ -340,29 +340,32 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "no fsync of a picture",
             "a name before its bytes are durable",
-            '        os.fsync(file.fileno())\n        return hashlib.file_digest(file, "sha256").hexdigest(), os',
-            '        return hashlib.file_digest(file, "sha256").hexdigest(), os',
+            "            for each, error in zip(opened, sync(handles), strict=True):\n",
+            "            for each, error in zip(opened, [None] * len(handles), strict=True):\n",
             _ORDER,
         ),
         (
             "no fsync of a folder",
             "a picture's name is not durable when its row is",
-            '                    reach("keep.named")\n                    os.fsync(folder)\n',
-            '                    reach("keep.named")\n',
+            "    errors = dict(zip(folders, sync(folders), strict=True))\n",
+            "    errors = dict.fromkeys(folders)\n",
             _ORDER,
-        ),
-        (
-            "write under the final name",
-            "a taken name is written over",
-            "            os.link(part, name, dst_dir_fd=folder, follow_symlinks=False)\n",
-            "            os.rename(part, name, dst_dir_fd=folder)\n            return True\n",
-            "tests/store/test_blobs.py",
         ),
         (
             "strangers deleted",
             "adoption does not compare the hash",
             " and _sha256(path) == note.sha256:",
             ":",
+            "tests/store/test_blobs.py",
+        ),
+    ),
+    *_of(
+        "pipeline/store/shelves.py",
+        (
+            "write under the final name",
+            "a taken name is written over",
+            "        os.link(part, name, dst_dir_fd=folder, follow_symlinks=False)\n",
+            "        os.rename(part, name, dst_dir_fd=folder)\n        return True\n",
             "tests/store/test_blobs.py",
         ),
     ),
@@ -453,14 +456,6 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             _DRIVER,
         ),
         (
-            "pictures not examined",
-            "what came is stored without a look at it",
-            "                seen = await asyncio.to_thread(examine, part.path)\n",
-            "                from pipeline.runtime.pictures import Examined\n"
-            '                seen = Examined("image/png", 1, 1)\n',
-            _DRIVER,
-        ),
-        (
             "transport retry of the POST",
             "a POST that broke is sent once more",
             "            outcome = await self._door.exchange(request, timeout_s=self._model(task).submit_timeout_s)\n",
@@ -478,6 +473,16 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
+        "pipeline/runtime/shelf.py",
+        (
+            "pictures not examined",
+            "what came is stored without a look at it",
+            "        waiting.seen = seen = examine(incoming.part.path if data is None else data)\n",
+            '        waiting.seen = seen = Examined("image/png", 1, 1)\n',
+            _DRIVER,
+        ),
+    ),
+    *_of(
         "pipeline/runtime/pacer.py",
         (
             "pacer burst after resume",
@@ -489,9 +494,37 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "pacer off by one",
             "one request too many in a window",
-            "            if len(planned) >= self.count:\n                due = max(due, planned[-self.count] +",
-            "            if len(planned) > self.count:\n                due = max(due, planned[-self.count - 1] +",
+            "        if len(self._slots) == self.count:\n            # Whatever",
+            "        if len(self._slots) > self.count:\n            # Whatever",
             f"{_PACER} tests/runtime/test_pacer_laws.py",
+        ),
+        (
+            "a request counts from its slot",
+            "a connection that took its time is forgotten: two windows' requests arrive in one",
+            "        self.at = max(self.at, asyncio.get_running_loop().time())\n",
+            "        return\n",
+            _PACER,
+        ),
+        (
+            "late wake-ups lost",
+            "what was overslept is never caught up",
+            "        self._planned = now - caught_up\n",
+            "        self._planned = now\n",
+            _PACER,
+        ),
+        (
+            "idleness saved up",
+            "a lane that wanted nothing sends in one burst what it might have sent",
+            "        overslept = now - max(self._next(), -math.inf if self._wanted is None else self._wanted)\n",
+            "        overslept = now - self._next()\n",
+            _PACER,
+        ),
+        (
+            "share of the pace ignored",
+            "a lane that was told to slow down goes on at its declared rate",
+            "            self.spacing_s = self._even_s * (_TIGHTER if share == 1.0 else 1.0 / share)\n",
+            "            self.spacing_s = self._even_s * _TIGHTER\n",
+            _PACER,
         ),
     ),
     *_of(
@@ -510,6 +543,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "truncated picture accepted",
             "only the head of a picture is decoded",
             "        for start, ends in _ENDS.items():\n            if data.startswith(start):\n                ends(data)\n"
+            "        if data.startswith(_PNG) and (plain := plain_size(data)) is not None:\n"
+            "            _check_pixels(*plain, 1, pixels_max)\n"
+            '            return Examined("image/png", *plain)\n'
             "        with _opened(data, _OUTPUTS) as image:\n"
             '            kind = image.format or ""\n            width, height = image.size\n'
             "            _check_pixels(width, height, 1, pixels_max)\n"
@@ -597,6 +633,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             '        headers = {known.auth_header: known.key.reveal(), "User-Agent": known.user_agent, "Accept"',
             _DOWNLOAD,
         ),
+    ),
+    *_of(
+        "pipeline/transport/receiving.py",
         (
             "echoed key kept",
             "a key that a gateway echoes goes into the black box",
@@ -611,6 +650,9 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "        if self.size_bytes < 0:\n",
             _DOWNLOAD,
         ),
+    ),
+    *_of(
+        "pipeline/transport/sessions.py",
         (
             "no guard on the socket",
             "a name may lead to a private address",
@@ -783,8 +825,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "no fsync of a folder, and the power goes",
             "a picture's name is not durable when its row is",
-            '                    reach("keep.named")\n                    os.fsync(folder)\n',
-            '                    reach("keep.named")\n',
+            "    errors = dict(zip(folders, sync(folders), strict=True))\n",
+            "    errors = dict.fromkeys(folders)\n",
             _POWER,
         ),
     ),

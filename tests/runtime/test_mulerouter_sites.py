@@ -13,7 +13,8 @@ import pytest
 from pipeline.providers import mulerouter
 from pipeline.runtime.serve import Server, environment
 from pipeline.simulator.faults import parse_faults
-from pipeline.transport.http import HttpDoor, base_url
+from pipeline.transport.gateways import base_url
+from pipeline.transport.http import HttpDoor
 from pipeline.transport.memory import World, open_world
 from pipeline.values.digest import JSON
 from pipeline.values.reply import Pending, Refused

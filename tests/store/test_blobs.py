@@ -13,6 +13,7 @@ import pytest
 from pipeline.errors import Bug, StorageFailed
 from pipeline.store.blobs import Blobs
 from pipeline.store.folder import RunFolder
+from pipeline.store.shelves import give_name
 from tests.store.stories import task
 
 
@@ -97,7 +98,7 @@ def test_two_threads_that_want_one_name_do_not_meet(folder: RunFolder) -> None:
     with part.open() as sink:
         sink.write(b"second")
     handle = os.open(folder.images, os.O_RDONLY)
-    assert not Blobs._name(part.path, handle, "fox-0.png")
+    assert not give_name(part.path, handle, "fox-0.png")
     os.close(handle)
     assert ((folder.path / first).read_bytes(), part.path.read_bytes()) == (b"first", b"second")
 

@@ -16,7 +16,8 @@ import pytest
 from pipeline.errors import CardError
 from pipeline.plan.catalog import read_card
 from pipeline.providers import mulerouter
-from pipeline.transport.http import HttpDoor, base_url
+from pipeline.transport.gateways import base_url
+from pipeline.transport.http import HttpDoor
 from pipeline.values.reply import PollBroken, Unknown
 from pipeline.values.task import Price, Task
 from pipeline.values.wire import Answered, Broken, DownloadBroken, Downloaded, NotSent, Outcome, Request

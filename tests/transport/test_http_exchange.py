@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from pipeline.errors import Bug, CardError, SecretMissing
-from pipeline.transport.http import HttpDoor, base_url
+from pipeline.transport.gateways import base_url
+from pipeline.transport.http import HttpDoor
 from pipeline.values.wire import Answered, Broken, NotSent, Request
 from tests.transport.servers import CANARY, card, door_to, free_port, get, http, mute_server, post, raw_server
 
@@ -131,7 +132,7 @@ async def test_the_card_says_whether_paid_calls_reuse_a_connection(reuse: bool, 
 
 async def test_a_paid_call_reuses_no_connection_that_was_idle_for_two_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection idle beyond the bound (shortened here) is closed, and the next paid call makes a new one."""
-    monkeypatch.setattr("pipeline.transport.http._SUBMIT_IDLE_S", 0.05)
+    monkeypatch.setattr("pipeline.transport.sessions._SUBMIT_IDLE_S", 0.05)
     async with raw_server(lambda _: http("200 OK", b"1"), keep=True) as seen, door_to(seen.port) as door:
         await door.exchange(post(), timeout_s=5)
         await seen.left.wait()

@@ -14,7 +14,7 @@ import pytest
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from pipeline.transport import http
+from pipeline.transport import http, sessions
 from pipeline.transport.addresses import AddressGuard, BlockedAddress, checked_link
 from pipeline.transport.http import HttpDoor
 from pipeline.values.wire import DownloadBroken
@@ -197,7 +197,7 @@ async def test_a_gateway_on_this_machine_opens_no_other_address(network: Network
 async def test_the_check_at_the_socket_holds_alone(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the check of links and the check of answers both gone, no socket for such an address is made either."""
     monkeypatch.setattr(http, "checked_link", lambda link, _guard: URL(link))
-    monkeypatch.setattr(http, "GuardedResolver", lambda inner, _guard: inner)
+    monkeypatch.setattr(sessions, "GuardedResolver", lambda inner, _guard: inner)
     door = a_door()
     addresses = [one.strip("[]") for target in _TARGETS for one in disguises(target)]
     literal = [address for address in addresses if _is_literal(address)]
