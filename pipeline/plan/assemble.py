@@ -8,13 +8,15 @@ from pipeline.plan.fields import Compiler, Fields, Rule
 from pipeline.plan.flaw import Flaw, FlawBook, Flawed, nearest
 from pipeline.plan.matrix import Added, Group, Match, allowed_steps, read_added, read_match, resolve_axes
 from pipeline.plan.resources import Resources
+from pipeline.plan.review import Review, read_review, without_rejected
 from pipeline.plan.table import Table, read_table
 from pipeline.spec.job import JobSpec, ListedSeeds, ZipGroup
 from pipeline.values.card import GatewayCard
 
 
-def read(job: JobSpec, resources: Resources, book: FlawBook) -> tuple[Table | None, tuple[Group, ...]]:
-    """The table and the groups; flaws go into the book."""
+def read(job: JobSpec, resources: Resources, book: FlawBook) -> tuple[Table | None, tuple[Group, ...], Review | None]:
+    """The table without what a review rejected, the groups, and the review; flaws go into the book."""
+    review: Review | None = None
     table: Table | None = None
     groups: tuple[Group, ...] = ()
     try:
@@ -23,13 +25,20 @@ def read(job: JobSpec, resources: Resources, book: FlawBook) -> tuple[Table | No
         for flaw in flawed.flaws:
             book.add(flaw)
     try:
+        review = read_review(job.exclude_from, resources)
+    except Flawed as flawed:
+        for flaw in flawed.flaws:
+            book.add(flaw)
+    try:
         table = None if job.inputs is None else read_table(job.inputs, resources)
+        if table is not None and review is not None:
+            table = without_rejected(table, review)
     except Flawed as flawed:
         for flaw in flawed.flaws:
             book.add(flaw)
     if book:
         _check_templates(job, table, groups, book)
-    return table, groups
+    return table, groups, review
 
 
 def _check_templates(job: JobSpec, table: Table | None, groups: tuple[Group, ...], book: FlawBook) -> None:

@@ -277,6 +277,9 @@ def _summarise(plan: Plan, sums: dict[str, _Sums], duplicates: int, first_prompt
 
 
 def _notes(plan: Plan) -> Iterator[str]:
+    if plan.left_out:
+        are = "1 task is" if plan.left_out == 1 else f"{plan.left_out:,} tasks are"
+        yield f"{are} left out: {plan.job.exclude_from} rejects what they made"
     for name in plan.job.dedicated:
         card = plan.cards[name]
         if not card.lists_operations and not card.tells_balance:

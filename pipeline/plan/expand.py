@@ -6,7 +6,7 @@ import hashlib
 import math
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +28,7 @@ from pipeline.plan.pictures import Pictures
 from pipeline.plan.price import caps_of
 from pipeline.plan.render import Placed, Renderer
 from pipeline.plan.resources import Resources
+from pipeline.plan.review import PATH as REVIEW
 from pipeline.plan.scalar import text_of
 from pipeline.plan.table import Table
 from pipeline.spec.job import DerivedSeed, JobSpec, LaneLimits
@@ -117,7 +118,9 @@ class Plan:
         self._row: tuple[int, dict[str, JSON], Mapping[str, str]] = (-1, {}, {})
         self._ends = self._count_rows()
         rows = len(table) if table is not None else 1
-        self._len = _bounded(self._ends[-1] if self._ends is not None else rows * self._kind(0).total)
+        self._all = _bounded(self._ends[-1] if self._ends is not None else rows * self._kind(0).total)
+        #: How many tasks before it are kept, of each one that a review leaves out, in order.
+        self._left_out = array("q")
         self._stride, self._shift = self._spread()
         self._digest: str | None = None
         self._lanes: dict[str, Lane] | None = None
@@ -192,7 +195,7 @@ class Plan:
         return found
 
     def __len__(self) -> int:
-        return self._len
+        return self._all - len(self._left_out)
 
     def task(self, number: int) -> Task:
         """The task at a number. *Raises* IndexError; PlanError when it cannot be made."""
@@ -206,8 +209,27 @@ class Plan:
 
     def tasks(self, start: int = 0) -> Iterator[Task]:
         """Every task from a number on, in order. *Raises* PlanError."""
-        for number in range(start, self._len):
+        for number in range(start, len(self)):
             yield self.task(number)
+
+    def leave_out(self, ids: Collection[str]) -> None:
+        """Leave out the tasks with these ids, once and before anything else: the others close up."""
+        assert not self._left_out
+        if ids:
+            numbers = (number for number in range(self._all) if self._id_of(number) in ids)
+            # Kept aside until all are found: `build` counts by what is left out already.
+            self._left_out = array("q", [number - before for before, number in enumerate(list(numbers))])
+
+    @property
+    def left_out(self) -> int:
+        """How many tasks a review leaves out."""
+        return len(self._left_out)
+
+    def _id_of(self, number: int) -> str | None:
+        try:
+            return self.build(number).id
+        except Flawed:
+            return None  # told when the plan is checked
 
     def build(self, number: int) -> Task:
         """Like `task`, and raises Flawed: for the room's own use."""
@@ -215,7 +237,7 @@ class Plan:
 
     def label(self, number: int) -> str:
         """What a person calls a task: `row 12, color red, sample 1`; empty when there is but one."""
-        if self._len == 1:
+        if len(self) == 1:
             return ""
         placed = self.locate(number)
         parts = [f"row {placed.row_id}"] if placed.row_id is not None else []
@@ -230,9 +252,10 @@ class Plan:
 
     def locate(self, number: int) -> Placed:
         """Row, combination and sample of a task number."""
-        if not 0 <= number < self._len:
+        if not 0 <= number < len(self):
             raise IndexError(number)
-        offset = (number * self._stride + self._shift) % self._len if self._stride else number
+        offset = number + bisect_right(self._left_out, number)
+        offset = (offset * self._stride + self._shift) % self._all if self._stride else offset
         if self._ends is None:
             kind = self._kind(0)
             row_index, offset = divmod(offset, kind.total)
@@ -349,13 +372,13 @@ class Plan:
 
     def _spread(self) -> tuple[int, int]:
         """Stride and shift of `order: even`; a stride coprime to the length visits every residue of every fast axis."""
-        if self.job.order != "even" or self._len < 3:
+        if self.job.order != "even" or self._all < 3:
             return 0, 0
-        stride = max(1, round(self._len * _GOLDEN))
-        while math.gcd(stride, self._len) != 1:
+        stride = max(1, round(self._all * _GOLDEN))
+        while math.gcd(stride, self._all) != 1:
             stride += 1
         root = self.job.seed.root if isinstance(self.job.seed, DerivedSeed) else 0
-        return stride, int(digest({"order": root})[:12], 16) % self._len
+        return stride, int(digest({"order": root})[:12], 16) % self._all
 
     # --- what the job can name ------------------------------------------------------------------------------------
 
@@ -401,7 +424,7 @@ class Plan:
                 assert isinstance(text, Text)
                 renderings = self._renderings(text)
                 if renderings is None:
-                    for number in range(self._len):
+                    for number in range(len(self)):
                         try:
                             yield self.build(number).id
                         except Flawed as flawed:
@@ -432,6 +455,8 @@ class Plan:
             {model: str(money) for model, money in job.prices.items()},
             {name: _terms(self.cards, lane.card) for name, lane in sorted(self.lanes.items())},
         ]
+        if self._left_out:
+            parts.append(list(self._left_out))
         return digest(parts)
 
     def _rows_digest(self) -> str:
@@ -503,7 +528,7 @@ def make_plan(
 ) -> Plan:
     """What a job means: a lazy plan. `budget` is the command line's. *Raises* PlanError with every fault found."""
     book = FlawBook()
-    table, groups = read(job, resources, book)
+    table, groups, review = read(job, resources, book)
     check_names(job, cards, book)
     _stop(book, job, cards)
     added = additions(job, groups, book)
@@ -532,6 +557,10 @@ def make_plan(
     _stop(book, job, cards)
     if not len(plan):
         book.add(Flaw("matrix.exclude", "every combination is excluded", "nothing is left to make"))
+    elif review is not None:
+        plan.leave_out(review.tasks)
+        if not len(plan):
+            book.add(Flaw(REVIEW, "the review rejects every task", "nothing is left to make"))
     _stop(book, job, cards)
     return plan
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -38,6 +38,12 @@ class Table:
         for name in self.absent.get(index, ()):
             del made[name]
         return made
+
+    def only(self, kept: Sequence[int]) -> Table:
+        """The rows with these numbers."""
+        absent = {new: self.absent[old] for new, old in enumerate(kept) if old in self.absent}
+        cells = tuple(self.cells[index] for index in kept)
+        return Table(self.columns, tuple(self.ids[index] for index in kept), cells, absent)
 
 
 def read_table(inputs: Inputs, resources: Resources) -> Table:
@@ -183,6 +189,4 @@ def _where(inputs: Inputs, table: Table) -> Table:
         raise Flawed(Flaw(path, fault.what, fault.remedy)) from fault
     if not kept:
         raise Flawed(Flaw(path, f"no record of '{inputs.source}' is kept", "see which values the columns have"))
-    absent = {new: table.absent[old] for new, old in enumerate(kept) if old in table.absent}
-    cells = tuple(table.cells[index] for index in kept)
-    return Table(table.columns, tuple(table.ids[index] for index in kept), cells, absent)
+    return table.only(kept)

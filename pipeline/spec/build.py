@@ -54,13 +54,14 @@ def _is_range_axis(tree: Tree, path: str) -> bool:
 def build_job(tree: Tree, file: str, text: str) -> JobSpec:
     """The job. The form must have been checked."""
     data: Any = tree.data
-    inputs = data.get("inputs")
+    inputs = data.get("inputs", {})
     images = data.get("images", ())
     return JobSpec(
         name=data["name"],
         model=data["model"],
         prompt=data["prompt"],
-        inputs=None if inputs is None else Inputs(inputs["from"], inputs.get("id"), inputs.get("where")),
+        inputs=Inputs(inputs["from"], inputs.get("id"), inputs.get("where")) if "from" in inputs else None,
+        exclude_from=inputs.get("exclude_from"),
         matrix=_matrix(tree, data.get("matrix", {})),
         overrides=tuple(Override(entry["when"], _set(entry["set"])) for entry in data.get("overrides", ())),
         images=images if isinstance(images, str) else tuple(images),

@@ -226,9 +226,9 @@ class _Form:
         return definition
 
     def _follows(self, error: _Fault) -> bool:
-        """Whether this fault only repeats another one: counts of keys of a map that has unknown or misnamed ones."""
+        """Whether this fault only repeats another one: counts and companions of keys of a map with unknown ones."""
         path = error.path
-        if error.validator in {"minProperties", "maxProperties"} and path in self.unknown:
+        if error.validator in {"minProperties", "maxProperties", "dependencies"} and path in self.unknown:
             return True
         return error.names_a_key and path == ("matrix",) and error.instance in self.misnamed_axes
 

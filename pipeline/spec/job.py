@@ -123,6 +123,8 @@ class JobSpec:
     model: str
     prompt: str
     inputs: Inputs | None = None
+    #: `inputs.exclude_from`: a review.csv, of which what was rejected is left out.
+    exclude_from: str | None = None
     matrix: Matrix = field(default_factory=Matrix)
     overrides: tuple[Override, ...] = ()
     images: tuple[str, ...] | str = ()

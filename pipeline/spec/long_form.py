@@ -40,8 +40,10 @@ class _AsWritten(str):
 def long_form(job: JobSpec) -> str:
     """The spec's text with all defaults written out. What has no value (no inputs, no size) stays left out."""
     parts: dict[str, JSON] = {"version": 1, "name": job.name, "description": job.description}
-    if job.inputs is not None:
-        columns = {"from": job.inputs.source, "id": job.inputs.id, "where": job.inputs.where}
+    source = job.inputs
+    columns = {} if source is None else {"from": source.source, "id": source.id, "where": source.where}
+    columns |= {"exclude_from": job.exclude_from}
+    if any(columns.values()):
         parts["inputs"] = {key: value for key, value in columns.items() if value is not None}
     parts["matrix"] = _matrix(job.matrix)
     parts["overrides"] = [{"when": entry.when, "set": entry.set} for entry in job.overrides]

@@ -68,7 +68,7 @@ EVERYTHING: Final = """\
 version: 1
 name: everything
 description: each key once
-inputs: {from: rows.csv, id: sku, where: row.price > 1}
+inputs: {from: rows.csv, id: sku, where: row.price > 1, exclude_from: review.csv}
 matrix:
   steps_left: {range: {from: 0.50, to: 1.50, step: 0.25}}
   room: {lines: rooms.txt}
