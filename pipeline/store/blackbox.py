@@ -24,6 +24,7 @@ from pipeline.values.wire import Response
 SEGMENT_MAX: Final = 4 * 1024 * 1024
 #: Answer headers that are of no use as evidence and might be held against somebody.
 _DROPPED: Final = frozenset({"set-cookie", "authorization", "cookie"})
+_JSON: Final = json.JSONEncoder(separators=(",", ":"))
 
 
 @dataclass(slots=True)
@@ -168,7 +169,7 @@ def _line(attempt: int, response: Response) -> bytes:
         "headers": {name: value for name, value in response.headers.items() if name.lower() not in _DROPPED},
         "body": base64.b64encode(response.body).decode("ascii"),
     }
-    text = json.dumps(record, separators=(",", ":")).encode()
+    text = _JSON.encode(record).encode()
     return b"%08x %s\n" % (zlib.crc32(text), text)
 
 

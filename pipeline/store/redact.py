@@ -13,4 +13,6 @@ _USER: Final = re.compile(r"(https?://)[^\s/@\"'<>]*@", re.IGNORECASE)
 
 def without_queries(text: str) -> str:
     """The text with every link in it cut before its query, and without user names."""
+    if "://" not in text:
+        return text
     return _USER.sub(r"\1", _QUERY.sub(r"\1", text))

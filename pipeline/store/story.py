@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Final, Self
 
@@ -22,6 +21,7 @@ from pipeline.values.reply import Fault
 
 #: Words of the world are cut here.
 _WORDS_MAX: Final = 300
+_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 class Story:
@@ -52,7 +52,7 @@ class Story:
             lines = [line_of(fact, at) for fact in facts]
             if self._missed:
                 lines.insert(0, {"at": at, "fact": "Missed", "missed": self._missed})
-            text = "".join(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n" for line in lines)
+            text = "".join(f"{_JSON.encode(line)}\n" for line in lines)
             data = b"\n" * self._torn + text.encode()
             try:
                 write_all(self._handle, data)
@@ -87,31 +87,34 @@ def line_of(fact: Fact, at: int) -> dict[str, JSON]:
             if task.row_id is not None:
                 line["row_id"] = task.row_id
         case Settled():
-            line |= _plain(fact, leave_out=("links", "revised_prompt")) | {"links": len(fact.links)}
+            _tell(line, fact, leave_out=("links", "revised_prompt"))
+            line["links"] = len(fact.links)
         case LinksRenewed():
             line |= {"attempt": fact.attempt, "links": len(fact.links)}
         case _:
-            line |= _plain(fact)
+            _tell(line, fact)
     return line
 
 
-def _plain(value: object, leave_out: tuple[str, ...] = ()) -> dict[str, JSON]:
-    line: dict[str, JSON] = {}
-    if is_dataclass(value):
-        for field in fields(value):
-            content: object = getattr(value, field.name)
-            if field.name not in leave_out and content is not None and content != "":
-                line[field.name] = _word(content)
-    return line
+def _tell(line: dict[str, JSON], value: Fact | Fault | Artifact, leave_out: tuple[str, ...] = ()) -> None:
+    """Add to a line what a value says, by the names of its fields; nothing is said of what is empty."""
+    for name in value.__slots__:
+        content: object = getattr(value, name)
+        if content is None or content == "" or name in leave_out:
+            continue
+        match content:
+            case str():
+                line[name] = _word(content)
+            case bool() | int() | float():
+                line[name] = content
+            case Fault() | Artifact():
+                inner: dict[str, JSON] = {}
+                _tell(inner, content)
+                line[name] = inner
+            case _:
+                raise TypeError(f"no plain word for the story: {type(content).__name__}")
 
 
-def _word(content: object) -> JSON:
-    match content:
-        case Fault() | Artifact():
-            return _plain(content)
-        case str():
-            return without_queries(str(content))[:_WORDS_MAX]
-        case bool() | int() | float():
-            return content
-        case _:
-            raise TypeError(f"no plain word for the story: {type(content).__name__}")
+def _word(text: str) -> str:
+    # A member of an enumeration is written as its value.
+    return without_queries(str(text))[:_WORDS_MAX]
