@@ -23,8 +23,10 @@ from pipeline.engine.messages import (
     Settled,
 )
 from pipeline.engine.outcome import close, doubted, ended_unbilled, park, park_gateway, proceed, settled, unhold
+from pipeline.engine.pace import STORM
 from pipeline.engine.retry import (
     AFTER,
+    COOLING_MAX_S,
     GONE_ANSWERS_MIN,
     GONE_GRACE_S,
     RENEWAL_PATIENCE_S,
@@ -85,11 +87,12 @@ def _answer(state: State, live: LiveTask, attempt: LiveAttempt, reply: Reply, no
             counts = AFTER[fault.kind] in {After.AGAIN, After.GIVE_UP}
             yield Released(attempt.number, attempt.open, fault, counts)
             if AFTER[fault.kind] is After.COOL:
-                yield from _cool(
-                    lane, now + wait_s(fault, state.seed, attempt.number, lane.rate_limited_streak - 1), fault
-                )
+                yield from _cool(lane, now + _cooling_s(state, lane, attempt, fault), fault)
                 if lane.only_limited(now) and not lane.running:
                     yield from park(state, [lane], _pointless(fault))
+            elif AFTER[fault.kind] is After.AGAIN and (lane.storms or attempt.number == lane.probe):
+                tries = max(0, lane.pace.refusals - STORM)
+                yield from _cool(lane, now + wait_s(fault, state.seed, attempt.number, tries), fault)
             yield from ended_unbilled(state, live, attempt, fault, now)
         case Unsent(fault):
             yield Released(attempt.number, attempt.open, fault, counts=False)
@@ -142,8 +145,19 @@ def _pointless(fault: Fault) -> Fault:
     return Fault(FaultKind.RATE_LIMITED, words, fault.code, fault.status, request_id=fault.request_id)
 
 
+def _cooling_s(state: State, lane: Lane, attempt: LiveAttempt, fault: Fault) -> float:
+    """Seconds after a 429: what it asks for; while the breaker is open, no less than our own backoff."""
+    # The first wait is no shorter than what lies between two submits of a slow lane.
+    first_s = min(COOLING_MAX_S, max(1.0, lane.terms.slot_s))
+    ours = backoff_s(state.seed, attempt.number, lane.rate_limited_streak - 1, first_s=first_s)
+    asked = asked_s(fault)
+    return ours if asked is None else max(asked, ours) if lane.breaker else asked
+
+
 def _cool(lane: Lane, until: float, fault: Fault) -> Iterator[Fact]:
-    if until > lane.cooling_until:
+    if lane.storms:
+        yield LaneCooled(lane.name, max(until, lane.cooling_until), fault, probe=True)
+    elif until > lane.cooling_until:
         yield LaneCooled(lane.name, until, fault)
 
 

@@ -85,7 +85,9 @@ def evolve(state: State, fact: Fact, now: float) -> None:
             lane.cooling_until = max(lane.cooling_until, until)
             if probe:
                 lane.breaker += 1
+                lane.lost = lane.pace.refusals == 0
                 lane.probe = None
+                lane.pace.cut(now)
                 lane.doubted_at.clear()
                 lane.doubtful.clear()
         case LaneParked(name):
@@ -176,6 +178,7 @@ def _attempted(state: State, fact: Fact, now: float) -> None:
     story.append(f"{attempt.number} {type(fact).__name__}")
     match fact:
         case Accepted(_, operation):
+            attempt.began = now
             _known(state, live, attempt, operation, now)
         case LateFound(_, operation):
             # It says so once more when it ends.
@@ -205,7 +208,9 @@ def _attempted(state: State, fact: Fact, now: float) -> None:
             attempt.pictures.setdefault(index, LivePicture(index, LOST, "")).state = LOST
         case Permitted():
             attempt.sent = now
-            state.lane(live.task.lane).submits += 1
+            lane = state.lane(live.task.lane)
+            lane.submits += 1
+            lane.pace.permitted(again=attempt.ordinal > 1)
         case DoubtReleased():
             attempt.freed = True
         case Doubted(fault=fault):

@@ -51,7 +51,7 @@ def hear(state: State, observation: Observation, now: float) -> None:
                 if isinstance(reply, Unknown) and reply.repeats and repeated is not None:
                     # A repeat that the gateway recognised is an answer like any other, and no further doubt.
                     reply = Refused(reply.fault)
-                state.lane_of(attempt).hear(number, reply, now)
+                state.lane_of(attempt).hear(number, reply, now, sent=attempt.sent, again=attempt.ordinal > 1)
         case PollAnswered(number, reply) if number in state.attempts:
             _polled(state, state.attempts[number], reply, now)
         case Fetched(number, index) if number in state.attempts:
@@ -87,6 +87,7 @@ def _polled(state: State, attempt: LiveAttempt, reply: PollReply, now: float) ->
             attempt.gone_since = now if attempt.gone_since is None else attempt.gone_since
         case StillRunning() | Ready() | OperationFailed():
             attempt.gone, attempt.gone_since = 0, None
+            _timed(state, attempt, reply, now)
         case _:
             assert_never(reply)
     attempt.broken, attempt.broken_since = 0, None
@@ -94,6 +95,15 @@ def _polled(state: State, attempt: LiveAttempt, reply: PollReply, now: float) ->
         state.lane_of(attempt).limited_since = None
     (state.stuck.add if now - attempt.since >= STUCK_S else state.stuck.discard)(attempt.number)
     state.lane_of(attempt).reached()
+
+
+def _timed(state: State, attempt: LiveAttempt, reply: PollReply, now: float) -> None:
+    """Learn how long operations of a lane take: its end lies between the last two polls."""
+    if isinstance(reply, Ready) and attempt.began is not None and not (attempt.renewing or attempt.broken):
+        lane = state.lane_of(attempt)
+        since = attempt.began if attempt.ran_at is None else attempt.ran_at
+        lane.pace.ended(now - attempt.began - min(now - since, lane.terms.poll_every_s) / 2)
+    attempt.ran_at = now
 
 
 def _took(state: State, attempt: LiveAttempt, index: int, now: float) -> None:

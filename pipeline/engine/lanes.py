@@ -8,6 +8,7 @@ from itertools import takewhile
 from typing import Final
 
 from pipeline.engine.messages import LaneTerms
+from pipeline.engine.pace import Pace
 from pipeline.engine.retry import jitter
 from pipeline.values.reply import Fault, FaultKind, Pending, Ready, Refused, Reply, Unknown, Unsent
 
@@ -47,6 +48,9 @@ class LaneView:
     #: Why it cools: nothing reached the gateway, or too many answers were lost; neither: the gateway asked for it.
     unreachable: bool = False
     losing: bool = False
+    #: Its share of the declared rate, and whether it sends one POST at a time until one is answered well.
+    share: float = 1.0
+    probing: bool = False
 
 
 @dataclass(slots=True)
@@ -77,6 +81,10 @@ class Lane:
     #: How often the doubt breaker opened in a row; 0 is closed.
     breaker: int = 0
     probe: int | None = None
+    #: Whether lost answers opened it, and not refusals.
+    lost: bool = False
+    #: What it has learnt from the gateway's answers.
+    pace: Pace = field(default_factory=Pace)
     #: {attempt with pictures to fetch: when its links expire}, earliest first.
     expiring: dict[int, float] = field(default_factory=dict)
     #: Attempts in doubt that a listing may find, and {operation: when it was permitted}; of lanes that list.
@@ -108,8 +116,13 @@ class Lane:
             and self.parked is None
             and now >= self.cooling_until
             and self.in_flight < self.terms.in_flight_max
-            and len(self.unanswered) < (1 if self.breaker else self.terms.unanswered_max)
+            and len(self.unanswered) < (1 if self.careful else self.terms.unanswered_max)
         )
+
+    @property
+    def careful(self) -> bool:
+        """Whether it sends one POST at a time: the breaker is open, or too many retries failed and nothing is fresh."""
+        return self.breaker > 0 or not (self.fresh or self.pace.may_retry)
 
     def view(self) -> LaneView:
         """How it stands, for status and display."""
@@ -124,12 +137,14 @@ class Lane:
             cooling,
             self.parked,
             unreachable=self.unsent_since is not None,
-            losing=self.breaker > 0,
+            losing=self.breaker > 0 and self.lost,
+            share=self.pace.share,
+            probing=self.breaker > 0,
         )
 
     def first(self) -> int:
-        """The attempt to permit next."""
-        return self.again[0] if self.again else self.fresh[0]
+        """The attempt to permit next: what was begun is finished first, unless retries fail too often."""
+        return self.again[0] if self.again and (self.pace.may_retry or not self.fresh) else self.fresh[0]
 
     def room(self) -> int:
         """How many more attempts may be held ahead; 0 when parked."""
@@ -143,14 +158,15 @@ class Lane:
                 return
         (self.again if attempt in self.again else self.fresh).remove(attempt)
 
-    def hear(self, attempt: int, reply: Reply, now: float) -> None:
-        """Remember how the gateway answers submits."""
+    def hear(self, attempt: int, reply: Reply, now: float, *, sent: float | None = None, again: bool = False) -> None:
+        """Remember how the gateway answers submits. `sent`: when it was permitted; `again`: it was no first try."""
         match reply:
             case Unsent():
                 if now >= self.cooling_until:
                     # Several POSTs that fail together are one event.
                     self.unsent_streak += 1
                 self.unsent_since = now if self.unsent_since is None else self.unsent_since
+                self.pace.refused(now, sent, limited=False)
             case Unknown():
                 self.reached()
                 self.limited_since = None
@@ -165,15 +181,29 @@ class Lane:
                 self.rate_limited += 1
                 if now >= self.cooling_until:
                     self.rate_limited_streak += 1
+                self.pace.refused(now, sent, limited=True)
+            case Refused(fault=Fault(kind=FaultKind.TRANSIENT | FaultKind.UPSTREAM)):
+                # The gateway is not well: an answer, and no good one.
+                self.reached()
+                self.doubtful.append(False)
+                self.limited_since = None
+                self.pace.refused(now, sent, limited=False)
             case Pending() | Ready() | Refused():
                 self.reached()
                 self.doubtful.append(False)
                 self.limited_since = None
                 self.rate_limited_streak = 0
+                self.pace.answered(now, self.terms.rate_period_s, again=again)
                 if attempt == self.probe:
                     self.breaker = 0
                     self.doubted_at.clear()
                     self.doubtful.clear()
+                    self.pace.calm()
+
+    @property
+    def storms(self) -> bool:
+        """Whether the refusal just heard opens the breaker."""
+        return self.breaker == 0 and self.pace.storms
 
     def reached(self) -> None:
         """Something came back from the gateway."""

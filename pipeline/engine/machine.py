@@ -134,6 +134,10 @@ class Machine:
         """Whether SlotNear for this lane would permit a submit now."""
         return self.state.may_submit(self.state.lane(lane), now)
 
+    def lane_share(self, lane: str) -> float:
+        """The share of its declared rate at which a lane may submit now."""
+        return self.state.lane(lane).pace.share
+
     def next_task(self, lane: str) -> Task | None:
         """The task that SlotNear for this lane would permit; None when none is held."""
         known = self.state.lane(lane)
@@ -182,8 +186,8 @@ class Machine:
         return dict(self.state.paused)
 
     def pauses(self, lane: str) -> bool:
-        """Whether nothing may be bought on this lane for now, because somebody said so."""
-        return self.state.pauses(lane)
+        """Whether what is to be bought on this lane waits for a person; on one that is parked it waits for nobody."""
+        return self.state.pauses(lane) and self.state.lane(lane).parked is None
 
     def knows(self, number: int) -> bool:
         """Whether a task is not over yet: a command that comes late may name one that is."""

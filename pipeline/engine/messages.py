@@ -593,6 +593,9 @@ class LaneTerms:
     meters: bool = False
     #: So long after a POST nobody can say that it was not accepted: the client's timeout, and no less than `QUIET_S`.
     quiet_s: float = QUIET_S
+    #: The period of its declared rate, and how far apart submits are at it.
+    rate_period_s: float = 60.0
+    slot_s: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,8 @@ def react(state: State, fact: Fact, now: float) -> Iterator[Command]:
             yield Submit(number, attempt.task, None if first is None else first.number)
         case Accepted(number) if number in state.attempts:
             attempt = state.attempts[number]
-            yield from poll(attempt, now + state.lane_of(attempt).terms.poll_first_s)
+            lane = state.lane_of(attempt)
+            yield from poll(attempt, now + lane.pace.first_poll_s(lane.terms.poll_first_s, lane.terms.poll_patience_s))
         case LateFound(number) if number in state.attempts:
             yield from poll(state.attempts[number], now)
         case Doubted(number) if number in state.attempts:

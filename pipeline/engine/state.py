@@ -93,6 +93,9 @@ class LiveAttempt:
     links_until: float = math.inf
     #: When this process first knew it as accepted.
     since: float | None = None
+    #: When it was accepted, if this process saw it, and when a poll last said that it was still running.
+    began: float | None = None
+    ran_at: float | None = None
     #: A Poll was commanded and is not answered.
     asked: bool = False
     #: The next poll is for fresh links.

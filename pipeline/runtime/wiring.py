@@ -6,7 +6,7 @@ import hashlib
 import math
 import secrets
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -63,7 +63,7 @@ def run_lanes(plan: Plan) -> dict[str, RunLane]:
     for name, lane in plan.lanes.items():
         gateway = plan.cards[name.partition("/")[0]]
         terms = _terms(gateway, lane.card, lane.in_flight, lane.unanswered, plan.job.dedicated)
-        lanes[name] = RunLane(terms, lane.rate_count, lane.rate_period_s)
+        lanes[name] = _paced(terms, lane.rate_count, lane.rate_period_s)
     return lanes
 
 
@@ -72,7 +72,11 @@ def default_lane(cards: Mapping[str, GatewayCard], task: Task, dedicated: Collec
     gateway = cards[task.gateway]
     card = gateway.models[task.model]
     terms = _terms(gateway, card, int(card.in_flight.value or 1), int(card.unanswered.value or 1), dedicated)
-    return RunLane(terms, int(card.rate.value or 1), card.rate_period_s)
+    return _paced(terms, int(card.rate.value or 1), card.rate_period_s)
+
+
+def _paced(terms: LaneTerms, count: int, period_s: float) -> RunLane:
+    return RunLane(replace(terms, rate_period_s=period_s, slot_s=period_s / count), count, period_s)
 
 
 def _terms(

@@ -43,6 +43,7 @@ from pipeline.engine.messages import (
     VerdictGiven,
     Wake,
 )
+from pipeline.engine.pace import Pace
 from pipeline.values import reply
 from pipeline.values.artifact import Artifact
 from pipeline.values.reply import (
@@ -405,6 +406,7 @@ def freeze(world: World) -> bytes:
             lane.submits = lane.unsent_streak = 0
             lane.unsent_since, lane.cooling_until = None, 0.0
             lane.doubted_at.clear()
+            lane.pace = Pace()
         for live in state.tasks.values():
             live.due = live.due and 1.0
     out = io.BytesIO()

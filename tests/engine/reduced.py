@@ -54,6 +54,7 @@ from pipeline.engine.messages import (
     VerdictGiven,
     Wake,
 )
+from pipeline.engine.pace import Pace
 from pipeline.engine.state import PENDING, LiveAttempt, LivePicture, LiveTask, State
 from pipeline.errors import Bug
 from pipeline.values.reply import (
@@ -98,11 +99,11 @@ DROPPED: Final[dict[type, str]] = {
     "disk billed guessed unsure restored_sent backlog fetch_s",
     LiveTask: "task",
     LiveAttempt: "number task ordinal currency operation since broken broken_since gone gone_since rest_at why images "
-    "submitted_at ended_at superseded sent quiet_at looked weighed freed links_until",
+    "submitted_at ended_at superseded sent quiet_at looked weighed freed links_until began ran_at",
     LivePicture: "index link tries renewals asked_at ahead",
     Lane: "name terms unanswered running submits cooling_until rate_limited rate_limited_streak unsent_streak "
     "unsent_since doubted_at breaker probe limited_since doubtful expiring suspects pooled billed_at sent look_at "
-    "looked_at looks",
+    "looked_at looks lost pace",
 }
 #: {type: its fields that are}.
 KEPT: Final[dict[type, str]] = {
@@ -659,6 +660,7 @@ def _forget_the_past(world: World) -> None:
         lane.doubted_at.clear()
         lane.doubtful.clear()
         lane.limited_since = None
+        lane.pace = Pace()
     for live in state.tasks.values():
         live.due = live.due and 1.0
     for each in state.attempts.values():
@@ -722,6 +724,8 @@ def _clone_state(state: State) -> State:
             attempt_copy.pictures = {index: _slots(picture) for index, picture in each.pictures.items()}
             task_copy.attempts[attempt] = new.attempts[attempt] = attempt_copy
     new.lanes = {name: _slots(lane) for name, lane in state.lanes.items()}
+    for lane in new.lanes.values():
+        lane.pace = _slots(lane.pace)
     new.ready = {currency: dict(numbers) for currency, numbers in state.ready.items()}
     return new
 

@@ -111,7 +111,8 @@ def test_a_lane_cools_longer_while_429s_go_on_and_forgets_them_after_an_answer()
     assert permitted(state, now) == 10
     state.tell(SubmitAnswered(10, Pending("op")), now)
     assert state.machine.state.lanes[LANE].rate_limited_streak == 0
-    assert state.machine.lane_views()[LANE] == LaneView(0, 1, 0, 10, 9, now, None)
+    share = state.machine.lane_share(LANE)
+    assert state.machine.lane_views()[LANE] == LaneView(0, 1, 0, 10, 9, now, None, share=share)
 
 
 def test_two_429s_at_once_are_one_event() -> None:
