@@ -185,11 +185,16 @@ async def serve(make: Callable[[], Counter], *, life_s: float = LIFE_S) -> None:
     server = await loop.create_server(make, "127.0.0.1", 0, backlog=1024)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
-    over = loop.create_future()
-    loop.add_reader(sys.stdin, lambda: os.read(sys.stdin.fileno(), 4096) or over.done() or over.set_result(None))
-    loop.call_later(life_s, lambda: over.done() or over.set_result(None))
+    over = asyncio.Event()
+
+    def heard() -> None:
+        if not os.read(sys.stdin.fileno(), 4096):
+            over.set()
+
+    loop.add_reader(sys.stdin, heard)
+    loop.call_later(life_s, over.set)
     try:
-        await over
+        await over.wait()
     finally:
         loop.remove_reader(sys.stdin)
         server.close()
