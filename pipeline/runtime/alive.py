@@ -45,6 +45,7 @@ def view_of(session: Session, driver: Driver, state: str) -> View:
         last_fault=driver.last_fault,
         unheard=unheard,
         again=session.machine.again(),
+        paused=session.machine.paused(),
         speeds={
             name: session.tempo.speed(name, lanes[name].submits, now, lane.period_s)
             for name, lane in session.lanes.items()

@@ -128,6 +128,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._now = start
         #: Calls that were handed to threads and have not come back.
         self._outside = 0
+        #: Somebody outside may still say something: with nothing else to do, that is waited for.
+        self.attended = False
         super().__init__(_JumpingSelector(self._jump))
         # A timer is due when it lies before now + resolution. asyncio's nanosecond vanishes beside a large clock, and a
         # timer that is exactly due would never fire. A few steps of a float do not vanish.
@@ -145,7 +147,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _jump(self, timeout: float | None) -> bool:
         """Whether waiting is done with: the clock jumped. False: really wait, a thread has work. *Raises* Bug."""
-        if self._outside:
+        if self._outside or (timeout is None and self.attended):
             return False
         if timeout is None:
             raise Bug(self._deadlock())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from pipeline.engine.messages import Fact
 from pipeline.errors import Bug, StorageFailed
 from pipeline.values.rows import Placement
+
+T = TypeVar("T")
 
 
 class Journal(Protocol):
@@ -28,8 +30,11 @@ class Journal(Protocol):
 @dataclass(frozen=True, slots=True)
 class _Waiting:
     facts: tuple[Fact, ...]
-    future: asyncio.Future[None]
+    future: asyncio.Future[Any]
     placement: Placement | None = None
+    #: Something else to do with the journal, after the facts of its batch, and what came of it.
+    work: Callable[[], object] | None = None
+    found: list[object] = field(default_factory=list)
 
 
 _Batch: TypeAlias = list[_Waiting]
@@ -69,14 +74,35 @@ def _write(journal: Journal, batch: _Batch, doom: _Doom) -> None:
         doom.come(error)
 
 
+def _looks(batch: _Batch, doom: _Doom) -> _Batch:
+    """Do what a batch asks for besides its facts, once those are told; answers who is to be told now."""
+    asked = [waiting for waiting in batch if waiting.work is not None]
+    for waiting in asked:
+        if doom.came or waiting.work is None:
+            continue
+        try:
+            waiting.found.append(waiting.work())
+        except Exception as error:  # noqa: BLE001 - whoever asked is told; the run is not concerned
+            waiting.found.append(error)
+    return asked
+
+
+def _facts_of(batch: _Batch) -> _Batch:
+    return [waiting for waiting in batch if waiting.work is None]
+
+
 def _tell(batch: _Batch, doom: _Doom) -> None:
     for waiting in batch:
         if waiting.future.done():
             continue
         if doom.came:
             waiting.future.set_exception(doom.error())
+            continue
+        found = waiting.found[0] if waiting.found else None
+        if isinstance(found, Exception):
+            waiting.future.set_exception(found)
         else:
-            waiting.future.set_result(None)
+            waiting.future.set_result(found)
 
 
 class ThreadCommitter:
@@ -103,12 +129,18 @@ class ThreadCommitter:
         """As `commit`, for where an uploaded picture stands."""
         return self._queue((), placement)
 
-    def _queue(self, facts: tuple[Fact, ...], placement: Placement | None) -> asyncio.Future[None]:
+    def look(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Do something short with the journal, in its thread, after what was queued before; answers what came of it."""
+        return self._queue((), None, work)
+
+    def _queue(
+        self, facts: tuple[Fact, ...], placement: Placement | None, work: Callable[[], object] | None = None
+    ) -> asyncio.Future[Any]:
         future = self._loop.create_future()
         with self._news:
             if self._closing:
                 raise Bug("a commit after the journal was closed")
-            self._batch.append(_Waiting(facts, future, placement))
+            self._batch.append(_Waiting(facts, future, placement, work))
             self._news.notify()
         return future
 
@@ -133,7 +165,9 @@ class ThreadCommitter:
                 batch, self._batch = self._batch, []
             _write(self._journal, batch, self._doom)
             try:
-                self._loop.call_soon_threadsafe(_tell, batch, self._doom)
+                self._loop.call_soon_threadsafe(_tell, _facts_of(batch), self._doom)
+                if asked := _looks(batch, self._doom):
+                    self._loop.call_soon_threadsafe(_tell, asked, self._doom)
             except RuntimeError:
                 # The loop was closed without closing the committer: nobody is left to be told.
                 return
@@ -156,14 +190,20 @@ class InlineCommitter:
         """As `ThreadCommitter.keep`."""
         return self._queue((), placement)
 
-    def _queue(self, facts: tuple[Fact, ...], placement: Placement | None) -> asyncio.Future[None]:
+    def look(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """As `ThreadCommitter.look`."""
+        return self._queue((), None, work)
+
+    def _queue(
+        self, facts: tuple[Fact, ...], placement: Placement | None, work: Callable[[], object] | None = None
+    ) -> asyncio.Future[Any]:
         if self._closed:
             raise Bug("a commit after the journal was closed")
         loop = asyncio.get_running_loop()
         if not self._batch:
             loop.call_soon(self._flush)
         future = loop.create_future()
-        self._batch.append(_Waiting(facts, future, placement))
+        self._batch.append(_Waiting(facts, future, placement, work))
         return future
 
     async def close(self) -> None:
@@ -175,4 +215,5 @@ class InlineCommitter:
         batch, self._batch = self._batch, []
         if batch:
             _write(self._journal, batch, self._doom)
-            _tell(batch, self._doom)
+            _tell(_facts_of(batch), self._doom)
+            _tell(_looks(batch, self._doom), self._doom)

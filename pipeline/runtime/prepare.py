@@ -190,11 +190,11 @@ def caps(made: Plan, options: Options, folder: Path) -> dict[str, int]:
     *Raises* PlanError when a paid run has no budget.
     """
     found = None if made.caps is None else dict(made.caps)
-    override = None if options.fresh else _kept_budget(folder, made.job)
+    overrides = () if options.fresh else _kept_budget(folder, made.job)
     if options.budget is not None:
-        override = budget_option(options.budget)
-    if override is not None:
-        found = {**(found or {}), override.unit: override.micros}
+        overrides = (budget_option(options.budget),)
+    if overrides:
+        found = {**(found or {}), **{money.unit: money.micros for money in overrides}}
     if found is None and options.simulate:
         # Nothing is bought in a rehearsal, so a budget that is still missing does not stop it.
         found = {lane.card.price_unit: UNLIMITED for lane in made.lanes.values()}
@@ -234,15 +234,27 @@ def remembered(text: str | None, *, simulate: bool, folder: Path) -> Options:
     )
 
 
-def _kept_budget(folder: Path, job: JobSpec) -> Money | None:
+def topped_up(kept: Callable[[str], str | None], job: JobSpec, said: Money) -> dict[str, str]:
+    """What the store keeps of a budget that somebody told a living run: as `--budget`, beside those of other units."""
+    of_spec = repr(job.budget)
+    known = _budgets(kept("budget_option") or "") if kept("budget_of_spec") == of_spec else ()
+    option = " + ".join(map(str, (*(money for money in known if money.unit != said.unit), said)))
+    return {"budget_option": option, "budget_of_spec": of_spec}
+
+
+def _budgets(kept: str) -> tuple[Money, ...]:
+    return tuple(parse_money(each) for each in kept.split(" + ")) if kept else ()
+
+
+def _kept_budget(folder: Path, job: JobSpec) -> tuple[Money, ...]:
     if not has_store(folder):
-        return None
+        return ()
     journal = Journal.open_read_only(folder / STORE)
     try:
         kept, of_spec = journal.get_meta("budget_option"), journal.get_meta("budget_of_spec")
     finally:
         journal.close(clean=False)
-    return parse_money(kept) if kept and of_spec == repr(job.budget) else None
+    return _budgets(kept) if kept and of_spec == repr(job.budget) else ()
 
 
 def budget_option(text: str) -> Money:

@@ -10,6 +10,7 @@ from typing import Final
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Again, Unheard
 from pipeline.engine.messages import BudgetReached, Phase, StoredAccount
+from pipeline.engine.state import Pause
 from pipeline.values.money import UNLIMITED
 from pipeline.values.reply import Fault, FaultKind
 
@@ -46,6 +47,8 @@ class View:
     unheard: Mapping[str, Unheard] = field(default_factory=dict)
     #: Tasks in doubt that wait to be bought again; None when none does.
     again: Again | None = None
+    #: {lane, None for all of them: the pause that somebody asked for}
+    paused: Mapping[str | None, Pause] = field(default_factory=dict)
     #: {lane: submits a period of its own rate, counted over the last minute}
     speeds: Mapping[str, float] = field(default_factory=dict)
     #: {lane: permitted submits a second}
@@ -79,6 +82,7 @@ def status_of(view: View, *, in_doubt: list[dict[str, object]], folder: str) -> 
             name: {
                 "rate": view.rates.get(name, ""),
                 "submits": lane.submits,
+                "rate_share": round(lane.share, 3),
                 "rate_limited": lane.rate_limited,
                 "in_flight": lane.in_flight,
                 "in_flight_max": view.seats.get(name),
@@ -103,6 +107,10 @@ def status_of(view: View, *, in_doubt: list[dict[str, object]], folder: str) -> 
             "in_s": round(max(0.0, view.again.first - view.now)),
             "last_in_s": round(max(0.0, view.again.last - view.now)),
         },
+        "paused": [
+            {"lane": lane, "why": pause.why, "for_s": round(view.now - pause.since)}
+            for lane, pause in view.paused.items()
+        ],
         "images_per_min": None if view.images_per_min is None else round(view.images_per_min, 1),
         "before": view.before,
         "elapsed_s": round(view.elapsed_s, 3),

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from pipeline.engine.messages import (
@@ -31,6 +30,7 @@ from pipeline.runtime.commits import InlineCommitter, ThreadCommitter
 from pipeline.runtime.conclude import conclude
 from pipeline.runtime.consent import Confirm
 from pipeline.runtime.control import Control
+from pipeline.runtime.desk import Desk
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.evidence import Evidence
 from pipeline.runtime.history import Result
@@ -132,13 +132,15 @@ async def _turn(session: Session, listener: Listener | None, begun: float) -> Re
         pacers=pacers,
         poll_pacers=poll_pacers,
         offer=_offer(session),
-        told=partial(_told, session),
+        again=session.plan.task,
+        told=lambda facts: _told(session, desk, facts),
         listener=lambda: tell("running"),
         room=session.room.low,
         grace_s=wiring.grace_s(session.plan),
     )
     tell = teller(session, driver, listener, Metrics(session.it.folder.metrics, session.plan.name))
-    control = Control(session.it.folder.control, lambda: status_now(session, driver, "running"))
+    desk = Desk(session, driver, committer, lambda: status_now(session, driver, "running"))
+    control = Control(session.it.folder.control, desk)
     failed: BaseException | None = None
     with Signals(driver.drain) as signals:
         # In virtual time nobody waits long enough to be told.
@@ -224,8 +226,9 @@ def _offer(session: Session) -> Iterator[Task]:
             yield task
 
 
-def _told(session: Session, facts: list[Fact]) -> None:
+def _told(session: Session, desk: Desk, facts: list[Fact]) -> None:
     session.it.story.tell(facts)
+    desk.noted(facts)
     for fact in facts:
         if isinstance(fact, Accepted | Settled | Released | Doubted):
             session.it.blackbox.committed(fact.attempt)

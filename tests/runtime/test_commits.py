@@ -130,6 +130,36 @@ async def test_a_waiter_who_left_does_not_harm_the_others(kind: Kind) -> None:
     assert [attempt for page in journal.pages for attempt in page] == [0, 1]
 
 
+@KINDS
+async def test_a_look_sees_what_was_queued_before_it_and_its_failure_is_nobody_elses(kind: Kind) -> None:
+    """Reads are done between commits, where the journal is; what goes wrong in one is told to whoever asked."""
+    journal = Pages()
+    committer = kind(journal)
+    committer.commit([Permitted(0)])
+    looked = committer.look(lambda: list(journal.pages))
+    failed = committer.look(lambda: 1 // 0)
+    committer.commit([Permitted(1)])
+    assert await looked in ([[0]], [[0, 1]])
+    with pytest.raises(ZeroDivisionError):
+        await failed
+    await committer.commit([Permitted(2)])
+    await committer.close()
+    assert [attempt for page in journal.pages for attempt in page] == [0, 1, 2]
+
+
+@KINDS
+async def test_nobody_looks_after_a_failed_commit(kind: Kind) -> None:
+    """Memory is ahead of the disk then: whoever looks hears StorageFailed, as everybody does."""
+    journal = Pages(fails_at=0)
+    committer = kind(journal)
+    told = committer.commit([Permitted(0)])
+    with pytest.raises(StorageFailed):
+        await told
+    with pytest.raises(StorageFailed):
+        await committer.look(lambda: 1)
+    await committer.close()
+
+
 def test_inline_commits_take_no_virtual_time() -> None:
     """A rehearsal's disk is infinitely fast, by its own clock."""
 
