@@ -28,7 +28,7 @@ class Sizes:
 
 
 FULL: Final = Sizes(10_000, (10_000, 1_010_000), (10_000, 1_010_000))
-SMALL: Final = Sizes(300, (10_000, 60_000), (1_000, 4_000))
+SMALL: Final = Sizes(300, (5_000, 25_000), (500, 1_500))
 
 
 def measure(stub: StubProcess, sizes: Sizes) -> list[Reached]:
@@ -55,7 +55,10 @@ def _growth(what: str, sizes: tuple[int, int], peaks: list[int]) -> Reached:
     few, many = sizes
     grown = (peaks[1] - peaks[0]) / MB / (many - few) * 1e6
     note = f"{number(peaks[0] / MB)} MB at {few:,}, {number(peaks[1] / MB)} MB at {many:,}"
-    return Reached("P4", f"growth per 1M tasks {what}", GROWTH, (grown,), "MB", at_least=False, note=note)
+    # Of a few thousand the allocator's steps are the larger part: no verdict then.
+    goal = GROWTH if many - few >= 500_000 else None
+    note += "" if goal else "; too few to tell"
+    return Reached("P4", f"growth per 1M tasks {what}", goal, (grown,), "MB", at_least=False, note=note)
 
 
 def _planned(stub: StubProcess, tasks: int) -> int:
@@ -77,8 +80,7 @@ def _done(stub: StubProcess, tasks: int) -> tuple[int, int]:
         build(job, folder, stub.environment(), stop=tasks)
         further = ("--limit", str(tasks + SEEN))
         same = run_job(job, folder, stub.environment(), timeout_s=3600, more=further)
-        last = job.tasks - job.tasks % 1 - SEEN
-        changed = Job("sync", job.tasks, lines=_new_prompts(last))
+        changed = Job("sync", job.tasks, lines=_new_prompts((job.tasks - SEEN) // job.wide))
         other = run_job(changed, folder, stub.environment(), timeout_s=3600)
         if same.code or other.code:
             raise RuntimeError(f"a run over done tasks ended with {same.code}, {other.code}: {other.err[-800:]}")

@@ -42,9 +42,13 @@ class Job:
     #: Further top-level lines of the spec.
     lines: str = ""
 
+    @property
+    def wide(self) -> int:
+        """How many tasks each value of the first axis has: two axes make the numbers, so that no list is long."""
+        return 1 if self.tasks < 2000 else next(n for n in (1000, 500, 100, 10, 1) if self.tasks % n == 0)
+
     def text(self) -> str:
-        """The spec. Two axes make the numbers, so that a million needs no list of a million."""
-        wide = 1 if self.tasks < 2000 else next(n for n in (1000, 500, 100, 10, 1) if self.tasks % n == 0)
+        """The spec."""
         model = MODELS[self.kind]
         limits = f"{{rate: {self.rate}, in_flight: {self.in_flight}, unanswered: {self.in_flight}}}"
         return (
@@ -52,8 +56,8 @@ class Job:
             f"name: benchmark\n"
             f"model: {model}\n"
             "matrix:\n"
-            f"  object: {{range: {{from: 1, to: {self.tasks // wide}, step: 1}}}}\n"
-            f"  table: {{range: {{from: 1, to: {wide}, step: 1}}}}\n"
+            f"  object: {{range: {{from: 1, to: {self.tasks // self.wide}, step: 1}}}}\n"
+            f"  table: {{range: {{from: 1, to: {self.wide}, step: 1}}}}\n"
             'prompt: "A photograph of object {{ object }}, on a plain table {{ table }}"\n'
             f"size: {_SIZES[self.kind]}\n"
             "budget: 1000000 USD\n"
