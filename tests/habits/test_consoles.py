@@ -1,0 +1,28 @@
+"""What docs/ shows of the terminal is what the terminal shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.habits import consoles
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", consoles.PAGES, ids=lambda page: page.stem)
+def test_each_console_of_a_page_prints_what_the_page_says(page: Path, tmp_path: Path) -> None:
+    """Every command of a page, run in order in an empty folder; seconds, times of day and sizes may differ."""
+    text = page.read_text(encoding="utf-8")
+    now = consoles.played(text, tmp_path, consoles.variables_for(tmp_path))
+    assert consoles.comparable(now) == consoles.comparable(text), "run: python -m tests.habits.consoles"
+
+
+def test_no_console_shows_an_escape_or_a_place_of_the_machine_that_drew_it() -> None:
+    """Pages are drawn without a terminal, and folders stand in them as a reader's own."""
+    assert len(consoles.PAGES) >= 4
+    for page in consoles.PAGES:
+        text = page.read_text(encoding="utf-8")
+        assert "\x1b" not in text
+        assert "/tmp/" not in text
+        assert "/home/" not in text
