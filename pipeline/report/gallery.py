@@ -53,7 +53,7 @@ class Gallery:
     def make(self, images: Iterable[ImageRow], progress: Progress | None = None) -> int:
         """Make what is missing; answers how many were made. *Raises* OSError when the disk refuses."""
         self._thumbs.mkdir(mode=0o700, exist_ok=True)
-        self._load()
+        self.load()
         handle = open_private(self._thumbs / FACTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         count = 0
         try:
@@ -66,7 +66,8 @@ class Gallery:
             os.close(handle)
         return count
 
-    def _load(self) -> None:
+    def load(self) -> None:
+        """Take what earlier reports found out; `make` does so by itself."""
         path = self._thumbs / FACTS
         if path.is_symlink() or not path.is_file():
             return
@@ -126,6 +127,8 @@ class Gallery:
                 flags += self._looks(entry, known)
             if problem:
                 flags.append(problem)
+            if entry.image.superseded:
+                flags.append("superseded")
         inputs, troubles = self._input_links(entry)
         return Links(src, thumb, (*flags, *troubles), inputs)
 

@@ -50,7 +50,7 @@ def _batches(jobs: Iterator[Job]) -> Iterator[list[Job]]:
 
 def _pooled(batches: Iterator[list[Job]], workers: int) -> Iterator[Made]:
     suspects: list[Job] = []
-    pool = _pool(workers)
+    pool = spawned(workers)
     try:
         waiting: dict[Future[list[Made]], list[Job]] = {}
         while True:
@@ -72,7 +72,7 @@ def _pooled(batches: Iterator[list[Job]], workers: int) -> Iterator[Made]:
                 suspects += [job for batch in waiting.values() for job in batch]
                 waiting = {}
                 pool.shutdown(wait=False, cancel_futures=True)
-                pool = _pool(workers)
+                pool = spawned(workers)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
     yield from _singly(suspects)
@@ -83,7 +83,7 @@ def _singly(suspects: list[Job]) -> Iterator[Made]:
     pool: ProcessPoolExecutor | None = None
     try:
         for job in suspects:
-            pool = pool or _pool(1)
+            pool = pool or spawned(1)
             try:
                 yield from pool.submit(make_all, [job]).result()
             except BrokenProcessPool:
@@ -94,7 +94,8 @@ def _singly(suspects: list[Job]) -> Iterator[Made]:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+def spawned(workers: int) -> ProcessPoolExecutor:
+    """Processes that make thumbnails by `make_all`; the caller shuts them down."""
     # Spawned: a fork would take along the parent's threads, locks and open store.
     return ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
 
