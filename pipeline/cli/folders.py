@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pipeline.runtime.inspect import Origin
 
 _NEXT_VERDICT = (
+    "look each call up in the vendor's own records, such as its usage page, and say what they show\n"
     "next:  pipeline resolve {run} --attempt {attempt} --billed (or --not-billed, or --operation ID) "
     '--why "how you know"'
 )
@@ -52,8 +54,21 @@ def status(run: str, as_json: bool) -> Exit:
     if as_json:
         answer_json(found)
     else:
-        answer(render_status(found, str(folder)))
+        answer(render_status(found, str(folder), _command(folder)))
     return Exit.STORAGE_FAILED if found.get("damage") else Exit.COMPLETE
+
+
+def _command(folder: Path) -> str:
+    """The command that goes on with a run, as far as its store tells."""
+    from pipeline.cli.run import command
+    from pipeline.errors import PipelineError
+    from pipeline.runtime import inspect
+
+    try:
+        origin = inspect.origin(folder)
+        return command(origin.spec, origin.options)
+    except (PipelineError, ValueError):
+        return "pipeline run SPEC"
 
 
 @click.command()
@@ -80,24 +95,45 @@ def ls(as_json: bool) -> Exit:
     type=click.Choice(FAULT_KINDS),
     help="Only tasks that failed like this; may be repeated.",
 )
+@click.option(
+    "--rejected",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Buy the done tasks again whose pictures this review.csv rejects; what they made is kept.",
+)
 @running_options
 @json_option
-def retry(run: str, *, kinds: tuple[str, ...], yes: bool, display: str, quiet: bool, as_json: bool) -> Exit:
+def retry(
+    run: str,
+    *,
+    kinds: tuple[str, ...],
+    rejected: Path | None,
+    yes: bool,
+    display: str,
+    quiet: bool,
+    as_json: bool,
+) -> Exit:
     """Send the failed tasks of RUN again and go on with it, as it was run before, under the budget that it has."""
+    from pipeline.cli.rejected import agreed
     from pipeline.cli.run import command, perform
     from pipeline.runtime import inspect
     from pipeline.values.reply import FaultKind
 
+    if rejected is not None and kinds:
+        raise click.UsageError("--fault speaks of failed tasks and --rejected of done ones: give one of them")
     folder = place.folder_of(run)
-    number = inspect.retry(folder, tuple(FaultKind(kind) for kind in kinds))
+    if rejected is None:
+        number, sort = inspect.retry(folder, tuple(FaultKind(kind) for kind in kinds)), "failed task"
+    else:
+        number, sort = agreed(folder, rejected, yes=yes, quiet=quiet), "rejected task"
     if not number:
         if as_json:
             answer_json({"folder": str(folder), "retried": 0})
         else:
-            answer("no failed task to send again" + (f" for {', '.join(kinds)}" if kinds else ""))
+            answer(f"no {sort} to send again" + (f" for {', '.join(kinds)}" if kinds else ""))
         return Exit.COMPLETE
     origin = inspect.origin(folder)
-    words_of_it = f"{words.count(number, 'failed task')} will go again"
+    words_of_it = f"{words.count(number, sort)} will go again"
     if why := _changed(origin):
         if as_json:
             answer_json({"folder": str(folder), "retried": number})

@@ -61,6 +61,7 @@ def image_cells(row: ImageRow) -> dict[str, Cell]:
         "submitted_at": row.submitted_at,
         "completed_at": row.completed_at,
         "stored_at": artifact.stored_at,
+        "superseded": row.superseded,
     }
 
 

@@ -100,6 +100,7 @@ IMAGES: Final = (
     _SUBMITTED,
     _field("completed_at", _TIME, "UTC microseconds", "the gateway's result was durable"),
     _field("stored_at", _TIME, "UTC microseconds", "the picture was on disk under its name"),
+    _field("superseded", pa.bool_(), "", "a review rejected its task, which was sent again after it"),
 )
 
 TASKS: Final = (

@@ -189,7 +189,7 @@ def rebuild_manifest(folder: Path) -> Written:
 
 def retry(folder: Path, kinds: Collection[str] = ()) -> int:
     """Send failed and short tasks (of these fault kinds) again at the next run; answers how many."""
-    with _amending(folder) as amend:
+    with amending(folder) as amend:
         failed = amend.journal.failed_tasks(set(kinds) or None)
         amend.record([RetryAsked(stored.task.number) for stored in failed], failed)
     return len(failed)
@@ -217,7 +217,7 @@ def resolve(folder: Path, *, attempt: int | None, verdict: str, why: str, operat
     that it was billed after all, and a call that a dead run left unanswered is in doubt as soon as it is named.
     *Raises* RunError for an attempt of which that cannot be said.
     """
-    with _amending(folder) as amend:
+    with amending(folder) as amend:
         found = [doubt.attempt for doubt in amend.machine().doubts()]
         if attempt is not None and attempt in amend.unanswered():
             if attempt in answered(folder / BLACKBOX):
@@ -265,13 +265,14 @@ def _machine(snapshot: Snapshot, more: Sequence[StoredTask]) -> Machine:
 
 
 @dataclass(frozen=True, slots=True)
-class _Amendment:
+class Amendment:
     """A run folder that a person's word is booked into, while no run is alive."""
 
     folder: RunFolder
     journal: Journal
 
     def machine(self, more: Sequence[StoredTask] = ()) -> Machine:
+        """The engine as the store has it, with these ended tasks as well."""
         return _machine(self.journal.snapshot(), more)
 
     def unanswered(self) -> set[int]:
@@ -280,6 +281,7 @@ class _Amendment:
         return {each.attempt for task in tasks for each in task.attempts if each.state is AttemptState.SUBMITTING}
 
     def record(self, observations: Sequence[Observation], more: Sequence[StoredTask] = ()) -> None:
+        """Book what follows from these observations, each in a commit of its own."""
         if not observations:
             return
         machine = self.machine(more)
@@ -300,7 +302,8 @@ class _Amendment:
 
 
 @contextmanager
-def _amending(folder: Path) -> Iterator[_Amendment]:
+def amending(folder: Path) -> Iterator[Amendment]:
+    """A run folder while a person's word is booked into it. *Raises* RunLocked, RunNotFound, StorageFailed."""
     rehearsed = origin(folder).simulate
     with _reading(folder) as seen:
         latest = seen.last_time()
@@ -313,7 +316,7 @@ def _amending(folder: Path) -> Iterator[_Amendment]:
             raise StorageFailed(f"nothing was booked: {error}") from error
         reach("amend.opened")
         try:
-            yield _Amendment(RunFolder(folder), journal)
+            yield Amendment(RunFolder(folder), journal)
         finally:
             journal.close(clean=journal.was_clean)
 
@@ -363,6 +366,6 @@ def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
     note = f"nothing to do: {done} done before, nothing more to pay (--fresh starts over)"
     notes: tuple[str, ...] = (note,)
     if gone:
-        are = "1 picture is" if gone == 1 else f"{gone:,} pictures are"
-        notes += (f"WARNING: {are} no longer where the run put them; `pipeline verify {folder}` names them",)
+        are, them = ("1 picture is", "it") if gone == 1 else (f"{gone:,} pictures are", "them")
+        notes += (f"WARNING: {are} no longer where the run put {them}; `pipeline verify {folder}` names {them}",)
     return Result(state, EXITS[state], folder, found, 0.0, None, notes)

@@ -49,7 +49,8 @@ params string, seed int64, n int16, size_requested string, width int32, height i
 sha256 string, path string,
 inputs list<item: struct<uri: string, sha256: string, task_id: string, image_index: int16, sent_as: string>>,
 cost_micros int64, currency string, price_source string, operation_id string, attempts int16, in_spec bool,
-submitted_at timestamp[us, tz=UTC], completed_at timestamp[us, tz=UTC], stored_at timestamp[us, tz=UTC]
+submitted_at timestamp[us, tz=UTC], completed_at timestamp[us, tz=UTC], stored_at timestamp[us, tz=UTC],
+superseded bool
 """
 TASKS = """
 task_id string, step string, row_id string, axes map<string, string>, sample int32, gateway string, model string,
@@ -183,6 +184,7 @@ def test_an_image_row_says_everything(run: Run) -> None:
         "operation_id": "op-1",
         "attempts": 1,
         "in_spec": True,
+        "superseded": False,
     }
 
 
