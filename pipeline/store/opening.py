@@ -44,6 +44,8 @@ def failing(words: str) -> Iterator[None]:
     """What SQLite or the disk refuses inside, in these words and with a remedy. *Raises* RunLocked, StorageFailed."""
     try:
         yield
+    except UnicodeDecodeError as exc:
+        raise StorageFailed(f"{words} (a row holds what is no text){_UNREADABLE}") from exc
     except (sqlite3.Error, OSError) as exc:
         if getattr(exc, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY:
             raise RunLocked(

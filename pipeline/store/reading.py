@@ -31,6 +31,15 @@ _UNFINISHED: Final = """
     WHERE open > 0 OR state IN ('RESERVED', 'SUBMITTING', 'ACCEPTED', 'DOUBT', 'VANISHED')
   UNION SELECT a.task FROM picture p JOIN attempt a ON a.id = p.attempt WHERE p.state = 'PENDING'
 """
+#: Attempts with something still to happen, as the index `alive` has them.
+_ALIVE: Final = "open > 0 OR state IN ('RESERVED', 'SUBMITTING', 'ACCEPTED', 'DOUBT', 'VANISHED')"
+#: Every gateway that money was ever held for: one step through the index each, and not a look at every attempt.
+_GATEWAYS: Final = """
+  WITH RECURSIVE gateways(name) AS (
+    SELECT min(gateway) FROM attempt
+    UNION ALL SELECT (SELECT min(gateway) FROM attempt WHERE gateway > name) FROM gateways WHERE name IS NOT NULL)
+  SELECT name FROM gateways WHERE name IS NOT NULL
+"""
 #: Tasks of the spec, then tasks that it dropped, each by number; both by the index on `number`.
 _IN_ORDER: Final = ("t.number >= 0 ORDER BY t.number", "t.number < 0 ORDER BY t.number DESC")
 #: Whether an attempt was booked as spent because the gateway's meter shows its sum; takes the pattern of that reason.
@@ -51,17 +60,13 @@ def snapshot(db: sqlite3.Connection) -> Snapshot:
     """What opening the folder yields. Counts hold tasks of the current spec, and whatever is unfinished besides."""
     counted = f"in_spec = 1 OR key IN ({_UNFINISHED})"
     by_phase = dict(db.execute(f"SELECT phase, count(*) FROM task WHERE {counted} GROUP BY phase"))  # noqa: S608
-    images = db.execute(
-        "SELECT count(*) FROM picture p JOIN attempt a ON a.id = p.attempt JOIN task t ON t.key = a.task"  # noqa: S608
-        f" WHERE p.state = 'STORED' AND ({counted})"
-    )
     operations = db.execute("SELECT gateway, operation FROM attempt WHERE operation IS NOT NULL")
     return Snapshot(
         accounts=accounts(db),
         tasks=tuple(_tasks(db, f"t.key IN ({_UNFINISHED})")),
         next_attempt=1 + int(db.execute("SELECT ifnull(max(id), 0) FROM attempt").fetchone()[0]),
         counts={phase: by_phase[phase.value] for phase in Phase if phase.value in by_phase},
-        images=int(images.fetchone()[0]),
+        images=_images(db),
         operations=frozenset((str(gateway), str(operation)) for gateway, operation in operations),
         sent=_sent(db),
         billed=_billed(db),
@@ -69,21 +74,37 @@ def snapshot(db: sqlite3.Connection) -> Snapshot:
     )
 
 
+def _images(db: sqlite3.Connection) -> int:
+    """Stored pictures of tasks that count: all of them, less those of what the spec dropped and nobody waits for."""
+    (stored,) = db.execute("SELECT count(*) FROM picture WHERE state = 'STORED'").fetchone()
+    (dropped,) = db.execute(
+        "SELECT count(*) FROM task t JOIN attempt a ON a.task = t.key JOIN picture p ON p.attempt = a.id"  # noqa: S608
+        f" WHERE t.number < 0 AND p.state = 'STORED' AND t.in_spec = 0 AND t.key NOT IN ({_UNFINISHED})"
+    ).fetchone()
+    return int(stored) - int(dropped)
+
+
 def _sent(db: sqlite3.Connection) -> dict[str, dict[str, int]]:
     """{lane: {operation: when it was permitted}}, of those sent since the oldest doubt; nothing without a doubt."""
+    # The first condition is that of the index: without it every attempt would be looked at.
+    doubted = f"SELECT min(submitted_at) FROM attempt WHERE ({_ALIVE}) AND state IN ('DOUBT', 'SUBMITTING')"  # noqa: S608
+    (since,) = db.execute(doubted).fetchone()
+    if since is None:
+        return {}
     sql = (
         "SELECT t.gateway || '/' || t.model, a.operation, a.submitted_at FROM attempt a JOIN task t ON t.key = a.task"
-        " WHERE a.operation IS NOT NULL AND a.submitted_at >="
-        " (SELECT min(submitted_at) FROM attempt WHERE state IN ('DOUBT', 'SUBMITTING'))"
+        " WHERE a.operation IS NOT NULL AND a.submitted_at >= ?"
     )
     sent: dict[str, dict[str, int]] = {}
-    for lane, operation, at in db.execute(sql):
+    for lane, operation, at in db.execute(sql, (since,)):
         sent.setdefault(lane, {})[operation] = at
     return sent
 
 
 def _billed(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
     """{(gateway, unit that it bills in): known to be billed}, where a meter was read before anything was bought."""
+    if db.execute("SELECT 1 FROM meta WHERE k LIKE 'meter:%' LIMIT 1").fetchone() is None:
+        return {}
     sql = (
         "SELECT a.gateway, json_extract(t.record, '$.price.native_unit'), sum("  # noqa: S608
         " n * json_extract(t.record, '$.price.native_per_image')"
@@ -97,8 +118,18 @@ def _billed(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
 
 def _guessed(db: sqlite3.Connection) -> dict[str, int]:
     """{gateway: attempts booked as spent by guess}, of every gateway that money was ever held for."""
-    sql = f"SELECT gateway, sum(state = 'WRITTEN_OFF' AND NOT {_BY_METER}) FROM attempt GROUP BY gateway"  # noqa: S608
-    return dict(db.execute(sql, (f"{BY_METER}%",)))
+    guessed = dict.fromkeys((str(gateway) for (gateway,) in db.execute(_GATEWAYS)), 0)
+    # Those few first: asked of every attempt, each answer would look through every entry.
+    written_off = "SELECT id, gateway FROM attempt WHERE state = 'WRITTEN_OFF'"
+    by_meter = {
+        int(attempt)
+        for (attempt,) in db.execute(
+            "SELECT attempt FROM entry WHERE kind = 'write_off' AND why LIKE ?", (f"{BY_METER}%",)
+        )
+    }
+    for attempt, gateway in db.execute(written_off):
+        guessed[gateway] += attempt not in by_meter
+    return guessed
 
 
 def oldest_links(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
