@@ -41,6 +41,21 @@ chaos-small: venv ## every campaign at its small size, within 3 minutes on 2 cor
 mutants: venv ## seed one bug at a time in a copy, see which test catches it; MUTANTS="--only 'settle twice'" for one
 	$(BIN)/python -m tests.mutants --jobs 2 $(MUTANTS)
 
+.PHONY: bench bench-small bench-peers
+bench: venv ## P1 to P10 at full size, hours, into tests/benchmarks/RESULTS.md; BENCH="--only P1,P2 --tasks 3000" for less
+	$(BIN)/python -m tests.benchmarks $(or $(BENCH),--write tests/benchmarks/RESULTS.md)
+
+bench-small: venv ## all of them at small sizes, within 3 minutes on 2 idle cores
+	$(BIN)/python -m tests.benchmarks --small $(BENCH)
+
+.venv-peers/.ready:
+	python3 -m venv .venv-peers
+	.venv-peers/bin/pip install -q aiohttp litellm bespokelabs-curator 'ray[data]'
+	touch $@
+
+bench-peers: venv .venv-peers/.ready ## other tools on the same stub, in an environment of their own; needs a network once
+	$(BIN)/python -m tests.benchmarks.peers --python .venv-peers/bin/python $(BENCH)
+
 lint: venv ## style, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
