@@ -28,6 +28,7 @@ CAMPAIGNS: Final = {
     "doubts": "T20: doubts resolved by evidence",
     "books": "T20: the same in whole runs, by real providers",
     "clock": "T18: clock jumps",
+    "storms": "T19: rates and retries under storms",
     "cancellation": "T16: cancelled at every await",
     "signals": "T17: signals at every phase",
     "wire": "T12: wire faults at byte offsets",
@@ -41,7 +42,18 @@ CAMPAIGNS: Final = {
     "kills": "T5: kill -9 at random moments",
 }
 
-LONGEST: Final = ("failpoints", "signals", "kills", "secrets", "bitrot", "powerloss", "nthio", "clock", "cancellation")
+LONGEST: Final = (
+    "failpoints",
+    "signals",
+    "kills",
+    "secrets",
+    "bitrot",
+    "powerloss",
+    "nthio",
+    "clock",
+    "storms",
+    "cancellation",
+)
 
 
 def run_one(name: str, size: str, seed: int) -> tuple[Report, float]:
