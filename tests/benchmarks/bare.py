@@ -29,8 +29,17 @@ MULEROUTER: Final = "/vendors/alibaba/v1/qwen-image-max/generation"
 DASHSCOPE: Final = "/api/v1/services/aigc/multimodal-generation/generation"
 
 
+#: What peers call, once a task.
+CHAT: Final = "/v1/chat/completions"
+
+
 async def life(session: aiohttp.ClientSession, kind: str, origin: str, number: int, place: Path | None) -> None:
     """One task: bought, polled if it has to be, fetched, written (not written without a place)."""
+    if kind == "chat":
+        asked = {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": f"Say {number}"}]}
+        async with session.post(origin + CHAT, data=json.dumps(asked).encode(), headers=HEADERS) as response:
+            json.loads(await response.read())
+        return
     prompt = f"A photograph of object {number}, on a plain table"
     if kind == "async3":
         body = json.dumps({"prompt": prompt, "size": "1328*1328", "seed": number}).encode()
@@ -39,9 +48,11 @@ async def life(session: aiohttp.ClientSession, kind: str, origin: str, number: i
         async with session.get(f"{origin}{MULEROUTER}/{operation}", headers=HEADERS) as response:
             link = json.loads(await response.read())["images"][0]
     else:
-        asked = {"messages": [{"role": "user", "content": [{"text": prompt}]}]}
+        message = {"role": "user", "content": [{"text": prompt}]}
         parameters = {"size": "1024*1024", "n": 1, "seed": number}
-        body = json.dumps({"model": "qwen-image-2.0", "input": asked, "parameters": parameters}).encode()
+        body = json.dumps(
+            {"model": "qwen-image-2.0", "input": {"messages": [message]}, "parameters": parameters}
+        ).encode()
         async with session.post(origin + DASHSCOPE, data=body, headers=HEADERS) as response:
             output = json.loads(await response.read())["output"]
         link = output["choices"][0]["message"]["content"][0]["image"]
@@ -72,7 +83,7 @@ async def loop(kind: str, origin: str, tasks: int, in_flight: int, place: Path |
 def main() -> int:
     """Read the options, run, print."""
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.bare", description=__doc__)
-    parser.add_argument("kind", choices=["sync", "async3"])
+    parser.add_argument("kind", choices=["sync", "async3", "chat"])
     parser.add_argument("origin", help="http://127.0.0.1:PORT of the stub")
     parser.add_argument("--tasks", type=int, required=True)
     parser.add_argument("--in-flight", type=int, default=64)

@@ -14,6 +14,8 @@ DASHSCOPE_CALL: Final = b"/api/v1/services/aigc/multimodal-generation/generation
 #: MuleRouter's models: `.../MODEL/generation`, and the same with `/ID` behind it for a poll.
 MULEROUTER_MODELS: Final = b"/vendors/alibaba/v1/"
 _GENERATION: Final = b"/generation"
+#: What other tools speak: one call that answers with words. Only peers use it.
+CHAT: Final = b"/v1/chat/completions"
 PICTURES: Final = b"/pictures/"
 
 
@@ -69,4 +71,13 @@ def made(request_id: str, link: bytes, width: int, height: int) -> bytes:
         b'{"output":{"choices":[{"finish_reason":"stop","message":{"role":"assistant","content":[{"image":"%s"}]}}]},'
         b'"usage":{"width":%d,"height":%d,"image_count":1},"request_id":"%s"}'
         % (link, width, height, request_id.encode())
+    )
+
+
+def chatted(number: int) -> bytes:
+    """An answer as OpenAI's chat completions give it, which every peer understands."""
+    return (
+        b'{"id":"chatcmpl-%d","object":"chat.completion","created":1795000000,"model":"gpt-4o-mini","choices":[{"index":0,'
+        b'"message":{"role":"assistant","content":"made %d"},"finish_reason":"stop"}],'
+        b'"usage":{"prompt_tokens":9,"completion_tokens":2,"total_tokens":11}}' % (number, number)
     )

@@ -85,6 +85,10 @@ class Stub:
             return self._asked(path, now)
         if method == b"POST" and (path == gateways.DASHSCOPE_CALL or gateways.is_submit(path)):
             return self._bought(path, now, wire)
+        if method == b"POST" and path == gateways.CHAT:
+            books.submits += 1
+            body = gateways.chatted(books.submits)
+            return _OK % (len(body), body)
         books.strange += 1
         return _NOT_FOUND % (2, b"{}")
 

@@ -58,9 +58,11 @@ class Round:
 
     def cpu_beyond(self) -> float:
         """CPU seconds per 1,000 lives beyond the bare loop's, without what starting takes."""
-        own = (self.project.cpu_s - self.project_start_cpu_s) / max(1, self.project.tasks - 1)
-        bare = (self.bare.cpu_s - self.bare_start_cpu_s) / max(1, self.bare.tasks - 1)
-        return 1000 * (own - bare)
+        return self.cpu_whole() - self.cpu_bare()
+
+    def cpu_bare(self) -> float:
+        """CPU milliseconds of a life of the bare loop, without what starting takes."""
+        return 1000 * (self.bare.cpu_s - self.bare_start_cpu_s) / max(1, self.bare.tasks - 1)
 
     def cpu_whole(self) -> float:
         """CPU milliseconds of a life of the project, without what starting takes."""
@@ -179,6 +181,7 @@ def lines(kind: str, job: Job, done: list[Round]) -> list[Reached]:
             tuple(each.cpu_whole() for each in done),
             "ms",
             at_least=False,
+            note=f"of which the bare loop takes {number(middle(each.cpu_bare() for each in done))} ms",
         ),
     ]
 
@@ -186,7 +189,8 @@ def lines(kind: str, job: Job, done: list[Round]) -> list[Reached]:
 def profile(stub: StubProcess, kinds: tuple[str, ...], tasks: int, in_flight: int, into: Path) -> list[Path]:
     """One further run of the project per kind under a profiler, not measured; the files that were written.
 
-    `.svg` is a flame graph and `.txt` its stacks by py-spy (with native frames left out), `.pstats` is for pstats.
+    `.svg` is a flame graph and `.txt` its stacks by py-spy, of whoever holds the interpreter's lock, since that is
+    what is scarce: waiting and syncing threads are left out. `.pstats` is for pstats.
     """
     written = []
     for kind in kinds:
