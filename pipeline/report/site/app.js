@@ -30,18 +30,23 @@
     if (views[P.tab]) drawTab(calm);
   };
 
-  P.openTab = function (name) {
-    P.tab = name;
+  function showPanels() {
     for (const tab of TABS) {
-      P.byId(`tab-${tab}`).setAttribute("aria-selected", String(tab === name));
-      P.byId(`tab-${tab}`).tabIndex = tab === name ? 0 : -1;
-      P.byId(`panel-${tab}`).hidden = tab !== name;
+      P.byId(`tab-${tab}`).setAttribute("aria-selected", String(tab === P.tab));
+      P.byId(`tab-${tab}`).tabIndex = tab === P.tab ? 0 : -1;
+      P.byId(`panel-${tab}`).hidden = tab !== P.tab;
     }
-    const pictures = Boolean(views[name]);
+    const pictures = Boolean(views[P.tab]);
     P.byId("tools").hidden = !pictures;
     P.byId("work").classList.toggle("bare", !pictures);
-    P.byId("grid-tools").hidden = name !== "grid";
-    if (dirty.has(name) || !pictures) drawTab(false);
+    P.byId("grid-tools").hidden = P.tab !== "grid";
+    if (pictures) P.showPanel();
+  }
+
+  P.openTab = function (name) {
+    P.tab = name;
+    showPanels();
+    if (dirty.has(name) || !views[name]) drawTab(false);
     else P.currentView = views[name];
     P.keepPlace();
   };
@@ -240,9 +245,11 @@
 
   function firstRows() {
     P.tab = asked.tab;
+    showPanels();
     P.refresh();
-    P.openTab(asked.tab);
+    if (!views[P.tab]) drawTab(false);
     document.body.dataset.ready = "first";
+    performance.mark("first pictures");
   }
 
   function openAsked() {
@@ -256,8 +263,7 @@
   function setUpSize() {
     const range = P.byId("thumb-size");
     const set = (value) => {
-      document.documentElement.style.setProperty("--thumb", value ? `${value}px` : "");
-      document.documentElement.classList.toggle("sized", Boolean(value));
+      document.documentElement.style.setProperty("--chosen", value ? `${value}px` : "");
     };
     const kept = P.kept("pipeline-thumb");
     if (kept) range.value = String(kept);

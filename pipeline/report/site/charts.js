@@ -57,7 +57,7 @@
       node.append(
         P.svg("text", { x: left - 10, y: y + 15, class: "label end", text: short(`${line.gateway}/${line.model}`) }),
         P.svg("rect", { x: left, y, width: room, height: 22, class: "track", rx: 2 }),
-        P.svg("rect", { x: left, y, width: wide, height: 22, class: "bar", rx: 2 }),
+        P.svg("rect", { x: left, y, width: wide, height: 22, class: "amount", rx: 2 }),
         P.svg("text", { x: left + wide + 8, y: y + 15, class: "value", text: P.money(line.settled_micros, unit) }),
       );
     });

@@ -4,6 +4,8 @@
   // A facet of more values than this gets a field of its own to find one.
   const MANY = 12;
   const SHOWN = 200;
+  // Of a facet of more values than a person reads, only the first are shown until one is sought.
+  const FEW = 5;
   const boxes = new Map();
   const sought = new Map();
 
@@ -33,6 +35,7 @@
 
   P.valueWords = function (facet, value) {
     if (facet.key === "state") return P.stateWords(value);
+    if (facet.key === "model") return P.shortModel(value);
     return facet.key === "fault" ? P.faultWords(value) : value;
   };
 
@@ -62,8 +65,9 @@
     const box = boxes.get(facet.key);
     const focused = document.activeElement;
     const had = box.list.contains(focused) ? focused.dataset.code : null;
-    const lines = codes.slice(0, SHOWN).map((code) => option(facet, code));
-    if (codes.length > SHOWN) lines.push(P.make("p", { class: "hint", text: `and ${P.count(codes.length - SHOWN)} more` }));
+    const most = codes.length > SHOWN && !sought.get(facet.key) ? FEW + facet.chosen.size : SHOWN;
+    const lines = codes.slice(0, most).map((code) => option(facet, code));
+    if (codes.length > most) lines.push(P.make("p", { class: "hint", text: `and ${P.count(codes.length - most)} more` }));
     box.list.replaceChildren(...lines);
     box.find.hidden = facet.values.length <= MANY;
     box.whole.hidden = codes.length < 2 && !facet.chosen.size && !sought.get(facet.key);
@@ -93,7 +97,6 @@
       if (!facet.many) facet.seen[facet.codes[number]] = true;
       else for (let rest = facet.codes[number]; rest; rest &= rest - 1) facet.seen[31 - Math.clz32(rest & -rest)] = true;
     });
-    if (facet.key === "review") facet.seen = facet.values.map(() => true);
     if (facet.key === "fault") facet.seen[facet.index.get("none")] = false;
   }
 
@@ -151,11 +154,20 @@
 
   /* --- setting up ------------------------------------------------------------------------------------------------------ */
 
-  function togglePanel(open) {
-    const panel = P.byId("filters");
-    panel.hidden = open === undefined ? !panel.hidden : !open;
-    P.byId("filters-button").setAttribute("aria-expanded", String(!panel.hidden));
+  // The grid needs the width more than the gallery does.
+  const panels = { grid: "(min-width: 1700px)", gallery: "(min-width: 1100px)" };
+
+  function togglePanel() {
+    panels[P.tab] = P.byId("filters").hidden;
+    P.showPanel();
   }
+
+  P.showPanel = function () {
+    const open = panels[P.tab];
+    const shown = typeof open === "string" ? window.matchMedia(open).matches : Boolean(open);
+    P.byId("filters").hidden = !shown;
+    P.byId("filters-button").setAttribute("aria-expanded", String(shown));
+  };
 
   P.setUpFilters = function () {
     const search = P.byId("search");
@@ -174,11 +186,15 @@
       const { key, code } = event.target.dataset;
       if (code !== undefined) P.choose(key, P.facet(key).values[Number(code)]);
     });
-    P.byId("filters-button").addEventListener("click", () => togglePanel());
+    P.byId("filters-button").addEventListener("click", togglePanel);
     P.byId("filters-close").addEventListener("click", () => {
-      togglePanel(false);
+      togglePanel();
       P.byId("filters-button").focus();
     });
-    togglePanel(window.matchMedia("(min-width: 1100px)").matches);
+    // Only the counts: a picture that was rated stays where it is until the list is asked for anew.
+    P.onReview(P.soon(() => {
+      P.find();
+      P.drawFilters();
+    }, 300));
   };
 })((window.Pipeline = window.Pipeline || {}));

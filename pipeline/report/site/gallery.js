@@ -10,6 +10,14 @@
 
   P.modelOf = (row) => [row[C.gateway], row[C.model]].filter(Boolean).join("/");
 
+  /** A model without its gateway, as long as no two would be called the same: the full name stands with the picture. */
+  P.shortModel = function (name) {
+    const facet = P.facet("model");
+    const short = (text) => text.slice(text.indexOf("/") + 1);
+    const all = facet && facet.values.length ? facet.values : [name];
+    return new Set(all.map(short)).size === new Set(all).size ? short(name) : name;
+  };
+
   function mark(tone, symbol, words) {
     return P.make("span", { class: `mark ${tone}`, title: words }, [
       P.make("span", { "aria-hidden": "true", text: symbol }),
@@ -21,10 +29,10 @@
     const entry = P.reviewOf(row[C.id]) || {};
     const marks = [];
     if (P.isMade(row) && row[C.state] !== "done") marks.push(P.badge(row[C.state]));
-    for (const flag of row[C.flags] || []) marks.push(mark("flag", `\u2691 ${P.flagKind(flag)}`, `flag: ${flag}`));
+    for (const flag of row[C.flags] || []) marks.push(mark("flag", "\u2691", `flag: ${flag}`));
     if (entry.note) marks.push(mark("note", "\u270e", `note: ${entry.note}`));
     if (entry.rating) marks.push(mark("stars", `\u2605 ${entry.rating}`, `rated ${entry.rating} of 5`));
-    if (entry.reject) marks.push(mark("reject", "\u2715 rejected", "rejected"));
+    if (entry.reject) marks.push(mark("reject", "\u2715", "rejected"));
     return P.make("span", { class: "marks" }, marks);
   };
 
@@ -82,11 +90,15 @@
 
   function tile(number) {
     const row = P.rows[number];
-    const facts = [P.modelOf(row), row[C.size], row[C.cost_micros] === null ? "" : P.money(row[C.cost_micros], row[C.currency])];
+    const facts = [P.shortModel(P.modelOf(row)), P.facet("size") ? row[C.size] : ""].filter(Boolean).join(" \u00b7 ");
+    const cost = row[C.cost_micros] === null ? "" : P.money(row[C.cost_micros], row[C.currency]);
     const node = P.make("div", { class: "tile", role: "listitem" }, [
       P.picture(number),
       P.make("p", { class: "prompt", dir: "auto", text: (row[C.prompt] || "").slice(0, 300) }),
-      P.make("p", { class: "facts", text: facts.filter(Boolean).join(" \u00b7 ") }),
+      P.make("p", { class: "facts" }, [
+        P.make("span", { class: "what", title: P.modelOf(row), text: facts }),
+        P.make("span", { class: "cost", text: cost }),
+      ]),
     ]);
     node.sign = P.signOf(number);
     return node;
@@ -146,7 +158,7 @@
     pages.size = TILES;
     const resized = P.soon(() => {
       if (P.tab !== "gallery" || countColumns() === columns) return;
-      const [top] = view.order.length ? [P.topmost("gallery")] : [];
+      const top = P.byId("gallery").scrollTop > 0 ? P.topmost("gallery") : undefined;
       view.draw(view.order);
       const pic = top === undefined ? null : view.reveal(top);
       if (pic) pic.scrollIntoView({ block: "start" });

@@ -43,9 +43,11 @@
     const asRows = (edits ? ["row", "prompt"] : ["prompt", "row"]).find((name) => known.has(name));
     let columns = known.has("model") && known.has("size") ? "model*size" : null;
     columns = columns || ["model", "size", "step"].find((name) => known.has(name));
-    const rows = asRows || others("model", "size")[0] || (columns ? "prompt" : "none");
-    columns = columns || others(rows)[0] || "none";
-    return { rows, columns };
+    if (!columns) columns = others(asRows, "seed").pop() || "none";
+    // Whatever else varies goes to the rows, so that a cell holds nothing but samples.
+    const rest = others("seed", ...namesOf(columns)).filter((name) => !["row", "prompt"].includes(name));
+    const rows = [asRows, ...rest].filter(Boolean).join("*");
+    return { rows: rows || (columns === "none" ? "none" : "prompt"), columns };
   }
 
   function reader(key) {
@@ -108,6 +110,8 @@
     return words.join(" \u00b7 ");
   }
 
+  const partWords = (key, part, at) => (namesOf(key)[at] === "model" ? P.shortModel(part) : part);
+
   function drawHead() {
     const corner = P.make("th", { scope: "col", class: "corner" }, [
       P.make("span", { text: P.axisWords(chosen.rows) }),
@@ -115,7 +119,7 @@
     ]);
     const heads = view.columns.map((column) =>
       P.make("th", { scope: "col" }, [
-        ...column.parts.map((part, at) => P.make("span", { class: at ? "second" : "first", dir: "auto", text: part })),
+        ...column.parts.map((part, at) => P.make("span", { class: at ? "second" : "first", dir: "auto", title: part, text: partWords(chosen.columns, part, at) })),
         column.parts.length ? null : P.make("span", { class: "first", text: "all" }),
         P.make("span", { class: "facts", text: tally(column) }),
       ]),
@@ -143,7 +147,7 @@
       // A number says little beside the prompt that it stands for.
       const bare = names[at] === "row" && prompt !== null && /^\d+$/.test(part);
       const kind = names[at] === "prompt" ? "prompt" : bare ? "facts" : "first";
-      head.append(P.make("span", { class: kind, dir: "auto", text: part.slice(0, 400), title: kind === "prompt" ? part.slice(0, 2000) : "" }));
+      head.append(P.make("span", { class: kind, dir: "auto", text: partWords(chosen.rows, part, at).slice(0, 400), title: kind === "prompt" ? part.slice(0, 2000) : "" }));
     });
     if (prompt !== null && !names.includes("prompt")) {
       head.append(P.make("span", { class: "prompt", dir: "auto", text: prompt.slice(0, 400), title: prompt.slice(0, 2000) }));
@@ -154,7 +158,6 @@
   /** The axes that tell the pictures of one cell apart: those that are neither rows nor columns. */
   function restAxes() {
     const used = new Set([...namesOf(chosen.rows), ...namesOf(chosen.columns), "sample", "gateway", "row", "prompt"]);
-    if (used.has("model*size")) used.add("model").add("size");
     return P.meta.axes.map((axis) => axis.name).filter((name) => !used.has(name));
   }
 
@@ -211,15 +214,21 @@
   function fit() {
     const width = P.byId("grid").clientWidth;
     if (!width || !view.rows.length) return;
-    const head = width < 640 ? 110 : 260;
+    const head = width < 640 ? 112 : 256;
     const most = view.rows.slice(0, 200).reduce((top, line) => {
       for (const numbers of line.cells.values()) top = Math.max(top, numbers.length);
       return top;
     }, 1);
-    const beside = Math.min(most, most % 3 === 0 || most > 4 ? 3 : 2);
-    const room = (width - head - 20) / view.columns.length - 21;
-    const thumb = Math.max(76, Math.min(300, Math.floor(room / Math.min(most, beside)) - 6));
+    const padding = width < 640 ? 13 : 21;
+    const room = (width - head - 16) / view.columns.length - padding;
+    // As many beside each other as leaves each large enough to be judged.
+    const beside = Math.max(1, Math.min(most, 4, Math.floor(room / (width < 640 ? 80 : 118))));
+    const thumb = Math.max(width < 640 ? 92 : 110, Math.min(280, Math.floor(room / beside) - 6));
+    // What the pictures leave goes to the words of the rows, up to a good line's length.
+    const left = width - view.columns.length * (beside * (thumb + 6) + padding) - 16;
     P.byId("grid").style.setProperty("--fit", `${thumb}px`);
+    P.byId("grid").style.setProperty("--beside", `${(beside - 1) * (thumb + 6)}px`);
+    P.byId("grid").style.setProperty("--head", `${width < 640 ? head : Math.max(220, Math.min(440, left))}px`);
   }
 
   /* --- the view -------------------------------------------------------------------------------------------------------- */

@@ -84,7 +84,7 @@
       list.append(P.make("dt", { text: name }), P.make("dd", {}, [value]));
     }
     const names = { resume: "go on with the run", retry: "send the failed again", resolve: "decide doubts", report: "make this page again" };
-    const commands = Object.keys(names).filter((name) => meta.commands[name]);
+    const commands = Object.keys(names).filter((name) => meta.commands[name] && (name !== "retry" || meta.failures.length));
     const lines = commands.map((name) =>
       P.make("div", {}, [P.make("span", { class: "quiet", text: names[name] }), P.command(meta.commands[name], `the ${name} command`)]),
     );

@@ -147,7 +147,9 @@
       ["Time", P.secondsOf(row) === null ? null : P.seconds(P.secondsOf(row))],
       ["Attempts", row[C.attempts]],
       ["Input row", row[C.row_id]],
-      ...Object.entries(row[C.axes] || {}).filter(([name]) => !["model", "size"].includes(name)),
+      ...Object.entries(row[C.axes] || {})
+        .filter(([name]) => !["model", "size"].includes(name))
+        .map(([name, value]) => [P.axisLabel(name), value]),
       ["Flags", (row[C.flags] || []).join(", ") || null],
       ["In the spec", row[C.in_spec] === false ? "no longer" : null],
       ["Made", row[C.completed_at] ? P.time(row[C.completed_at]) : null],

@@ -115,7 +115,9 @@
 
   P.retakeReview = function (number) {
     const facet = P.facet("review");
-    if (facet && P.rows[number]) facet.take(number, P.rows[number]);
+    if (!facet || !P.rows[number]) return;
+    facet.take(number, P.rows[number]);
+    facet.seenAt = null;
   };
 
   /* --- taking in ------------------------------------------------------------------------------------------------------ */

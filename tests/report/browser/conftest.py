@@ -1,0 +1,126 @@
+"""A real browser, where there is one: the tests of the page skip with a reason where there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.report.browser.fixtures import Row, write_rows
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+#: An item is marked slow: each opens pages, which takes a second or so.
+MARK = pytest.mark.slow
+
+
+def find_browser() -> str | None:
+    """Where a Chromium stands, or None."""
+    named = os.environ.get("CHROMIUM")
+    return named or next(filter(None, map(shutil.which, NAMES)), None)
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Everything in this folder is slow; items of other folders are seen here too and left alone."""
+    here = Path(__file__).parent
+    for item in items:
+        if here in item.path.parents:
+            item.add_marker(MARK)
+
+
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    """One browser for this folder: it keeps an event loop running in this thread, so no test elsewhere may see it."""
+    if os.environ.get("PIPELINE_NO_BROWSER"):
+        pytest.skip("PIPELINE_NO_BROWSER is set: the browser has a step of its own")
+    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[e2e]'")
+    where = find_browser()
+    if where is None:
+        pytest.skip(f"no Chromium here: set CHROMIUM, or install one of {', '.join(NAMES)}")
+    with api.sync_playwright() as playwright:
+        # No sandbox: in a container, root has no namespaces to make one of; the pages are this suite's own.
+        started: Browser = playwright.chromium.launch(executable_path=where, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+def until(page: Page, expression: str, arg: Any = None) -> None:
+    """Wait until an expression holds, ten seconds at most; the page's policy forbids the evaluation that waits inside."""
+    for _ in range(500):
+        if page.evaluate(expression, arg):
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError(f"never came true: {expression}")
+
+
+@dataclass(slots=True)
+class Reader:
+    """A page in a browser, with everything it asked for and every complaint it made."""
+
+    page: Page
+    context: BrowserContext
+    #: The address of the page.
+    address: str
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def open(self, place: str = "", *, ready: str = "all") -> Page:
+        """The page at a place such as `#gallery`, once all its rows are there."""
+        self.page.goto(self.address + place)
+        self.page.wait_for_selector(f"body[data-ready={ready}]", timeout=20_000, state="attached")
+        return self.page
+
+    def outside(self) -> list[str]:
+        """Requests that left the page's own directory."""
+        home = self.address.rpartition("/")[0] + "/"
+        return [url for url in self.requests if not url.startswith((home, "data:", "blob:"))]
+
+
+Opener = Callable[..., Reader]
+
+
+@pytest.fixture
+def reader(browser: Browser) -> Iterator[Opener]:
+    """Opens a page's address for reading; afterwards nothing may have been complained of, nor asked for elsewhere."""
+    readers: list[Reader] = []
+
+    def start(page: Path | str, *, width: int = 1280, height: int = 800, **options: Any) -> Reader:
+        address = page.as_uri() if isinstance(page, Path) else page
+        context = browser.new_context(viewport={"width": width, "height": height}, **options)
+        made = Reader(context.new_page(), context, address)
+        context.on("request", lambda request: made.requests.append(request.url))
+        context.on("weberror", lambda error: made.complaints.append(str(error.error)))
+        made.page.on(
+            "console", lambda said: made.complaints.append(said.text) if said.type in {"error", "warning"} else None
+        )
+        made.page.on("dialog", lambda dialog: (made.complaints.append(dialog.message), dialog.dismiss()))
+        readers.append(made)
+        return made
+
+    yield start
+    for made in readers:
+        made.context.close()
+    for made in readers:
+        assert made.complaints == [], "the console is silent"
+        assert made.outside() == [], "no request leaves the page's own folder"
+
+
+#: Makes a report of rows and opens it.
+Writer = Callable[..., Reader]
+
+
+@pytest.fixture
+def report(tmp_path: Path, reader: Opener) -> Writer:
+    """Writes a report of rows and hands its reader out."""
+
+    def write(rows: Sequence[Row], *, options: dict[str, Any] | None = None, **given: Any) -> Reader:
+        return reader(write_rows(tmp_path / "report", rows, **given), **(options or {}))
+
+    return write
