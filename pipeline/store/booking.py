@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from dataclasses import dataclass, replace
-from typing import Final, assert_never
+from typing import Final, TypeAlias, assert_never
 
 from pipeline.engine.messages import (
     Accepted,
@@ -39,11 +39,30 @@ from pipeline.engine.messages import (
     WrittenOff,
 )
 from pipeline.errors import Bug, StorageFailed
+from pipeline.store.gathered import Gathered, Step
 from pipeline.store.record import task_to_json
 from pipeline.store.redact import without_queries
 from pipeline.values.reply import Fault, why_of
 
 _S = AttemptState
+#: Facts that look at what stands in the tables, or that are too rare to be gathered.
+_Rare: TypeAlias = (
+    CapSet
+    | Released
+    | Doubted
+    | DoubtLifted
+    | DoubtReleased
+    | WrittenOff
+    | LateFound
+    | LateBilled
+    | RestReleased
+    | LinksRenewed
+    | PictureLost
+    | TaskMoved
+    | Paused
+    | Continued
+    | DrainNoted
+)
 #: Phases in which a task has its time of completion.
 _ENDED: Final = (Phase.DONE, Phase.SHORT, Phase.FAILED, Phase.SKIPPED)
 #: Attempts of which late evidence may say that they were billed after all.
@@ -76,28 +95,47 @@ class _Moves:
 class Booking:
     """One transaction's worth of facts. *Raises* StorageFailed for a fact that the tables do not allow."""
 
-    __slots__ = ("_at", "_db", "_doubt_keeps_slot", "_moves")
+    __slots__ = ("_at", "_currencies", "_db", "_doubt_keeps_slot", "_gathered", "_moves", "_only")
 
     def __init__(self, db: sqlite3.Connection, at: int, *, doubt_keeps_slot: bool) -> None:
         self._db = db
         self._at = at
         self._doubt_keeps_slot = doubt_keeps_slot
         self._moves: dict[str, _Moves] = {}
+        self._gathered = Gathered(db)
+        #: {attempt: the currency of its hold}, of those held in this commit; and the only currency of this store.
+        self._currencies: dict[int, str] = {}
+        self._only: str | None = None
 
     def book(self, fact: Fact) -> None:
-        """Write one fact."""
+        """Take one fact; it is written by `finish` at the latest."""
         match fact:
-            case CapSet(currency, cap, why):
-                self._cap(currency, _whole(cap), why)
             case TaskAdmitted():
                 self._admit(fact)
             case Held():
                 self._hold(fact)
             case Permitted(attempt):
-                self._permit(fact, attempt)
+                self._gathered.of_attempt(Step.PERMIT, attempt, (self._at, attempt), _refused(fact))
+                self._gathered.add(Step.SENT, (self._at, attempt))
             case Accepted(attempt, operation):
-                row = (_S.ACCEPTED, operation, attempt, _S.SUBMITTING)
-                self._state(fact, "UPDATE attempt SET state=?, operation=? WHERE id=? AND state=?", row)
+                self._gathered.of_attempt(Step.ACCEPT, attempt, (operation, attempt), _refused(fact))
+            case Settled():
+                self._settle(fact)
+            case PictureStored():
+                self._stored(fact)
+            case TaskMoved(task, phase, fault) if phase is not Phase.WAITING:
+                ended = self._at if phase in _ENDED else None
+                self._gathered.move(task, (phase, *_fault(fault), ended))
+            case BudgetReached() | LaneCooled() | LaneParked() | Draining() | DiskNoted():
+                pass
+            case _:
+                self._gathered.write()
+                self._rare(fact)
+
+    def _rare(self, fact: _Rare) -> None:
+        match fact:
+            case CapSet(currency, cap, why):
+                self._cap(currency, _whole(cap), why)
             case Released():
                 self._released(fact)
             case Doubted(attempt, amount, fault, vanished):
@@ -120,8 +158,6 @@ class Booking:
             case WrittenOff(attempt, amount, why):
                 currency = self._end_doubt(fact, _S.WRITTEN_OFF, amount, settled=amount)
                 self._move(currency, attempt, "write_off", amount, why, doubt=-amount, spent=amount)
-            case Settled():
-                self._settle(fact)
             case LateFound(attempt, operation, why):
                 # Of the settled ones only those for which nothing was billed.
                 sql = "UPDATE attempt SET state=?, operation=?, counts=1, fault='', fault_message='', ended_at=NULL"
@@ -138,8 +174,6 @@ class Booking:
             case LinksRenewed(attempt, links):
                 sql = "UPDATE picture SET link=? WHERE attempt=? AND idx=? AND state='PENDING'"
                 self._db.executemany(sql, [(link, attempt, index) for index, link in enumerate(links)])
-            case PictureStored():
-                self._stored(fact)
             case PictureLost(attempt, index, fault):
                 # The gateway may bill a picture for which it never gave a link.
                 sql = (
@@ -149,26 +183,22 @@ class Booking:
                 )
                 self._one(fact, sql, (attempt, index, *_fault(fault)))
             case TaskMoved(task, phase, fault):
-                if phase is Phase.WAITING:
-                    # Only a user leads out of an end: the allowance of attempts begins anew.
-                    self._db.execute(_ALLOWANCE, (task,))
-                    self._db.execute(_AGAIN, (task,))
-                ended = self._at if phase in _ENDED else None
-                sql = "UPDATE task SET phase=?, fault=?, fault_message=?, completed_at=? WHERE number=?"
-                self._one(fact, sql, (phase, *_fault(fault), ended, task))
+                # Only a user leads out of an end: the allowance of attempts begins anew.
+                self._db.execute(_ALLOWANCE, (task,))
+                self._db.execute(_AGAIN, (task,))
+                self._gathered.move(task, (phase, *_fault(fault), None))
             case Paused(lane, why):
                 self._said("pause", lane, why)
             case Continued(lane, why):
                 self._said("continue", lane, why)
             case DrainNoted(why):
                 self._said("drain", None, why)
-            case BudgetReached() | LaneCooled() | LaneParked() | Draining() | DiskNoted():
-                pass
             case _ as never:
                 assert_never(never)
 
     def finish(self) -> None:
-        """Write the accounts; the CHECK on them judges the whole group at once."""
+        """Write what was gathered, then the accounts; the CHECK on them judges the whole group at once."""
+        self._gathered.write()
         sql = "UPDATE account SET spent=spent+?, held=held+?, doubt=doubt+?, overage=overage+? WHERE currency=?"
         for currency, moves in self._moves.items():
             row = (moves.spent, moves.held, moves.doubt, moves.overage, currency)
@@ -195,32 +225,23 @@ class Booking:
     def _admit(self, fact: TaskAdmitted) -> None:
         task = fact.task
         row = (bytes.fromhex(task.id), task.number, task.gateway, task.model, task_to_json(task), self._at)
-        sql = (
-            "INSERT INTO task(id, number, gateway, model, phase, record, admitted_at)"
-            " VALUES (?, ?, ?, ?, 'waiting', ?, ?)"
-        )
-        self._db.execute(sql, row)
+        self._gathered.add(Step.ADMIT, row)
 
     def _hold(self, fact: Held) -> None:
         amount = _whole(fact.amount)
-        if not self._doubt_keeps_slot:
+        if fact.ordinal > 1:
+            # What the attempts before it are must stand in the tables.
+            self._gathered.write()
+        if fact.ordinal > 1 and not self._doubt_keeps_slot:
             self._db.execute(
                 "UPDATE attempt SET live_slot=NULL WHERE live_slot=(SELECT key FROM task WHERE number=?)"
                 " AND state IN ('DOUBT', 'VANISHED')",
                 (fact.task,),
             )
-        sql = (
-            "INSERT INTO attempt(id, task, ordinal, gateway, currency, state, hold, open, live_slot, held_at)"
-            " SELECT ?, key, ?, gateway, ?, 'RESERVED', ?, ?, key, ? FROM task WHERE number=?"
-        )
-        self._one(fact, sql, (fact.attempt, fact.ordinal, fact.currency, amount, amount, self._at, fact.task))
+        row = (fact.attempt, fact.ordinal, fact.currency, amount, amount, self._at, fact.task)
+        self._gathered.of_attempt(Step.HOLD, fact.attempt, row, _refused(fact))
+        self._currencies[fact.attempt] = fact.currency
         self._move(fact.currency, fact.attempt, "hold", amount, held=amount)
-
-    def _permit(self, fact: Permitted, attempt: int) -> None:
-        row = (_S.SUBMITTING, self._at, attempt, _S.RESERVED)
-        self._state(fact, "UPDATE attempt SET state=?, submitted_at=? WHERE id=? AND state=?", row)
-        sql = "UPDATE task SET submitted_at=? WHERE key=(SELECT task FROM attempt WHERE id=?) AND submitted_at IS NULL"
-        self._db.execute(sql, (self._at, attempt))
 
     def _released(self, fact: Released) -> None:
         sql = (
@@ -241,31 +262,36 @@ class Booking:
 
     def _settle(self, fact: Settled) -> None:
         amount, overage = _whole(fact.amount), _whole(fact.overage)
-        sql = (
-            "UPDATE attempt SET state='SETTLED', open=open-?, settled=settled+?, images=?, request_id=?,"
-            " revised_prompt=?, counts=?, fault=?, fault_message=?, live_slot=NULL, ended_at=?"
-            " WHERE id=? AND open>=? AND state IN ('SUBMITTING', 'ACCEPTED')"
-        )
         counts = fact.counts and fact.fault is not None and not fact.images
         row = (amount, amount + overage, _whole(fact.images), fact.request_id, fact.revised_prompt, int(counts))
-        currency = self._state(fact, sql, (*row, *_fault(fact.fault), self._at, fact.attempt, amount))
+        currency = self._currency(fact)
+        whole = (*row, *_fault(fact.fault), self._at, fact.attempt, amount)
+        self._gathered.of_attempt(Step.SETTLE, fact.attempt, whole, _refused(fact))
         self._move(currency, fact.attempt, "settle", amount, held=-amount, spent=amount)
         if overage:
             self._move(currency, fact.attempt, "overage", overage, spent=overage, overage=overage)
-        self._db.executemany(
-            "INSERT INTO picture(attempt, idx, state, link) VALUES (?, ?, 'PENDING', ?)",
-            [(fact.attempt, index, link) for index, link in enumerate(fact.links)],
-        )
+        for index, link in enumerate(fact.links):
+            self._gathered.add(Step.LINK, (fact.attempt, index, link))
 
     def _stored(self, fact: PictureStored) -> None:
         artifact = fact.artifact
-        sql = (
-            "UPDATE picture SET state='STORED', link=NULL, sha256=?, media_type=?, bytes=?, w=?, h=?, path=?,"
-            " stored_at=? WHERE attempt=? AND idx=? AND state='PENDING'"
-        )
         size = (artifact.size_bytes, artifact.width, artifact.height)
         row = (artifact.sha256, artifact.media_type, *size, artifact.path, artifact.stored_at)
-        self._one(fact, sql, (*row, fact.attempt, fact.index))
+        self._gathered.of_attempt(Step.STORE, fact.attempt, (*row, fact.attempt, fact.index), _refused(fact))
+
+    def _currency(self, fact: Settled) -> str:
+        """The currency of an attempt's hold. Most stores have one only, and then nobody needs to look."""
+        known = self._only or self._currencies.get(fact.attempt)
+        if known is None:
+            accounts = self._db.execute("SELECT currency FROM account").fetchall()
+            if len(accounts) == 1:
+                self._only = str(accounts[0][0])
+                return self._only
+            found = self._db.execute("SELECT currency FROM attempt WHERE id=?", (fact.attempt,)).fetchone()
+            if found is None:
+                raise StorageFailed(_refused(fact))
+            known = str(found[0])
+        return known
 
     def _move(
         self,
@@ -281,10 +307,8 @@ class Booking:
         overage: int = 0,
     ) -> None:
         """One entry and what it does to its account, in the same breath."""
-        self._db.execute(
-            "INSERT INTO entry(attempt, currency, kind, amount, why, at) VALUES (?, ?, ?, ?, ?, ?)",
-            (attempt, currency, kind, _whole(amount), without_queries(why), self._at),
-        )
+        row = (attempt, currency, kind, _whole(amount), without_queries(why), self._at)
+        self._gathered.add(Step.ENTER, row)
         moves = self._moves.setdefault(currency, _Moves())
         moves.spent += spent
         moves.held += held

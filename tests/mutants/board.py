@@ -292,11 +292,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "                state = _S.VANISHED if vanished else _S.SUBMITTING\n",
             f"{_JOURNAL} {_LOST}",
         ),
+    ),
+    *_of(
+        "pipeline/store/gathered.py",
         (
             "link kept after its picture",
             "a presigned link stays in the store",
-            "            \"UPDATE picture SET state='STORED', link=NULL, sha256=?,",
-            "            \"UPDATE picture SET state='STORED', link=link, sha256=?,",
+            "        \"UPDATE picture SET state='STORED', link=NULL, sha256=?,",
+            "        \"UPDATE picture SET state='STORED', link=link, sha256=?,",
             _JOURNAL,
         ),
     ),
