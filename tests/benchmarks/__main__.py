@@ -69,7 +69,9 @@ def measure(bench: Bench, wanted: Sequence[str]) -> None:
 
     def p1() -> None:
         found.extend(
-            throughput.measure(served, bench.kinds, bench.tasks(300, 10_000), bench.rounds(1, 5), bench.given.in_flight)
+            throughput.measure(
+                served, bench.kinds, bench.tasks(1000, 10_000), bench.rounds(1, 5), bench.given.in_flight
+            )
         )
 
     def p6() -> None:

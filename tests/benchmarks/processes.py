@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -11,7 +12,7 @@ import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,8 +35,6 @@ class Ended:
     tree_max: int
     out: str
     err: str
-    #: (seconds since the start, bytes of the whole tree), as often as was asked for.
-    memory: tuple[tuple[float, int], ...] = field(default=(), repr=False)
 
 
 def tree_rss(pid: int) -> int:
@@ -64,21 +63,28 @@ def run(
     environ = {**os.environ, **(environment or {})}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.monotonic()
-        child = subprocess.Popen(command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
-        memory: list[tuple[float, int]] = []
-        looked = 0.0
-        while True:
-            pid, status, used = os.wait4(child.pid, os.WNOHANG)
-            now = time.monotonic() - began
-            if pid:
-                break
-            if now > timeout_s:
-                child.kill()
-            if now - looked >= look_s:
-                looked = now
-                memory.append((now, tree_rss(child.pid)))
-            time.sleep(0.002 if now < 2 else 0.01)
-        child.returncode = os.waitstatus_to_exitcode(status)
+        # A session of its own, so that a profiler's child ends with it.
+        child = subprocess.Popen(
+            command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
+        )
+        tree, looked = 0, 0.0
+        try:
+            while True:
+                pid, status, used = os.wait4(child.pid, os.WNOHANG)
+                now = time.monotonic() - began
+                if pid:
+                    child.returncode = os.waitstatus_to_exitcode(status)
+                    break
+                if now > timeout_s:
+                    os.killpg(child.pid, signal.SIGKILL)
+                if now - looked >= look_s:
+                    looked = now
+                    tree = max(tree, tree_rss(child.pid))
+                time.sleep(0.002 if now < 2 else 0.01)
+        finally:
+            if child.returncode is None:
+                os.killpg(child.pid, signal.SIGKILL)
+                child.wait()
         out.seek(0)
         err.seek(0)
         return Ended(
@@ -86,10 +92,9 @@ def run(
             now,
             used.ru_utime + used.ru_stime,
             used.ru_maxrss * 1024,
-            max([used.ru_maxrss * 1024, *(size for _, size in memory)]),
+            max(used.ru_maxrss * 1024, tree),
             out.read().decode(errors="replace"),
             err.read().decode(errors="replace"),
-            tuple(memory),
         )
 
 

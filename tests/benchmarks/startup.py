@@ -74,7 +74,7 @@ def first_request(stub: StubProcess, combinations: int) -> Reached:
         try:
             while not stub.stats()["first_at"] and process.poll() is None and time.monotonic() < began + CHECK_S:
                 time.sleep(0.02)
-            first = stub.stats()["first_at"] - began
+            first_at = stub.stats()["first_at"]
         finally:
             process.send_signal(signal.SIGINT)
             try:
@@ -82,6 +82,8 @@ def first_request(stub: StubProcess, combinations: int) -> Reached:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+    if not first_at:
+        raise RuntimeError("no request came")
     note = f"the check before took {number(checked.seconds)} s" if not checked.code else "the check before did not end"
     what = f"first request of {combinations:,} combinations, checked before"
-    return Reached("P5", what, FIRST_S, (first,), "s", at_least=False, note=note)
+    return Reached("P5", what, FIRST_S, (first_at - began,), "s", at_least=False, note=note)
