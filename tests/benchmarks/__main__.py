@@ -82,7 +82,8 @@ def measure(bench: Bench, wanted: Sequence[str]) -> None:
     def p7() -> None:
         lines, drawn = pace.measure(small=small)
         found.extend(lines)
-        beside.extend(f"```\n{each}\n```" for each in drawn)
+        blocks = "\n\n".join(f"```\n{each}\n```" for each in drawn)
+        beside.append(f"### Arrivals, as the counting server saw them\n\n{blocks}")
         print("\n".join(drawn))
 
     parts: dict[tuple[str, ...], Callable[[], None]] = {
