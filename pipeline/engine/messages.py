@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, TypeAlias
 
+from pipeline.engine.known import Operations
 from pipeline.values.artifact import Artifact
 from pipeline.values.evidence import QUIET_S, Listing
 from pipeline.values.reply import Fault, PollReply, Reply
@@ -691,7 +692,7 @@ class Snapshot:
     counts: Mapping[Phase, int]
     images: int
     #: Every (gateway, operation id) accepted in this folder, of ended tasks too: an id seen twice is no acceptance.
-    operations: frozenset[tuple[str, str]] = frozenset()
+    operations: Operations = field(default_factory=Operations)
     #: {lane: {operation id: when it was permitted, UTC microseconds}}, of those sent since the oldest doubt.
     sent: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     #: {(gateway, unit that it bills in): micro-units known to be billed}, where its meter was read at first.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.engine import lifecycle
+from pipeline.engine.known import Operations
 from pipeline.engine.lanes import LEFTOVER, Lane
 from pipeline.engine.messages import (
     KNOWN_ALREADY,
@@ -217,7 +218,7 @@ class State:
     lanes: dict[str, Lane] = field(default_factory=dict)
     counts: Counter[Phase] = field(default_factory=Counter)
     faults: Counter[FaultKind] = field(default_factory=Counter)
-    operations: set[tuple[str, str]] = field(default_factory=set)
+    operations: Operations = field(default_factory=Operations)
     #: {currency: {task number}}: tasks that may be held as soon as the money is there, in order.
     ready: dict[str, dict[int, None]] = field(default_factory=dict)
     #: {task number}: tasks with a `due` that will be tried again.
@@ -318,7 +319,7 @@ def restored(policy: Policy, snapshot: Snapshot, seed: int) -> State:
     state = State(policy, seed, snapshot.next_attempt, snapshot.images, recovering=True)
     state.accounts = {account.currency: account for account in snapshot.accounts}
     state.counts.update(snapshot.counts)
-    state.operations.update(snapshot.operations)
+    state.operations = snapshot.operations.copy()
     state.restored_sent.update(snapshot.sent)
     state.billed.update(snapshot.billed)
     state.guessed.update(snapshot.guessed)

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator
 from itertools import groupby
 from typing import Final
 
+from pipeline.engine.known import Operations
 from pipeline.engine.messages import (
     BY_METER,
     AttemptState,
@@ -67,7 +68,7 @@ def snapshot(db: sqlite3.Connection) -> Snapshot:
         next_attempt=1 + int(db.execute("SELECT ifnull(max(id), 0) FROM attempt").fetchone()[0]),
         counts={phase: by_phase[phase.value] for phase in Phase if phase.value in by_phase},
         images=_images(db),
-        operations=frozenset((str(gateway), str(operation)) for gateway, operation in operations),
+        operations=Operations(operations),
         sent=_sent(db),
         billed=_billed(db),
         guessed=_guessed(db),

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
+from pipeline.engine.known import Operations
 from pipeline.engine.messages import (
     BY_METER,
     PASSING,
@@ -107,7 +108,7 @@ class Folded:
             next_attempt=1 + max(self.attempts, default=0),
             counts=dict(Counter(self.phases.values())),
             images=images,
-            operations=frozenset(
+            operations=Operations(
                 (self.tasks[each.task].gateway, each.operation) for each in self.attempts.values() if each.operation
             ),
             billed=self._billed(),
