@@ -53,6 +53,8 @@ COLUMNS: Final = (
     "stored_at",
     "flags",
 )
+#: Whole numbers beyond this are rounded by a page.
+_EXACT: Final = 2**53 - 1
 _START: Final = "(window.PIPELINE_DATA=window.PIPELINE_DATA||[]).push("
 _END: Final = ");\n"
 #: What could end a script element, or begin a comment in one, is written as an escape of JSON.
@@ -113,8 +115,9 @@ def row(entry: Entry, links: Links) -> list[Any]:
         cells |= image_cells(entry.image)
     cells |= {
         "id": entry.id,
-        "row": dict(cells["row"]),
-        "axes": dict(cells["axes"]),
+        "row": {key_of(name): text for name, text in cells["row"]},
+        "axes": {key_of(name): text for name, text in cells["axes"]},
+        "seed": _exact(cells["seed"]),
         "size": cells["size_requested"],
         "inputs": [_input(cell, (links.inputs or {}).get(place)) for place, cell in enumerate(cells["inputs"])],
         "in_spec": entry.task.in_spec,
@@ -123,6 +126,16 @@ def row(entry: Entry, links: Links) -> list[Any]:
         "flags": list(links.flags),
     }
     return [cells.get(name) for name in COLUMNS]
+
+
+def key_of(name: str) -> str:
+    """A user's name as a key of an object: this one would set the object's prototype in a script."""
+    return "(__proto__)" if name == "__proto__" else name
+
+
+def _exact(number: int | None) -> int | str | None:
+    """A number that a page cannot hold exactly, as text."""
+    return number if number is None or abs(number) <= _EXACT else str(number)
 
 
 def _input(cell: Mapping[str, Any], urls: tuple[str | None, str | None] | None) -> dict[str, Any]:

@@ -56,7 +56,7 @@ def chunk_name(number: int) -> str:
 
 def src_of(path: str) -> str:
     """A picture of the run folder as a URL relative to the page, which stands one folder below."""
-    return "../" + quote(path, safe="/")
+    return "../" + quote(path, safe="/", errors="replace")
 
 
 def write_data(place: Path, store: Store, told: Told, links: Placer, limit: int | None = None) -> tuple[Tally, int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pipeline.engine.messages import StoredAccount
-from pipeline.report.data import CHUNK, Entry
+from pipeline.report.data import CHUNK, Entry, key_of
 from pipeline.report.failures import Failures
 from pipeline.values.money import UNLIMITED
 from pipeline.values.rows import EntryRow
@@ -129,7 +129,7 @@ class Tally:
         """Axes of the matrix in written order, then what else a grid may be laid out by; of more than one value."""
         found = {**self._pseudo, **self._axes}
         order = [*self._axes, *(name for name in self._pseudo if name not in self._axes)]
-        return [{"name": name, "values": list(found[name])} for name in order if len(found[name]) > 1]
+        return [{"name": key_of(name), "values": list(found[name])} for name in order if len(found[name]) > 1]
 
     def models(self) -> list[str]:
         """Names of the models, in the order of the rows."""

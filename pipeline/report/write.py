@@ -65,7 +65,9 @@ def write_single(
     *Raises* StorageFailed, as `write` does.
     """
     place = folder / REPORT
-    told, limit = changed(told, single=True), limit or single.THUMBS_MAX
+    # Commands name folders of this machine, which are nobody's business in a mail.
+    told = changed(told, single=True, commands=dict.fromkeys(told.commands))
+    limit = limit or single.THUMBS_MAX
     with _alone(place):
         gallery = Gallery(folder, place, sources)
         made = gallery.make(store.image_rows(), progress)

@@ -43,7 +43,7 @@ def told_of(folder: Path, journal: Journal, resume: str, *, run: str = "") -> To
         accounts=snapshot.accounts,
         created_at=begun,
         updated_at=max(journal.last_time(), begun or 0),
-        lanes=_lanes(living or {}),
+        lanes=lanes_of(living or {}),
         review=REVIEW if (folder / REVIEW).is_file() else None,
     )
 
@@ -64,20 +64,23 @@ def _state(journal: Journal, *, alive: bool) -> str:
 
 
 def _commands(run: str, resume: str, *, doubts: bool) -> dict[str, str | None]:
+    """Commands to be copied; none with a character that a terminal would act on when it is pasted."""
     named = shlex.quote(run)
-    return {
+    found = {
         "resume": resume,
         "retry": f"pipeline retry {named}",
         "report": f"pipeline report {named}",
-        "resolve": f"pipeline resolve {named}" if doubts else None,
+        "resolve": f"pipeline resolve {named}" if doubts else "",
     }
+    return {name: text if text and text.isprintable() else None for name, text in found.items()}
 
 
-def _lanes(living: Mapping[str, object]) -> list[dict[str, object]]:
-    """The lanes of a living run, as its control socket names them."""
-    found = living.get("gateways")
+def lanes_of(living: Mapping[str, object]) -> list[dict[str, object]]:
+    """The lanes of a living run, as its control socket names them; `why` says what keeps one from sending."""
+    found, said = living.get("gateways"), living.get("paused")
     if not isinstance(found, dict):
         return []
+    paused = {each.get("lane"): each.get("why") for each in said} if isinstance(said, list) else {}
     return [
         {
             "name": name,
@@ -85,11 +88,15 @@ def _lanes(living: Mapping[str, object]) -> list[dict[str, object]]:
             "submits": lane.get("submits", 0),
             "rate_limited": lane.get("rate_limited", 0),
             "in_flight": lane.get("in_flight", 0),
-            "why": lane.get("parked"),
+            "why": lane.get("parked") or _pause(paused.get(name) or paused.get(None)),
         }
         for name, lane in found.items()
         if isinstance(lane, dict)
     ]
+
+
+def _pause(why: object) -> str | None:
+    return f"paused ({why})" if why else None
 
 
 def _version() -> str:
