@@ -37,7 +37,7 @@ from pipeline.errors import StorageFailed
 from pipeline.failpoints import reach
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.evidence import Evidence
-from pipeline.runtime.feed import Feed
+from pipeline.runtime.offers import Offers
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.perform import DISK_FULL, NoRoom, Performer
 from pipeline.runtime.turns import Turns
@@ -98,7 +98,7 @@ class Driver:
         self._clock = clock
         self._pacers = pacers
         self._poll_pacers = poll_pacers
-        self._feed_of = Feed(offer, again, machine.pauses)
+        self._offers = Offers(offer, again, machine.pauses)
         self._told = told
         self._listener = listener
         #: Why nothing new may be bought, given the bytes that are under way; None when the disk has room.
@@ -412,10 +412,10 @@ class Driver:
         """Offer tasks as the machine wants them; a task that does not fit is offered again when money comes free."""
         offered = 0
         while self._over is None:
-            task = self._feed_of.next()
+            task = self._offers.next()
             if task is not None:
                 await self._offer_one(task)
-            elif self._feed_of.waits:
+            elif self._offers.waits:
                 await self._change()
             else:
                 self._fed = True
@@ -430,7 +430,7 @@ class Driver:
             while self.machine.wants_tasks() <= 0:
                 await self._change()
             if self.machine.pauses(task.lane):
-                self._feed_of.put_aside(task)
+                self._offers.put_aside(task)
                 return
             facts = self.tell(Offered(task))
             if self._over is not None or any(isinstance(fact, TaskAdmitted | LaneParked) for fact in facts):
