@@ -55,7 +55,7 @@ class Pace:
 
     def permitted(self, *, again: bool) -> None:
         """A POST may leave: one for a task that was sent before has its price until it is answered well."""
-        self.retries = self.retries - 1.0 if again else min(RETRIES_MOST, self.retries + RETRY_SHARE)
+        self.retries = max(0.0, self.retries - 1.0) if again else min(RETRIES_MOST, self.retries + RETRY_SHARE)
 
     def refused(self, now: float, sent: float | None, *, limited: bool) -> None:
         """The gateway took nothing on: too many requests, or it is not well. `sent`: when the POST was permitted."""
