@@ -22,9 +22,11 @@ def holds(each: Row, *words: str) -> bool:
     """The oracle of search: every word is in one of the texts, whatever its case."""
     texts = [each[name] for name in ("prompt", "negative_prompt", "revised_prompt", "gateway", "model", "size", "step")]
     texts += [each[name] for name in ("row_id", "state", "fault", "fault_message", "operation_id")]
-    texts += [str(each["seed"]), *each["row"].values(), *each["axes"].values(), each["id"], each["sha256"]]
+    texts += [str(each["seed"]), *each["row"].values(), *each["axes"].values()]
     whole = "\n".join(text for text in texts if text).lower()
-    return all(word.lower() in whole for word in words)
+    # Digests answer to longer words only: every short one of digits would be found in some.
+    digests = f"{each['id']}\n{each['sha256']}"
+    return all(word.lower() in whole or (len(word) > 5 and word in digests) for word in words)
 
 
 def test_each_filter(report: Writer) -> None:

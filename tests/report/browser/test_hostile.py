@@ -70,8 +70,7 @@ def test_each_prompt_is_shown_as_it_was_sent(report: Writer) -> None:
     page.locator("#gallery .pic").first.click()
     for each in rows:
         shown = page.locator("#known .text .prompt").first.text_content()
-        # A lone surrogate is no letter; on its way out of the browser it becomes the sign of one that was lost.
-        assert shown == each["prompt"].replace("\ud800", "\ufffd")
+        assert shown == each["prompt"]
         assert page.evaluate("window.ran === undefined")
         page.locator("#next").press("ArrowRight")
     page.keyboard.press("Escape")
