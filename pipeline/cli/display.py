@@ -21,6 +21,7 @@ from pipeline.cli.panel import (
     count,
     cut,
     head,
+    paused_words,
     rows,
     unheard_words,
 )
@@ -185,6 +186,7 @@ def plain_line(view: View) -> str:
         parts += [f"{format_money(account.held, account.currency)} held"] if account.held else []
     parts += [f"{lane}: {why}" for lane, found in view.lanes.items() if (why := waits(found, view.now))]
     parts += [f"{lane}: {unheard_words(found, view.now)}" for lane, found in view.unheard.items()]
+    parts += [f"paused: {text}" for text in paused_words(view)]
     parts += [f"the disk takes nothing new: {view.disk}"] if view.disk is not None else []
     parts += [f"the budget has {budget_words(view)}"] if view.budget is not None else []
     parts += [again_words(view.again, view.now)] if view.again is not None else []

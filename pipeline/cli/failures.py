@@ -16,6 +16,7 @@ from pipeline.errors import (
     MistakesError,
     PipelineError,
     RunLocked,
+    RunNotFound,
     RunStopped,
     SecretMissing,
     StorageFailed,
@@ -23,6 +24,13 @@ from pipeline.errors import (
 
 #: Set it to see where an unexpected error comes from.
 DEBUG_VARIABLE = "PIPELINE_DEBUG"
+#: What a refusal means for money: each is said before anything is sent.
+_NOTHING = "nothing was sent, nothing was charged"
+_LOCKED = "this command sent nothing and changed nothing; `pipeline status` shows how the other one stands"
+_STORAGE = (
+    "nothing more was sent after that, and what is paid stands in the run folder; see to the disk, then run the same "
+    "command again: it collects what is out"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +52,17 @@ def explain(error: BaseException) -> Failure:
             return _mistakes(error)
         case SecretMissing():
             # The message says already where a key may stand.
-            return Failure(Exit.INVALID, kind, str(error), "a rehearsal needs no key: --simulate")
+            return Failure(Exit.INVALID, kind, str(error), f"{_NOTHING}; a rehearsal needs no key: --simulate")
         case RunLocked():
-            return Failure(Exit.RUN_LOCKED, kind, str(error))
+            return Failure(Exit.RUN_LOCKED, kind, str(error), _LOCKED)
         case RunStopped():
             return Failure(Exit.STOPPED, "Stopped", str(error), "run the same command to go on")
         case StorageFailed():
-            return Failure(Exit.STORAGE_FAILED, kind, str(error))
-        case PipelineError():
+            return Failure(Exit.STORAGE_FAILED, kind, str(error), "" if _says_enough(str(error)) else _STORAGE)
+        case RunNotFound():
             return Failure(Exit.INVALID, kind, str(error))
+        case PipelineError():
+            return Failure(Exit.INVALID, kind, str(error), _NOTHING)
         case click.Abort() | KeyboardInterrupt():
             return Failure(Exit.STOPPED, "Stopped", "stopped; nothing more was sent", "run the same command to go on")
         case click.UsageError():
@@ -65,6 +75,14 @@ def explain(error: BaseException) -> Failure:
             message = f"an unexpected error, which is our own mistake: {kind}: {_first_line(error)}"
             remedy = f"resuming is safe: run the same command again; {DEBUG_VARIABLE}=1 shows where it comes from"
             return Failure(Exit.UNEXPECTED, "Bug", message, remedy)
+
+
+def _says_enough(message: str) -> bool:
+    """Whether a storage failure comes with a remedy of its own: a store that is not opened, answers to keep."""
+    return any(
+        words in message.lower()
+        for words in ("nothing was sent", "nothing is sent", "nothing was booked", "pipeline resolve ")
+    )
 
 
 def _mistakes(error: MistakesError) -> Failure:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -14,7 +16,33 @@ _Command = TypeVar("_Command", bound=Callable[..., object])
 #: A plan of faults is a page, not a book (bytes).
 FAULTS_MAX = 1024 * 1024
 
-SPEC = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+class _SpecPath(click.Path):
+    """A spec's path; where there is none, the specs that lie there are named."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, exists=True, dir_okay=False)
+
+    def convert(
+        self, value: str | os.PathLike[str], param: click.Parameter | None, ctx: click.Context | None
+    ) -> str | bytes | os.PathLike[str]:
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            asked = Path(value)
+            if asked.exists():
+                raise
+            there = sorted(str(each) for each in asked.parent.glob("*.y*ml"))[:_NAMED_MAX]
+            near = difflib.get_close_matches(str(asked), there, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are: {', '.join(there)}" if there else ""
+            raise click.UsageError(
+                f"there is no spec {str(asked)!r}; {hint or '`pipeline init` writes a first one'}", ctx
+            ) from None
+
+
+#: So many specs are named in place of one that is not there.
+_NAMED_MAX = 8
+SPEC = _SpecPath()
 
 
 def spec_argument(command: _Command) -> _Command:

@@ -187,7 +187,10 @@ def _speed(view: View, name: str) -> str:
     speed = view.speeds.get(name)
     if not permitted or speed is None:
         return permitted
-    return f"{speed:.0f} of {permitted}" if speed >= 10 or speed == int(speed) else f"{speed:.1f} of {permitted}"
+    share = view.lanes[name].share
+    slowed = f", slowed to {share:.0%}" if share < 0.995 else ""
+    sent = f"{speed:.0f}" if speed >= 10 or speed == int(speed) else f"{speed:.1f}"
+    return f"{sent} of {permitted}{slowed}"
 
 
 def _stand(view: View, name: str, lane: LaneView) -> str:
@@ -202,13 +205,15 @@ def _stand(view: View, name: str, lane: LaneView) -> str:
     seats = view.seats.get(name)
     if not seats:
         return f"{lane.in_flight:,} in flight"
-    full = ", full" if lane.in_flight >= seats else ""
+    full = ", one at a time" if lane.probing else ", full" if lane.in_flight >= seats else ""
     return f"{lane.in_flight:,} of {seats:,} in flight{full}"
 
 
 def _waits(view: View, room: int) -> list[Row]:
     """What keeps more than one submit: the disk, the budget, parked lanes, what a gateway does not know."""
     found: list[Row] = []
+    for text in paused_words(view):
+        found += _text("paused", wrap(text, room))
     if view.disk is not None:
         found += _text("disk", wrap(f"nothing new is bought: {words.clean(view.disk)}", room))
     if view.budget is not None:
@@ -221,6 +226,15 @@ def _waits(view: View, room: int) -> list[Row]:
     if view.again is not None:
         found += _text("again", wrap(again_words(view.again, view.now), room))
     return found
+
+
+def paused_words(view: View) -> list[str]:
+    """`every lane, for 2 min: lunch`, for each pause that somebody asked for."""
+    return [
+        f"{'every lane' if name is None else words.clean(name)}, for {words.duration(view.now - pause.since)}"
+        + (f": {words.clean(pause.why)}" if pause.why else "")
+        for name, pause in view.paused.items()
+    ]
 
 
 def budget_words(view: View) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Final
 
 from pipeline.cli import words
+from pipeline.cli.kinds import kind_of
+from pipeline.values.folder import REPORT
 from pipeline.values.money import format_money
 
 #: The states of `status --json` in words.
@@ -22,8 +25,6 @@ STATES: Final = {
     "stopped": "stopped",
     "damaged": "DAMAGED",
 }
-#: Kinds that fail in the same way until the spec changes.
-_SPEC_FAULTS: Final = frozenset({"rejected", "moderated"})
 #: The order in which task states are named; unknown ones follow.
 _ORDER: Final = (
     "done",
@@ -149,17 +150,19 @@ def render_end(ending: Ending) -> str:
     found = standing(ending.status)
     lines = [_headline(found, ending)]
     lines += [f"  {words.clean(note)}" for note in ending.notes]
-    lines += [f"  gave up   {_counts(found)}"] if _unfinished(found) else []
-    lines += _doubt_lines(found)
-    lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
+    if not _list(ending.status.get("failures")):
+        lines += [f"  gave up   {_counts(found)}"] if _unfinished(found) else []
+        lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
     lines += failure_lines(ending.status)
+    lines += _doubt_lines(found)
     lines += parked_lines(ending.status, found)
     lines += out_lines(ending.status, found)
     lines += _budget_lines(ending.status, found)
     if found.images:
         lines.append(f"  images    {words.clean(ending.folder / 'images')}")
+        lines.append(f"  gallery   {_gallery(ending.folder)}")
     lines.append(f"  table     {words.clean(ending.folder / 'images.arrow')}  (images.parquet, tasks.arrow beside it)")
-    lines += [f"  next      {step}" for step in _next(found, ending)]
+    lines += [f"  next      {step}" for step in _next(found, ending.status, ending.command, ending.folder)]
     if ending.simulated:
         time = (
             ""
@@ -193,7 +196,8 @@ def _doubt_lines(found: Standing) -> list[str]:
     if not number:
         return []
     held = words.money({account.unit: account.doubt for account in found.accounts if account.doubt})
-    return [f"  in doubt  {words.count(number, 'task')}: nobody knows whether they were billed; {held} is kept aside"]
+    who, they = ("1 task", "it was") if number == 1 else (f"{number:,} tasks", "they were")
+    return [f"  in doubt  {who}: no clear answer came, so nobody knows whether {they} billed; {held} is kept aside"]
 
 
 def _budget_lines(status: Mapping[str, object], found: Standing) -> list[str]:
@@ -238,40 +242,63 @@ def _faults(faults: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {words.clean(kind)}" for kind, count in faults.items())
 
 
-def _next(found: Standing, ending: Ending) -> list[str]:
+def _next(found: Standing, status: Mapping[str, object], command: str, folder: Path) -> list[str]:
     """The commands that follow from how the run ended, most pressing first."""
-    command, folder = words.clean(ending.command), words.clean(ending.folder)
+    command, place = words.clean(command), words.clean(shlex.quote(str(folder)))
     steps = []
     match found.state:
         case "budget_reached":
             steps.append(f'raise budget in the spec and run again, or: {command} --budget "AMOUNT UNIT"')
         case "parked":
-            remedies = dict.fromkeys(
-                str(_mapping(each).get("remedy") or "") for each in _list(ending.status.get("parked"))
-            )
-            # The command follows, so that the remedy need not speak of it.
-            said = (text.removesuffix(", then run the same command again") for text in remedies if text)
-            remedy = "; ".join(words.short(text, 200) for text in said)
-            steps.append(f"{remedy or 'mend what the gateway says above, or wait'}, then: {command}")
-        case "in_doubt" if ending.status.get("unsent"):
+            steps.append(f"{_remedies(status) or 'mend what the gateway says above, or wait'}, then: {command}")
+        case "in_doubt" if status.get("unsent"):
             steps.append(f'what was not sent: raise budget in the spec, or: {command} --budget "AMOUNT UNIT"')
         case "stopped":
             steps.append(f"{command}   goes on where this stopped")
         case _:
             pass
     if found.doubts or found.tasks.get("in_doubt"):
-        steps.append(f"pipeline resolve {folder}   lists what is in doubt; it is held, and never sent again by itself")
-    if found.tasks.get("failed") or found.tasks.get("short"):
-        if _all_refused(found):
-            steps.append(
-                "every task was refused: look at the gateway's words above, at the base URL and at the model first"
-            )
-        elif _SPEC_FAULTS & set(found.faults):
-            steps.append("rejected and moderated tasks fail again as they are: mend their prompts or pictures first")
-        steps.append(f"pipeline retry {folder}   sends the failed tasks again")
-        if found.tasks.get("short"):
-            steps.append("a short task is paid for whole again: n: 1 with samples buys each picture by itself")
+        steps.append(f"pipeline resolve {place}   lists what is in doubt; it is held, and never sent again by itself")
+    return [*steps, *_after_failures(found, status, command, place)]
+
+
+def _remedies(status: Mapping[str, object]) -> str:
+    """What to do about every lane that stands still; the command is said besides."""
+    found = dict.fromkeys(str(_mapping(each).get("remedy") or "") for each in _list(status.get("parked")))
+    said = (text.removesuffix(", then run the same command again") for text in found if text)
+    return "; ".join(words.short(text, 200) for text in said)
+
+
+def _after_failures(found: Standing, status: Mapping[str, object], command: str, place: str) -> list[str]:
+    """What helps the failed tasks: an edit for what would fail again, a retry for the others."""
+    if not (found.tasks.get("failed") or found.tasks.get("short")):
+        return []
+    listed = [str(_mapping(each).get("fault")) for each in _list(status.get("failures"))] or list(found.faults)
+    edited = [kind for kind in listed if not kind_of(kind).again]
+    others = [kind for kind in listed if kind_of(kind).again]
+    steps = []
+    if _all_refused(found):
+        steps.append(
+            "every task was refused: look at the gateway's words above, at the base URL and at the model first"
+        )
+    elif edited:
+        what = " and ".join(sorted(edited))
+        kept = "what is done is kept" if found.tasks.get("done") else "only what you change is new"
+        steps.append(f"edit what was {what} (it fails again as it is), then: {command}   ({kept})")
+    if others or not listed:
+        only = "".join(f" --fault {kind}" for kind in sorted(others)) if edited else ""
+        paid = any(_mapping(each).get("settled_micros") for each in _list(status.get("failures")))
+        steps.append(f"pipeline retry {place}{only}   {'buys' if paid else 'sends'} the failed tasks again")
+    if found.tasks.get("short"):
+        steps.append("a short task is paid for whole again: n: 1 with samples buys each picture by itself")
     return steps
+
+
+def _gallery(folder: Path) -> str:
+    """The page, where it was made; else the command that makes it."""
+    page = folder / REPORT / "index.html"
+    place = words.clean(shlex.quote(str(folder)))
+    return words.clean(page) if page.is_file() else f"pipeline report {place}   makes a page to look through them"
 
 
 def _all_refused(found: Standing) -> bool:
@@ -290,11 +317,14 @@ def _overspent(account: Account) -> str:
 def parked_lines(status: Mapping[str, object], found: Standing) -> list[str]:
     """One line for each lane that stands still: why, and whether money is gone for it."""
     listed = [_mapping(each) for each in _list(status.get("parked"))]
-    told = [(str(each.get("lane") or "the disk"), str(each.get("why") or "")) for each in listed]
+    told = [(str(each.get("lane") or ""), str(each.get("why") or "")) for each in listed]
     told = told or [(lane.name, lane.parked) for lane in found.lanes if lane.parked]
     if not told:
         return []
-    lines = [f"  parked    {words.clean(name)}: {words.short(why, 200)}" for name, why in told]
+    kinds = {str(each.get("lane") or ""): str(each.get("fault") or "") for each in listed}
+    # The disk stops every lane, and says what it is.
+    who = {name: f"{words.clean(name)}: " if name else "" for name, _ in told}
+    lines = [f"  parked    {who[name]}{_parked_words(kinds.get(name, ''), why)}" for name, why in told]
     held = words.money({account.unit: account.held for account in found.accounts if account.held})
     kept = f"{held} is held for what is still at the gateway" if held != "nothing" else "nothing is held"
     # What is out has a line of its own.
@@ -302,8 +332,14 @@ def parked_lines(status: Mapping[str, object], found: Standing) -> list[str]:
     return [*lines, f"            what was refused or never sent was not charged{end}"]
 
 
-def render_status(status: Mapping[str, object], folder: str) -> str:
-    """The page that `status` prints."""
+def _parked_words(kind: str, why: str) -> str:
+    """The gateway's words; where they speak of key, credit or rights, what they mean stands before them."""
+    said = words.short(why, 200)
+    return f"{kind_of(kind).what} ({said})" if kind in ("unauthorized", "out_of_credit", "closed") else said
+
+
+def render_status(status: Mapping[str, object], folder: str, command: str = "pipeline run SPEC") -> str:
+    """The page that `status` prints; `command` goes on with the run."""
     found = standing(status)
     state = _state(status, found)
     lines = [words.clean(f"{folder}: {state}, {words.count(found.images, 'image')}")]
@@ -313,7 +349,7 @@ def render_status(status: Mapping[str, object], folder: str) -> str:
     lines += _bill_lines(status)
     lines += [words.clean(f"  lane      {_lane_words(lane)}") for lane in found.lanes]
     lines += _unknown_lines(status)
-    lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
+    lines += [f"  faults    {_faults(found.faults)}"] if found.faults and not _list(status.get("failures")) else []
     lines += failure_lines(status)
     lines += parked_lines(status, found) if found.state == "parked" else []
     lines += out_lines(status, found)
@@ -322,6 +358,9 @@ def render_status(status: Mapping[str, object], folder: str) -> str:
     lines += _again_lines(status)
     lines += [f"  damage    {words.clean(fault)}" for fault in _list(status.get("damage"))]
     lines += [f"  note      {words.clean(note)}" for note in _list(status.get("notes"))]
+    if found.state not in ("running", "damaged", "complete"):
+        steps = _next(found, status, command, Path(folder))
+        lines += [f"  next      {step}" for step in steps]
     if status.get("damage"):
         lines.append(
             "  next      pipeline verify says all that is wrong; pipeline run sends nothing and says the remedies"
@@ -384,11 +423,20 @@ def _unknown_lines(status: Mapping[str, object]) -> list[str]:
 
 
 def failure_lines(status: Mapping[str, object]) -> list[str]:
-    """One line for each kind of failure, with the gateway's own words."""
-    return [
-        words.short(f"  failed    {failure['tasks']} {failure['fault']}: {failure['message']}", 240)
-        for failure in map(_mapping, _list(status.get("failures")))
-    ]
+    """Two lines for each kind of failure: what happened with the gateway's own words, and what was taken for it."""
+    lines = []
+    for failure in map(_mapping, _list(status.get("failures"))):
+        name = str(failure.get("fault", ""))
+        kind, settled = kind_of(name), _mapping(failure.get("settled_micros"))
+        what = f" ({kind.what})" if kind.what else ""
+        said = words.short(failure.get("message", ""), 160)
+        lines.append(words.clean(f"  failed    {_number(failure.get('tasks')):,} {name}{what}: {said}"))
+        if "settled_micros" not in failure:
+            continue  # A run of an older version does not say it.
+        taken = words.money({unit: _number(micros) for unit, micros in settled.items()})
+        money = f"{taken} was charged for it" if settled else "nothing was charged for it"
+        lines.append(words.clean(f"            {money}{kind.remedy and f'; {kind.remedy}'}"))
+    return lines
 
 
 def _lane_words(lane: Lane) -> str:

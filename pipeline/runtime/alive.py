@@ -43,6 +43,7 @@ def view_of(session: Session, driver: Driver, state: str) -> View:
         elapsed_s=elapsed,
         eta_s=session.pace.eta_s(ended=ended, fresh=fresh, left=left, elapsed_s=elapsed),
         last_fault=driver.last_fault,
+        last_fault_at=driver.last_fault_at,
         unheard=unheard,
         again=session.machine.again(),
         paused=session.machine.paused(),

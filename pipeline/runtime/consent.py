@@ -45,9 +45,10 @@ class Consent:
         try:
             still = self._still_open(folder.store)
             if still:
+                are = "1 task is" if still == 1 else f"{still:,} tasks are"
                 raise RunError(
-                    f"--fresh is refused, run again without it first: {still} tasks of {self._place} are at the "
-                    "gateway or in doubt"
+                    f"--fresh is refused: in {self._place} {are} at the gateway or in doubt, and would be forgotten. "
+                    f"Run without --fresh to collect what is out; `pipeline resolve {self._place}` lists doubts"
                 )
             if still is None:
                 self._agree_to_unknown("cannot be read")

@@ -12,6 +12,7 @@ from typing import Any
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Doubt
 from pipeline.engine.messages import AttemptState, Phase
+from pipeline.values.card import GatewayCard
 from pipeline.values.reply import PRICE_TOO_LOW, Fault, FaultKind
 from pipeline.values.rows import AttemptRow, TaskRow
 
@@ -23,8 +24,11 @@ REMEDIES: Mapping[FaultKind, str] = {
     FaultKind.CLOSED: "see at the gateway to what its words name (a right to this model, a quota), then run the same "
     "command again; other models go on without it",
     FaultKind.TRANSIENT: "see that the gateway can be reached from here, then run the same command again",
-    FaultKind.TIMEOUT: "ask the gateway about the operation; the same command goes on following it",
+    FaultKind.RATE_LIMITED: "wait a while, then run the same command again",
+    FaultKind.TIMEOUT: "ask the vendor what became of the operation, then run the same command again",
 }
+#: Where a gateway has regions, the likeliest reason of a refused key.
+_REGION = "put a key of the region that {base} names into {key} (a key of another region is refused)"
 
 #: The `fault` of a run that the disk parked, and what to do about it.
 DISK = "disk"
@@ -74,12 +78,20 @@ def utc(micros: int) -> str:
 
 
 def failures_of(tasks: Iterable[TaskRow]) -> list[dict[str, object]]:
-    """The `failures` list of `status --json`: per kind of fault, how many tasks and the latest gateway's words."""
-    found: dict[str, tuple[int, str]] = {}
+    """The `failures` list of `status --json`: per kind of fault, how many tasks, what they cost all the same, and the
+    latest gateway's words.
+    """
+    found: dict[str, tuple[int, str, dict[str, int]]] = {}
     for row in tasks:
         if row.fault and row.phase in _FAILED:
-            found[row.fault] = (found.get(row.fault, (0, ""))[0] + 1, row.fault_message)
-    return [{"fault": kind, "tasks": count, "message": message} for kind, (count, message) in sorted(found.items())]
+            count, _, settled = found.get(row.fault, (0, "", {}))
+            if row.settled_micros:
+                settled[row.currency] = settled.get(row.currency, 0) + row.settled_micros
+            found[row.fault] = (count + 1, row.fault_message, settled)
+    return [
+        {"fault": kind, "tasks": count, "message": message, "settled_micros": settled}
+        for kind, (count, message, settled) in sorted(found.items())
+    ]
 
 
 def faults_of(tasks: Iterable[TaskRow]) -> dict[str, int]:
@@ -108,14 +120,25 @@ def doubts_of(doubts: Iterable[Doubt]) -> list[dict[str, object]]:
     ]
 
 
-def remedy_of(fault: Fault) -> str:
-    """What to do about what parked a lane."""
+def remedy_of(fault: Fault, card: GatewayCard | None = None) -> str:
+    """What to do about what parked a lane of this gateway."""
     if fault.code == PRICE_TOO_LOW:
         return "state the price that the gateway's words name in `prices:`, then run the same command again"
-    return REMEDIES[fault.kind]
+    if fault.kind is not FaultKind.UNAUTHORIZED:
+        return REMEDIES[fault.kind]
+    if card is None:
+        return REMEDIES[fault.kind]
+    if card.regions:
+        return f"{_REGION.format(key=card.key_env, base=card.base_url_env)}, then run the same command again"
+    return REMEDIES[fault.kind].replace("its variable", card.key_env)
 
 
-def parked_of(lanes: Mapping[str, LaneView], disk: str | None, wanted_bytes: int = 0) -> list[dict[str, object]]:
+def parked_of(
+    lanes: Mapping[str, LaneView],
+    disk: str | None,
+    wanted_bytes: int = 0,
+    cards: Mapping[str, GatewayCard] | None = None,
+) -> list[dict[str, object]]:
     """The `parked` list of `status --json`: which lane, why, and what to do about it; the disk stops every lane.
 
     `wanted_bytes`: what the pictures that are still to come will take.
@@ -127,7 +150,7 @@ def parked_of(lanes: Mapping[str, LaneView], disk: str | None, wanted_bytes: int
             "lane": name,
             "fault": view.parked.kind.value,
             "why": view.parked.message,
-            "remedy": remedy_of(view.parked),
+            "remedy": remedy_of(view.parked, (cards or {}).get(name.partition("/")[0])),
         }
         for name, view in lanes.items()
         if view.parked is not None

@@ -99,6 +99,8 @@ def families(view: View, at: float) -> Iterator[Family]:
     yield Family("pipeline_elapsed_seconds", "gauge", "Time since this process began.", [({}, view.elapsed_s)])
     left = [] if view.eta_s is None else [({}, view.eta_s)]
     yield Family("pipeline_left_seconds", "gauge", "Estimated time left; absent while nobody can say.", left)
+    paused = float(None in view.paused)
+    yield Family("pipeline_paused", "gauge", "1 while somebody has paused every lane.", [({}, paused)])
     yield from _work(view)
     yield from _money(view)
     yield from _lanes(view)
@@ -151,12 +153,14 @@ def _lanes(view: View) -> Iterator[Family]:
     yield each("in_flight", "gauge", "Calls and operations under way.", {n: v.in_flight for n, v in lanes.items()})
     yield each("in_flight_limit", "gauge", "The most that may be under way.", view.seats)
     yield each("permitted_per_second", "gauge", "Calls that may leave a second.", view.permitted_per_s)
-    shares = {name: share for name, lane in lanes.items() if (share := getattr(lane, "share", None)) is not None}
+    shares = {name: lane.share for name, lane in lanes.items()}
     yield each("rate_share", "gauge", "The part of the permitted rate that is used after 429s.", shares)
     cooling = {n: max(0.0, (lane.cooling_until or view.now) - view.now) for n, lane in lanes.items()}
     yield each("cooling_seconds", "gauge", "How long nothing leaves: a 429, lost answers, no connection.", cooling)
     parked = {name: float(lane.parked is not None) for name, lane in lanes.items()}
     yield each("parked", "gauge", "1 where nothing leaves any more in this run.", parked)
+    paused = {name: float(name in view.paused or None in view.paused) for name in lanes}
+    yield each("paused", "gauge", "1 where somebody has paused it.", paused)
     unknown = {name: float(found.operations) for name, found in view.unheard.items()}
     yield each("unknown_operations", "gauge", "Operations that the gateway does not know when asked.", unknown)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -158,12 +158,9 @@ class Tempo:
 
 
 class Pace:
-    """What a run remembers of itself to say how fast it goes: speeds, the time left, what it was billed since."""
+    """How long a run takes yet, from what ended so far; silent when nothing has ended for longer than that."""
 
     def __init__(self) -> None:
-        self.tempo = Tempo()
-        #: {(gateway, unit): micro-units billed when this process began}; None before the first look.
-        self._billed: Mapping[tuple[str, str], int] | None = None
         self._ended = -1
         self._at = self._left_s = 0.0
 
@@ -179,16 +176,6 @@ class Pace:
             self._ended, self._at, self._left_s = ended, elapsed_s, guess
         # A few that take much longer than the others would make the guess grow with every second.
         return guess if elapsed_s - self._at <= max(self._left_s, PATIENCE_S) else None
-
-    def billed_since(self, billed: Mapping[tuple[str, str], int], caps: Collection[str]) -> dict[str, dict[str, int]]:
-        """{gateway: {vendor's unit: billed since the first look}}, of units that no cap is in."""
-        if self._billed is None:
-            self._billed = dict(billed)
-        found: dict[str, dict[str, int]] = {}
-        for (gateway, unit), micros in billed.items():
-            if unit not in caps and (since := micros - self._billed.get((gateway, unit), 0)):
-                found.setdefault(gateway, {})[unit] = since
-        return found
 
 
 def money_of(account: StoredAccount) -> dict[str, int | None]:

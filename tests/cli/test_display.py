@@ -15,6 +15,7 @@ from pipeline.cli.display import Kind, Lines, Panel, Picture, choose, plain_line
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Again, Unheard
 from pipeline.engine.messages import BudgetReached, Phase, StoredAccount
+from pipeline.engine.state import Pause
 from pipeline.runtime.progress import Pace, Tempo, View, status_of
 from pipeline.values.money import UNLIMITED
 from pipeline.values.reply import Fault, FaultKind
@@ -88,6 +89,8 @@ def test_the_rows_of_the_panel() -> None:
         (GONE, "a/b   42 of 60/min   unreachable: tries in 26 s"),
         (LOSING, "a/b   42 of 60/min   answers lost: tries in 1.2 s"),
         (PARKED, "a/b   42 of 60/min   parked"),
+        (replace(LANE, share=0.5), "a/b   42 of 60/min, slowed to 50%   4 of 8 in flight"),
+        (replace(LANE, probing=True), "a/b   42 of 60/min   4 of 8 in flight, one at a time"),
     ],
 )
 def test_each_lane_says_its_rate_against_its_permission_and_why_it_waits(lane: LaneView, said: str) -> None:
@@ -105,16 +108,20 @@ def test_what_keeps_more_than_one_call_has_a_line_of_its_own() -> None:
         budget=BudgetReached("USD", 75_000, 20_000),
         before=7,
         billed={"evolink": {"evolink-credit": 12_000_000}},
+        paused={None: Pause("lunch\x1b[2J", 40.0), "g/h": Pause("", 95.0)},
     )
     rows = dict(_rows(view))
     assert rows["disk"] == "nothing new is bought: the disk has 3 MB free"
     assert rows["budget"] == "no room for the next task: 0.075 USD wanted, 0.02 USD free"
     assert rows["parked"] == "a/b: Invalid [31mtoken"
     assert rows["tasks"].endswith("(7 ended before)")
+    assert ("paused", "every lane, for 1 min: lunch[2J") in _rows(view)
+    assert ("paused", "g/h, for 5 s") in _rows(view)
     assert rows["bill"] == "evolink   12.00 evolink-credit since the start"
     line = plain_line(view)
     assert "the disk takes nothing new: the disk has 3 MB free" in line
     assert "the budget has no room for the next task: 0.075 USD wanted, 0.02 USD free" in line
+    assert "paused: every lane, for 1 min: lunch[2J" in line
 
 
 def test_the_panel_shows_doubts_faults_and_missing_limits() -> None:
@@ -325,11 +332,3 @@ def test_speeds_are_counted_over_the_last_minute() -> None:
     assert tempo.images_per_min(199.0, 99) == pytest.approx(30, abs=1)
     assert tempo.speed("a/b", 199, 199.0, 60.0) == pytest.approx(60.0)
     assert tempo.speed("new/lane", 0, 199.0, 60.0) == 0.0
-
-
-def test_a_bill_in_vendors_units_counts_from_the_start_and_leaves_caps_units_out() -> None:
-    """What a gateway bills in credits stands beside the dollars of the cap."""
-    pace = Pace()
-    assert pace.billed_since({("evolink", "evolink-credit"): 5}, {"USD"}) == {}
-    billed = {("evolink", "evolink-credit"): 8, ("mulerouter", "USD"): 9}
-    assert pace.billed_since(billed, {"USD"}) == {"evolink": {"evolink-credit": 3}}

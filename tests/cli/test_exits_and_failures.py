@@ -65,7 +65,8 @@ def test_a_spec_mistake_is_shown_with_its_line_caret_and_remedy() -> None:
 def test_a_missing_key_says_how_to_go_on_without_one() -> None:
     """Sentence, cause and remedy of a missing key."""
     assert failures.render(failures.explain(SecretMissing("no key for mulerouter: MULEROUTER_API_KEY"))) == (
-        "error: no key for mulerouter: MULEROUTER_API_KEY\n  a rehearsal needs no key: --simulate"
+        "error: no key for mulerouter: MULEROUTER_API_KEY\n"
+        "  nothing was sent, nothing was charged; a rehearsal needs no key: --simulate"
     )
 
 

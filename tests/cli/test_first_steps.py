@@ -81,7 +81,7 @@ def test_a_usage_error_with_json_is_one_object_on_stdout(tmp_path: Path) -> None
     assert code == 2
     assert json.loads(out)["error"]["exit_code"] == 2
     assert out.count("\n") == 1
-    assert "does not exist" in err
+    assert "there is no spec" in err
 
 
 @pytest.mark.parametrize(

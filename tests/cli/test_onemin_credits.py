@@ -177,7 +177,7 @@ def test_what_the_asset_host_refuses_is_lost_and_booked(tmp_path: Path) -> None:
     found, counts = compare(place, place / "world.jsonl")
     assert (code, found) == (SHORT, [])
     assert (counts["SETTLED"], counts["bill"], counts["spent"]) == (16, 2400, 2400)
-    assert "8 short: 1 of 2 pictures" in said
+    assert "8 short (fewer pictures came than were asked for): 1 of 2 pictures" in said
 
 
 if __name__ == "__main__":

@@ -226,13 +226,13 @@ def test_a_limit_stops_after_the_first_tasks_and_is_complete(desk: Desk) -> None
 
 def test_failed_tasks_exit_with_4_and_go_again_after_retry(desk: Desk) -> None:
     """What failed is named by kind with the next command, and that command works."""
-    (desk.folder / "faults.yaml").write_text("moderated: {prompt: red}\n")
+    (desk.folder / "faults.yaml").write_text("failed: {prompt: red}\n")
     code, _, err = desk.call("run", "mugs.yaml", "--simulate", "--faults", "faults.yaml")
     assert code == 4
-    assert "1 moderated" in err
+    assert "1 upstream" in err
     assert "next      pipeline retry runs/mugs.sim   sends the failed tasks again" in err
     (desk.folder / "faults.yaml").write_text("{}\n")
-    code, out, err = desk.call("retry", "mugs.sim", "--fault", "moderated")
+    code, out, err = desk.call("retry", "mugs.sim", "--fault", "upstream")
     assert (code, out) == (0, ""), err
     assert err.startswith("1 failed task will go again\ndone: 2 images, 2 tasks done in ")
     assert desk.call("retry", "mugs.sim") == (0, "no failed task to send again\n", "")
@@ -341,7 +341,7 @@ def test_a_missing_picture_of_a_finished_run_is_warned_of(desk: Desk) -> None:
     next((desk.folder / "runs/mugs.sim/images").rglob("*.png")).unlink()
     code, _, err = desk.call("run", "mugs.yaml", "--simulate")
     assert code == 0
-    assert "WARNING: 1 picture is no longer where the run put them; `pipeline verify runs/mugs.sim` names them" in err
+    assert "WARNING: 1 picture is no longer where the run put it; `pipeline verify runs/mugs.sim` names it" in err
     assert "nothing to do: 2 tasks were done before, nothing more to pay (--fresh starts over)" in err
 
 

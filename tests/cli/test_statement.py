@@ -37,6 +37,7 @@ def test_a_complete_run_says_what_was_made_and_where() -> None:
     assert render_end(ENDING) == (
         "done: 24 images, 24 tasks done in 7.2 s; 0.60 USD of 1.00 USD\n"
         "  images    runs/mugs/images\n"
+        "  gallery   pipeline report runs/mugs   makes a page to look through them\n"
         "  table     runs/mugs/images.arrow  (images.parquet, tasks.arrow beside it)"
     )
 
@@ -79,10 +80,10 @@ def _with(**changes: object) -> Ending:
                 "  gave up   3 tasks failed, 1 task short",
                 "  faults    3 moderated, 1 timeout",
                 (
-                    "  next      rejected and moderated tasks fail again as they are: "
-                    "mend their prompts or pictures first"
+                    "  next      edit what was moderated (it fails again as it is), then: "
+                    "pipeline run mugs.yaml   (what is done is kept)"
                 ),
-                "  next      pipeline retry runs/mugs   sends the failed tasks again",
+                "  next      pipeline retry runs/mugs --fault timeout   sends the failed tasks again",
             ],
         ),
         (
@@ -140,7 +141,8 @@ def test_the_page_of_status() -> None:
         "  money     0.60 USD of 1.00 USD\n"
         "  lane      mulerouter/qwen-image-max, 60/min permitted, 26 submits, 2 times told to wait\n"
         "  faults    1 transient\n"
-        "  in doubt  task ab, 0.075 USD: cut off"
+        "  in doubt  task ab, 0.075 USD: cut off\n"
+        "  next      pipeline resolve runs/mugs   lists what is in doubt; it is held, and never sent again by itself"
     )
 
 
@@ -173,7 +175,7 @@ def test_a_parked_run_says_why_whether_money_is_gone_and_one_command() -> None:
         }
     ]
     page = render_end(_with(state="parked", tasks={"done": 1, "waiting": 3, "total": 4}, parked=parked))
-    assert "  parked    mulerouter/qwen-image-max: Invalid token\n" in page
+    assert "  parked    mulerouter/qwen-image-max: the gateway refused the key (Invalid token)\n" in page
     assert "            what was refused or never sent was not charged; nothing is held\n" in page
     nexts = [line for line in page.splitlines() if line.startswith("  next")]
     assert nexts == [
@@ -197,7 +199,7 @@ def test_a_run_that_stopped_at_the_cap_with_doubts_is_not_called_done() -> None:
     page = render_end(ending)
     assert page.startswith("stopped at the budget, with attempts in doubt: 7 images, 7 of 20 tasks done in 7.2 s; ")
     for line in (
-        "  in doubt  1 task: nobody knows whether they were billed; 0.075 USD is kept aside",
+        "  in doubt  1 task: no clear answer came, so nobody knows whether it was billed; 0.075 USD is kept aside",
         "  budget    12 tasks not sent: the cap leaves no room; what is in doubt counts until it is resolved",
         '  next      what was not sent: raise budget in the spec, or: pipeline run mugs.yaml --budget "AMOUNT UNIT"',
         "  next      pipeline resolve runs/mugs   lists what is in doubt; it is held, and never sent again by itself",
