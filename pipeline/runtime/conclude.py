@@ -23,7 +23,7 @@ from pipeline.runtime.session import Session
 
 def conclude(session: Session, driver: Driver, tell: Callable[[str], None], begun: float) -> Result:
     """Write the manifest, mark how it ended, and say so."""
-    parked = parked_of(session.machine.lane_views(), driver.full, _room_wanted(session))
+    parked = parked_of(session.machine.lane_views(), driver.full, _room_wanted(session), session.plan.cards)
     state = state_of(
         draining=driver.draining,
         parked=bool(parked),
