@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
@@ -41,6 +42,12 @@ class AddressGuard:
 
     def __init__(self, *, loopback: bool) -> None:
         self._loopback = loopback
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AddressGuard) and other._loopback is self._loopback
+
+    def __hash__(self) -> int:
+        return hash(self._loopback)
 
     def allows(self, address: str) -> bool:
         """Whether a connection to this address may be made."""
@@ -103,11 +110,16 @@ def checked_link(link: str, guard: AddressGuard) -> URL:
     if "@" in url.raw_authority:
         raise ValueError("the link carries a user name")
     _check_host(host, guard)
-    if url.scheme == "http" and not names_loopback(host):
+    if url.scheme == "http" and not _is_local(host):
         if port != _HTTP_PORT:
             raise ValueError("the link is not https")
         return url.with_scheme("https").with_port(None)
     return url
+
+
+@lru_cache(maxsize=256)
+def _is_local(host: str) -> bool:
+    return names_loopback(host)
 
 
 def unfit_location(location: str, guard: AddressGuard) -> str:
@@ -126,7 +138,9 @@ def unfit_location(location: str, guard: AddressGuard) -> str:
     return ""
 
 
+@lru_cache(maxsize=256)
 def _check_host(host: str, guard: AddressGuard) -> None:
+    """Hosts are few and links many: one that passed once is not looked at again."""
     local = names_loopback(host.rstrip("."))
     if (local and not guard.allows("127.0.0.1")) or (not local and _parse(host) and not guard.allows(host)):
         raise ValueError("the link leads to an address that is not public")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Coroutine
+from functools import partial
 from typing import Final, TypeVar
 
 T = TypeVar("T")
@@ -22,13 +23,19 @@ async def in_time(work: Coroutine[object, object, T], timeout_s: float) -> T:
 
     A cancellation is raised only if nothing has come: an answer that is here is returned in its place.
     """
-    task = asyncio.get_running_loop().create_task(work)
-    task.add_done_callback(_heard)
+    loop = asyncio.get_running_loop()
+    task = loop.create_task(work)
+    over = loop.create_future()
+    task.add_done_callback(partial(_heard, over))
+    timer = None if math.isinf(timeout_s) else loop.call_later(timeout_s, _end, over)
     try:
-        await asyncio.wait({task}, timeout=None if math.isinf(timeout_s) else timeout_s)
+        await over
         called_off = False
     except asyncio.CancelledError:
         called_off = True
+    finally:
+        if timer is not None:
+            timer.cancel()
     await _through(task)
     if task.done():
         return task.result()
@@ -50,7 +57,13 @@ async def _through(task: asyncio.Task[T]) -> None:
             continue
 
 
-def _heard(task: asyncio.Task[T]) -> None:
+def _heard(over: asyncio.Future[None], task: asyncio.Task[T]) -> None:
     """An exception that nobody asks for would be printed, with its frames."""
     if not task.cancelled():
         task.exception()
+    _end(over)
+
+
+def _end(over: asyncio.Future[None]) -> None:
+    if not over.done():
+        over.set_result(None)

@@ -11,7 +11,7 @@ from yarl import URL
 
 from pipeline.errors import Bug, CardError
 from pipeline.transport.addresses import names_loopback
-from pipeline.transport.secrets import Header, Secret, need_key
+from pipeline.transport.secrets import Header, Hider, Secret, need_key
 from pipeline.values.card import GatewayCard
 
 #: How a result link begins that is a key below the gateway's own base of this name.
@@ -46,6 +46,8 @@ class KnownGateway:
     user_agent: str
     reuse: bool
     loopback: bool
+    #: Takes the key out of what comes back.
+    hider: Hider
 
     def headers(self, given: tuple[tuple[str, str], ...], *, keyed: bool) -> list[tuple[str, str]]:
         """A request's headers, with the key where it may go, and with nothing that could be a second one."""
@@ -111,14 +113,16 @@ def known_gateway(
 ) -> KnownGateway:
     """A gateway with its addresses and its key. *Raises* SecretMissing, unless a key is given, and CardError."""
     bases = {place.name: Base(place.url, place.keyed) for place in addresses(card, environ)}
+    found = need_key(card.key_env, card.title or card.name, environ, dotenv) if key is None else key
     return KnownGateway(
         bases,
-        need_key(card.key_env, card.title or card.name, environ, dotenv) if key is None else key,
+        found,
         card.auth_header,
         card.auth_prefix,
         card.user_agent,
         reuse=card.reuse_connections,
         loopback=names_loopback(bases[""].url.host or ""),
+        hider=Hider(found),
     )
 
 

@@ -126,7 +126,7 @@ class HttpDoor:
             trace_request_ctx=mark,
         )
         try:
-            return await in_time(answered(calling, gateway.key, host, body_max), timeout_s)
+            return await in_time(answered(calling, gateway.hider, host, body_max), timeout_s)
         except _FAILURES as error:
             # Nothing of the exception but its class goes further: its text and repr hold headers, so the key. Its
             # status is no answer either: a reply that cannot be parsed calls itself a 400.

@@ -11,7 +11,7 @@ from typing import Final
 import aiohttp
 from multidict import CIMultiDictProxy
 
-from pipeline.transport.secrets import Secret, hide
+from pipeline.transport.secrets import Hider
 from pipeline.values.wire import (
     Answered,
     Broken,
@@ -75,14 +75,14 @@ async def receive(response: aiohttp.ClientResponse, sink: Sink) -> DownloadOutco
 
 
 async def answered(
-    calling: AbstractAsyncContextManager[aiohttp.ClientResponse], key: Secret, host: str | None, body_max: int
+    calling: AbstractAsyncContextManager[aiohttp.ClientResponse], hider: Hider, host: str | None, body_max: int
 ) -> Outcome:
     """The whole answer to a call, without the key, should it echo it."""
     async with calling as response:
         body = await _whole(response, body_max)
         if body is None:
             return Broken(f"the answer of {host} is larger than {body_max} bytes", too_large=True)
-        return Answered(Response(response.status, hide(key, body), _plain(response.headers, key)))
+        return Answered(Response(response.status, hider.hide(body), _plain(response.headers, hider)))
 
 
 async def _whole(response: aiohttp.ClientResponse, body_max: int) -> bytes | None:
@@ -96,7 +96,7 @@ async def _whole(response: aiohttp.ClientResponse, body_max: int) -> bytes | Non
     return bytes(body)
 
 
-def _plain(headers: CIMultiDictProxy[str], key: Secret) -> dict[str, str]:
+def _plain(headers: CIMultiDictProxy[str], hider: Hider) -> dict[str, str]:
     """Header names in lower case; what comes several times is joined; the key is hidden.
 
     Bytes that are no UTF-8 are replaced: the answer to a paid call is not given up for a letter in a header.
@@ -105,7 +105,10 @@ def _plain(headers: CIMultiDictProxy[str], key: Secret) -> dict[str, str]:
     for name, value in headers.items():
         known = name.lower()
         plain[known] = f"{plain[known]}, {value}" if known in plain else value
+    together = "\n".join(plain.values())
+    if together.isascii() and not hider.found(together.encode()):
+        return plain
     return {
-        name: hide(key, value.encode(errors="surrogateescape")).decode(errors="replace")
+        name: hider.hide(value.encode(errors="surrogateescape")).decode(errors="replace")
         for name, value in plain.items()
     }

@@ -183,11 +183,31 @@ class RedactingFilter(logging.Filter):
 
 def hide(key: Secret, data: bytes) -> bytes:
     """An answer without the key, in whatever form the gateway echoed it; what is no longer there cannot be stored."""
-    if len(key.reveal()) < _HIDEABLE:
+    return Hider(key).hide(data)
+
+
+class Hider:
+    """Takes one key out of answers: its forms are worked out once."""
+
+    __slots__ = ("_forms",)
+
+    def __init__(self, key: Secret) -> None:
+        forms = _forms(key.reveal()) if len(key.reveal()) >= _HIDEABLE else set()
+        self._forms = [form.encode() for form in sorted(forms, key=len, reverse=True)]
+
+    def __repr__(self) -> str:
+        return "Hider(***)"
+
+    def found(self, data: bytes) -> bool:
+        """Whether the key stands there, in whatever form."""
+        return any(form in data for form in self._forms)
+
+    def hide(self, data: bytes) -> bytes:
+        """The data without the key."""
+        if self.found(data):
+            for form in self._forms:
+                data = data.replace(form, _HIDDEN.encode())
         return data
-    for form in sorted(_forms(key.reveal()), key=len, reverse=True):
-        data = data.replace(form.encode(), _HIDDEN.encode())
-    return data
 
 
 def _forms(key: str) -> set[str]:

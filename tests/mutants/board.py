@@ -48,6 +48,7 @@ _RAISED: Final = "tests/stories/test_rehearsals.py::test_the_job_stops_at_its_bu
 _EXCHANGE: Final = "tests/transport/test_http_exchange.py"
 _DOWNLOAD: Final = "tests/transport/test_http_download.py"
 _PACER: Final = "tests/runtime/test_pacer.py"
+_PACE: Final = "tests/engine/test_pace.py"
 _DRIVER: Final = "tests/stories/test_order.py"
 _POWER: Final = "tests/chaos/test_disk.py::test_the_product_keeps_its_word_and_broken_variants_do_not"
 _JUDGE: Final = "tests/chaos/test_judge.py"
@@ -252,9 +253,68 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "unanswered off by one",
             "one more POST is out than the worst case says",
-            "            and len(self.unanswered) < (1 if self.breaker else self.terms.unanswered_max)\n",
-            "            and len(self.unanswered) <= (1 if self.breaker else self.terms.unanswered_max)\n",
+            "            and len(self.unanswered) < (1 if self.careful else self.terms.unanswered_max)\n",
+            "            and len(self.unanswered) <= (1 if self.careful else self.terms.unanswered_max)\n",
             "tests/engine/test_lanes.py",
+        ),
+        (
+            "breaker never probes singly",
+            "an open breaker lets as many POSTs out as ever",
+            "        return self.breaker > 0 or not (self.fresh or self.pace.may_retry)\n",
+            "        return not (self.fresh or self.pace.may_retry)\n",
+            _PACE,
+        ),
+        (
+            "storm without a breaker",
+            "refusals in a row never open the breaker",
+            "        return self.breaker == 0 and self.pace.storms\n",
+            "        return False\n",
+            _PACE,
+        ),
+        (
+            "retries before fresh tasks",
+            "retries that fail again and again keep everything else waiting",
+            "        return self.again[0] if self.again and (self.pace.may_retry or not self.fresh) else self.fresh[0]\n",
+            "        return self.again[0] if self.again else self.fresh[0]\n",
+            _PACE,
+        ),
+    ),
+    *_of(
+        "pipeline/engine/pace.py",
+        (
+            "share above what is declared",
+            "good answers raise the rate beyond the declared one",
+            "            self.share = min(1.0, self.share + SHARE_BACK * max(0.0, periods))\n",
+            "            self.share = self.share + 10 * SHARE_BACK * max(0.0, periods)\n",
+            _PACE,
+        ),
+        (
+            "share halved for each 429",
+            "429s to POSTs that were out together count one by one",
+            "        if (now if sent is None else sent) > self.cut_at:\n",
+            "        if True:\n",
+            _PACE,
+        ),
+        (
+            "share without a floor",
+            "a long storm leaves a lane at a standstill",
+            "            self.share = max(SHARE_MIN, self.share / 2)\n",
+            "            self.share = self.share / 2\n",
+            _PACE,
+        ),
+        (
+            "share comes back at once",
+            "one good answer after an idle hour gives back the whole rate",
+            "            periods = min(1.0, (now - self.raised_at) / period_s)\n",
+            "            periods = (now - self.raised_at) / period_s\n",
+            _PACE,
+        ),
+        (
+            "polls before the card's first",
+            "a quick model is polled before the card allows it",
+            "        return max(least_s, min(early, patience_s))\n",
+            "        return min(early, patience_s)\n",
+            _PACE,
         ),
     ),
     # --- the store ------------------------------------------------------------------------------------------------
@@ -429,19 +489,19 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
-        "pipeline/runtime/run.py",
+        "pipeline/runtime/owned.py",
         (
             "limit counted in pictures",
             "--limit counts pictures, not tasks",
-            "        if session.options.limit is not None and task.number >= session.options.limit:\n",
-            "        if session.options.limit is not None and task.number * task.n >= session.options.limit:\n",
+            "len(plan) if limit is None else min(limit, len(plan))",
+            "len(plan) if limit is None else min(limit // plan.task(0).n, len(plan))",
             _DRIVER,
         ),
         (
             "run buys what it owns",
             "tasks that the store has are offered again",
-            "        if key not in known:\n",
-            "        if key:\n",
+            "            done[first] = 1\n",
+            "            done[first] = 0\n",
             _RAISED,
         ),
     ),
@@ -642,7 +702,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "echoed key kept",
             "a key that a gateway echoes goes into the black box",
-            "        return Answered(Response(response.status, hide(key, body), _plain(",
+            "        return Answered(Response(response.status, hider.hide(body), _plain(",
             "        return Answered(Response(response.status, body, _plain(",
             f"{_EXCHANGE} tests/security/test_canaries.py",
         ),

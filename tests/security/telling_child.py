@@ -23,7 +23,7 @@ from pipeline.cli.exits import Exit
 from pipeline.cli.main import cli
 from pipeline.errors import CardError, MistakesError
 from pipeline.runtime import prepare, wiring
-from pipeline.transport import http
+from pipeline.transport import gateways, http, receiving
 
 
 def main(told: Path) -> None:
@@ -105,11 +105,11 @@ def _break(crash: str) -> Any:
             owner = owner if hasattr(owner, name) else aiohttp.ClientResponse
             name = name if hasattr(owner, name) else "start"
         case "answer":
-            owner, name = http, "_plain"
+            owner, name = receiving, "_plain"
         case "opening":
-            owner, name = http, "base_url"
+            owner, name = gateways, "base_url"
         case "secret":
-            owner, name = http, "need_key"
+            owner, name = gateways, "need_key"
         case _:
             raise ValueError(crash)
     kept = getattr(owner, name)
