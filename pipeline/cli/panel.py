@@ -22,7 +22,7 @@ LANES_SHOWN: Final = 8
 _ELSE: Final = 12
 #: A label and its gap; a lane's name is cut to no less than this; a gap between two cells (characters).
 LABEL: Final = 8
-_NAME_LEAST: Final = 16
+_NAME_LEAST: Final = 22
 _GAP: Final = "   "
 #: A long text has this many lines at most.
 _TEXT_LINES: Final = 2
@@ -188,7 +188,7 @@ def _speed(view: View, name: str) -> str:
     if not permitted or speed is None:
         return permitted
     share = view.lanes[name].share
-    slowed = f", slowed to {share:.0%}" if share < 0.995 else ""
+    slowed = f" at {share:.0%}" if share < 0.995 else ""
     sent = f"{speed:.0f}" if speed >= 10 or speed == int(speed) else f"{speed:.1f}"
     return f"{sent} of {permitted}{slowed}"
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 from pipeline.engine.messages import Phase
 from pipeline.errors import StorageFailed
@@ -30,6 +30,10 @@ EVERY_S: Final = 5.0
 STATES: Final = ("running", *EXITS, "storage_failed")
 
 
+#: Labels and value.
+Sample: TypeAlias = tuple[Mapping[str, str], float]
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """One metric: its type, its meaning, and its samples as labels and value."""
@@ -37,7 +41,7 @@ class Family:
     name: str
     kind: str
     meaning: str
-    samples: Sequence[tuple[Mapping[str, str], float]]
+    samples: Sequence[Sample]
 
 
 class Metrics:
@@ -97,7 +101,7 @@ def families(view: View, at: float) -> Iterator[Family]:
     states = [({"state": state}, float(state == view.state)) for state in STATES]
     yield Family("pipeline_run_state", "gauge", "1 for the state of the run, 0 for the others.", states)
     yield Family("pipeline_elapsed_seconds", "gauge", "Time since this process began.", [({}, view.elapsed_s)])
-    left = [] if view.eta_s is None else [({}, view.eta_s)]
+    left: list[Sample] = [] if view.eta_s is None else [({}, view.eta_s)]
     yield Family("pipeline_left_seconds", "gauge", "Estimated time left; absent while nobody can say.", left)
     paused = float(None in view.paused)
     yield Family("pipeline_paused", "gauge", "1 while somebody has paused every lane.", [({}, paused)])
@@ -113,7 +117,7 @@ def _work(view: View) -> Iterator[Family]:
     yield Family("pipeline_tasks", "gauge", "Tasks by state; those not begun are waiting.", tasks)
     yield Family("pipeline_tasks_planned", "gauge", "Tasks of the plan.", [({}, view.total)])
     yield Family("pipeline_images_total", "counter", "Pictures stored in the run folder.", [({}, view.images)])
-    speed = [] if view.images_per_min is None else [({}, view.images_per_min)]
+    speed: list[Sample] = [] if view.images_per_min is None else [({}, view.images_per_min)]
     yield Family("pipeline_images_per_minute", "gauge", "Pictures stored, counted over the last minute.", speed)
     faults = [({"kind": kind.value}, float(view.faults.get(kind, 0))) for kind in FaultKind]
     yield Family("pipeline_faults_total", "counter", "Tasks that ended with a fault since this process began.", faults)
@@ -125,7 +129,7 @@ def _work(view: View) -> Iterator[Family]:
 
 
 def _money(view: View) -> Iterator[Family]:
-    samples: list[tuple[Mapping[str, str], float]] = []
+    samples: list[Sample] = []
     for currency, account in view.money.items():
         kinds = {"settled": account.spent, "overage": account.overage, "held": account.held, "doubt": account.doubt}
         if account.cap < UNLIMITED:

@@ -89,7 +89,7 @@ def test_the_rows_of_the_panel() -> None:
         (GONE, "a/b   42 of 60/min   unreachable: tries in 26 s"),
         (LOSING, "a/b   42 of 60/min   answers lost: tries in 1.2 s"),
         (PARKED, "a/b   42 of 60/min   parked"),
-        (replace(LANE, share=0.5), "a/b   42 of 60/min, slowed to 50%   4 of 8 in flight"),
+        (replace(LANE, share=0.5), "a/b   42 of 60/min at 50%   4 of 8 in flight"),
         (replace(LANE, probing=True), "a/b   42 of 60/min   4 of 8 in flight, one at a time"),
     ],
 )
@@ -170,7 +170,7 @@ def test_the_panel_is_exactly_as_wide_as_the_terminal(width: int, ascii_only: bo
     console = Console(file=stream, force_terminal=True, no_color=True, width=width, height=40)
     console.print(Picture(FULL, f"runs/{HOSTILE}"))
     stream.flush()
-    data = stream.buffer.getvalue().decode(stream.encoding)  # type: ignore[attr-defined]
+    data = stream.buffer.getvalue().decode(stream.encoding)
     lines = re.sub(r"\x1b\[[0-9;]*m", "", data).splitlines()
     if not ascii_only:
         assert {cell_len(line) for line in lines} == {width}
