@@ -20,7 +20,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from pipeline.errors import PipelineError, RunError
+from pipeline.errors import PipelineError, RunError, RunNotFound, StorageFailed
 from pipeline.report.data import COLUMNS
 from pipeline.report.pages import INDEX, META, page_files
 from pipeline.runtime.control import DONE_S, Line
@@ -87,8 +87,10 @@ class Viewer:
                     return await self._post(request, path)
                 case _:
                     return _refused(405, "no such method")
-        except PipelineError as error:
+        except (RunNotFound, StorageFailed) as error:
             return _refused(503, str(error))
+        except PipelineError as error:
+            return _refused(400, str(error))
 
     def _enter(self, token: str) -> web.Response:
         assert self.guard is not None
@@ -182,7 +184,7 @@ class Viewer:
                 entries = await _body(request, _REVIEW_MAX)
                 async with self._saving:
                     count = await asyncio.to_thread(save_review, self._folder, entries)
-                return _said(ok=True, words=f"{count} pictures in review.csv")
+                return _said(ok=True, words=f"{count} {'picture' if count == 1 else 'pictures'} in review.csv")
             case _:
                 return _nothing()
 
