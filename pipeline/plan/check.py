@@ -80,6 +80,8 @@ class Summary:
     disk_bytes: int
     #: What a reader should know before paying: sentences.
     notes: tuple[str, ...] = ()
+    #: {task number: the earlier one that buys the same}; of these, only the earlier one is bought.
+    repeats: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def fits(self) -> bool:
@@ -162,15 +164,16 @@ def check(plan: Plan, tell: Callable[[int], None] | None = None) -> Summary:
     for path in plan.unmatched:
         if not book:
             book.add(Flaw(f"{path}.when", "the override matches no task", "mend it, or remove it"))
-    duplicates = _drop_duplicates(plan, ids, sums) if not book else 0
+    repeats = _drop_duplicates(plan, ids, sums) if not book else {}
     if named and not book:
         _check_paths(plan, paths, book)
     if book:
         for flaw in constant_flaws(plan.job, plan.cards):
             book.add_constant(flaw)
     book.stop(plan.job)
-    made = _summarise(plan, sums, duplicates, first_prompt, int(pixels * BYTES_PER_PIXEL))
-    return replace(made, notes=(*made.notes, *_upload_notes(plan, uploads), *_converted_notes(converted)))
+    made = _summarise(plan, sums, len(repeats), first_prompt, int(pixels * BYTES_PER_PIXEL))
+    notes = (*made.notes, *_upload_notes(plan, uploads), *_converted_notes(converted))
+    return replace(made, repeats=repeats, notes=notes)
 
 
 def _count(sums: dict[str, _Sums], task: Task, sign: int) -> None:
@@ -218,17 +221,18 @@ def _upload_notes(plan: Plan, uploads: Mapping[str, set[str]]) -> Iterator[str]:
             )
 
 
-def _drop_duplicates(plan: Plan, ids: _Seen, sums: dict[str, _Sums]) -> int:
-    """Take tasks that are bought already by an earlier one out of the sums, and count them."""
-    dropped = 0
+def _drop_duplicates(plan: Plan, ids: _Seen, sums: dict[str, _Sums]) -> dict[int, int]:
+    """Take tasks that are bought already by an earlier one out of the sums, and say which is which."""
+    dropped: dict[int, int] = {}
     for numbers in ids.repeated():
-        seen: set[str] = set()
+        seen: dict[str, int] = {}
         for number in numbers:
             task = plan.build(number)
             if task.id in seen:
-                dropped += 1
+                dropped[number] = seen[task.id]
                 _count(sums, task, -1)
-            seen.add(task.id)
+            else:
+                seen[task.id] = number
     return dropped
 
 

@@ -36,6 +36,7 @@ from pipeline.runtime.evidence import Evidence
 from pipeline.runtime.history import Result
 from pipeline.runtime.inspect import finished_result
 from pipeline.runtime.metrics import Metrics
+from pipeline.runtime.owned import offered
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.perform import Performer
 from pipeline.runtime.prepare import Options
@@ -44,7 +45,6 @@ from pipeline.runtime.signals import Signals
 from pipeline.store.folder import RunFolder
 from pipeline.store.lock import RunLock, is_held
 from pipeline.values.reply import Balance
-from pipeline.values.task import Task
 
 
 def run_sync(plan: Plan, options: Options, listener: Listener | None = None, confirm: Confirm | None = None) -> Result:
@@ -131,7 +131,7 @@ async def _turn(session: Session, listener: Listener | None, begun: float) -> Re
         clock=session.clock,
         pacers=pacers,
         poll_pacers=poll_pacers,
-        offer=_offer(session),
+        offer=offered(session.plan, session.it.journal, session.options.limit),
         again=session.plan.task,
         told=lambda facts: _told(session, desk, facts),
         listener=lambda: tell("running"),
@@ -213,17 +213,6 @@ async def _evidence(session: Session, pacers: Mapping[str, Pacer]) -> Evidence:
                 "about calls to it are for `pipeline resolve`"
             )
     return evidence
-
-
-def _offer(session: Session) -> Iterator[Task]:
-    known = set(session.it.journal.task_ids())
-    for task in session.plan.tasks():
-        if session.options.limit is not None and task.number >= session.options.limit:
-            return
-        key = bytes.fromhex(task.id)
-        if key not in known:
-            known.add(key)
-            yield task
 
 
 def _told(session: Session, desk: Desk, facts: list[Fact]) -> None:

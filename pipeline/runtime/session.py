@@ -23,6 +23,7 @@ from pipeline.providers import PROVIDERS
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.consent import Confirm, Consent
+from pipeline.runtime.owned import distinct
 from pipeline.runtime.perform import replay
 from pipeline.runtime.pictures import examine
 from pipeline.runtime.prepare import Options
@@ -135,7 +136,7 @@ class Session:
                 "finished_plan": "",
                 **prepare.budget_memory(self.options, plan.job, journal.get_meta),
             },
-            (lambda: ((bytes.fromhex(task.id), task) for task in plan.tasks())) if edited else None,
+            (lambda: ((bytes.fromhex(task.id), task) for task in distinct(plan))) if edited else None,
         )
         reach("plan.kept")
         folder.write_spec(text)

@@ -70,6 +70,11 @@ class Reader:
         for (key,) in self._db.execute("SELECT id FROM task"):
             yield bytes(key)
 
+    def numbers(self) -> Iterator[int]:
+        """The numbers of every task of the spec that is in the store."""
+        for (number,) in self._db.execute("SELECT number FROM task WHERE number >= 0"):
+            yield int(number)
+
     def has(self, task_id: bytes | str) -> Phase | None:
         """Where a task stands, by its 32 bytes or 64 hex digits; None when it never entered the store."""
         key = bytes.fromhex(task_id) if isinstance(task_id, str) else task_id
