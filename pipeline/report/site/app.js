@@ -293,6 +293,16 @@
     P.onReview(counted);
     counted();
     document.addEventListener("keydown", onKey);
+    window.addEventListener("hashchange", () => {
+      const { tab, open } = readPlace();
+      if (P.byId("lightbox").open) P.byId("lightbox").close();
+      P.tab = tab;
+      showPanels();
+      P.refresh();
+      if (!views[tab]) drawTab(false);
+      const number = open ? P.numberOf(open) : undefined;
+      if (number !== undefined) P.openLightbox(number);
+    });
   }
 
   function start() {

@@ -114,7 +114,12 @@ def axes_of(rows: Sequence[Row]) -> list[dict[str, Any]]:
     """The axes of more than one value, the matrix' own and those of columns, as the writer states them."""
     names: dict[str, dict[str, None]] = {}
     for each in rows:
-        pseudo = {"row": each["row_id"], "sample": str(each["sample"]), "gateway": each["gateway"], "step": each["step"]}
+        pseudo = {
+            "row": each["row_id"],
+            "sample": str(each["sample"]),
+            "gateway": each["gateway"],
+            "step": each["step"],
+        }
         for name, value in {**each["axes"], **pseudo}.items():
             names.setdefault(name, {})[value] = None
     return [{"name": name, "values": list(values)} for name, values in names.items() if len(values) > 1]

@@ -91,8 +91,24 @@ def test_search(report: Writer) -> None:
     rows[5]["revised_prompt"] = "A GROSSE Brücke über den Fluß, 東京の橋"
     rows[6]["negative_prompt"] = "low quality (blurry)"
     page = report(rows).open("#gallery")
-    asked = ["orchard", "ORCHARD lamp", "qwen-image-2.0 teapot", "moderated", "number 12", "row-3", "brücke", "東京", "(blurry)"]
-    asked += [str(rows[40]["seed"]), rows[41]["sha256"][:12], rows[42]["task_id"], rows[43]["operation_id"], "no such words"]
+    asked = [
+        "orchard",
+        "ORCHARD lamp",
+        "qwen-image-2.0 teapot",
+        "moderated",
+        "number 12",
+        "row-3",
+        "brücke",
+        "東京",
+        "(blurry)",
+    ]
+    asked += [
+        str(rows[40]["seed"]),
+        rows[41]["sha256"][:12],
+        rows[42]["task_id"],
+        rows[43]["operation_id"],
+        "no such words",
+    ]
     for text in asked:
         page.fill("#search", text)
         until(page, SOUGHT, text)

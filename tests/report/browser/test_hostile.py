@@ -44,7 +44,9 @@ def hostile() -> list[Row]:
                 size=words,
                 operation_id=words,
                 flags=[words],
-                inputs=[{"name": words, "src": "pictures/0-0.png", "thumb": "pictures/0-0.png", "sha256": digest(number)}],
+                inputs=[
+                    {"name": words, "src": "pictures/0-0.png", "thumb": "pictures/0-0.png", "sha256": digest(number)}
+                ],
             )
         )
         rows.append(bare(100 + number, "failed", words, prompt=words, fault_message=words))
@@ -58,7 +60,9 @@ def test_nothing_runs(report: Writer, tab: str) -> None:
     assert page.evaluate("window.ran === undefined")
     assert page.evaluate("document.querySelectorAll('iframe, object, embed, #tiles svg, #grid svg').length") == 0
     assert page.locator("#job").text_content() == PROMPTS[1]
-    handlers = "[...document.querySelectorAll('*')].filter((n) => [...n.attributes].some((a) => /^on|^style$/.test(a.name)"
+    handlers = (
+        "[...document.querySelectorAll('*')].filter((n) => [...n.attributes].some((a) => /^on|^style$/.test(a.name)"
+    )
     assert page.evaluate(f"{handlers} && a.name !== 'style')).length") == 0
     assert page.evaluate("document.querySelectorAll('a[href^=javascript]').length") == 0
 

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 import pipeline
+from pipeline.report.data import COLUMNS
 from tests.report.browser.conftest import Writer
-from tests.report.browser.fixtures import COLUMNS, Row, bare, digest, mixed, row
+from tests.report.browser.fixtures import Row, bare, digest, mixed, row
 
 CUT = "getComputedStyle(document.querySelector('.compare')).getPropertyValue('--cut')"
 OPEN = "document.querySelector('#lightbox').open"

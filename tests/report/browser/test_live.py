@@ -13,7 +13,12 @@ from tests.report.browser.fixtures import bare, meta, row, rows_object, write_ro
 from tests.report.browser.server import Served, serving
 
 LANE = {"name": "mulerouter/qwen-image-max", "rate": "60/min", "submits": 7, "rate_limited": 1, "in_flight": 3}
-LIVE = {"live": True, "state": "running", "lanes": [LANE | {"why": "waits for its rate"}], "axes": meta([row(n) for n in range(8)])["axes"]}
+LIVE = {
+    "live": True,
+    "state": "running",
+    "lanes": [LANE | {"why": "waits for its rate"}],
+    "axes": meta([row(n) for n in range(8)])["axes"],
+}
 BEGUN = [row(0), bare(1, "running"), bare(2, "waiting"), bare(3, "waiting")]
 
 

@@ -7,9 +7,9 @@ import pytest
 from tests.report.browser.conftest import Writer, until
 from tests.report.browser.fixtures import mixed, row
 
-WIDER = """() => [...document.querySelectorAll('body, #head, #tabs, #tools, #gallery, #panel-failures .scroller, #side')]
+WIDER = """() => [...document.querySelectorAll('body, #head, #tabs, #tools, #gallery, #panel-failures .scroller')]
     .filter((node) => node.offsetParent !== null || node === document.body)
-    .filter((node) => node.scrollWidth > node.clientWidth + 1).map((node) => node.id || node.className || node.tagName)"""
+    .filter((node) => node.scrollWidth > node.clientWidth + 1).map((node) => node.outerHTML.slice(0, 200))"""
 
 
 @pytest.mark.parametrize("tab", ["grid", "gallery", "failures", "charts"])
@@ -43,7 +43,7 @@ def test_dark_and_light(report: Writer) -> None:
     }"""
     grounds = []
     for scheme in ("light", "dark"):
-        opened.page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        opened.page.emulate_media(color_scheme=scheme)
         page = opened.open("#gallery")
         ground, least = page.evaluate(ratio)
         grounds.append(ground)
@@ -64,9 +64,9 @@ def test_on_paper(report: Writer) -> None:
 def test_names_and_roles(report: Writer) -> None:
     """Every control has a name, every picture its prompt as a text, every tab its panel."""
     page = report(mixed(40)).open("#gallery")
-    unnamed = """[...document.querySelectorAll('button:not(#confirm-yes), a, input, select, textarea')].filter((node) =>
-        !(node.textContent.trim() || node.getAttribute('aria-label') || node.closest('label') || node.querySelector('img[alt]')))
-        .map((node) => node.outerHTML)"""
+    unnamed = """[...document.querySelectorAll('button:not(#confirm-yes), a, input, select, textarea')]
+        .filter((node) => !node.textContent.trim() && !node.getAttribute('aria-label'))
+        .filter((node) => !node.closest('label') && !node.querySelector('img[alt]')).map((node) => node.outerHTML)"""
     assert page.evaluate(unnamed) == []
     rows = mixed(40)
     alts = page.locator("#gallery img").evaluate_all("(all) => all.map((one) => one.alt)")

@@ -8,8 +8,8 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import pyarrow.feather as feather
 import pytest
+from pyarrow import feather
 
 from tests.report.browser.conftest import Opener, Writer, until
 from tests.report.browser.fixtures import bare, mixed, row
@@ -38,7 +38,9 @@ def run_folder(tmp_path: Path) -> Path:
         (["report", "runs/foxes.sim"], 0),
     ):
         # In processes of their own: a browser's test has an event loop already.
-        done = subprocess.run([sys.executable, "-m", "pipeline", *command], cwd=tmp_path, capture_output=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *command], cwd=tmp_path, capture_output=True, check=False
+        )
         assert done.returncode == code, done.stderr.decode()
     return tmp_path / "runs" / "foxes.sim"
 
@@ -73,7 +75,9 @@ def test_nothing_but_own_files_may_run(report: Writer) -> None:
     policy = page.locator("meta[http-equiv]").get_attribute("content") or ""
     assert policy.startswith("default-src 'none'; ")
     assert "unsafe" not in policy
-    page.evaluate("const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.head.append(s)")
+    page.evaluate(
+        "const s = document.createElement('script'); s.textContent = 'window.ran = 1'; document.head.append(s)"
+    )
     assert page.evaluate("window.ran === undefined")
     assert len(opened.complaints) == 1
     assert "Content Security Policy" in opened.complaints.pop()

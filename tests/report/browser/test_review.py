@@ -1,4 +1,4 @@
-"""A review without a mouse: rated, rejected and noted by keys, kept by the browser, written as a table and read back."""
+"""A review without a mouse: rated, rejected and noted by keys, kept by the browser, written down and read back."""
 
 from __future__ import annotations
 
@@ -107,7 +107,9 @@ def test_read_back(report: Writer, tmp_path: Path) -> None:
 def test_a_browser_that_keeps_nothing(report: Writer) -> None:
     """Where the browser forbids keeping, ratings work until the page is closed, and it is said."""
     opened = report(rows_to_review())
-    opened.context.add_init_script("Object.defineProperty(window, 'localStorage', { get() { throw new Error('no'); } })")
+    opened.context.add_init_script(
+        "Object.defineProperty(window, 'localStorage', { get() { throw new Error('no'); } })"
+    )
     page = opened.open("#gallery")
     page.locator('#gallery .pic[data-n="2"]').focus()
     page.keyboard.press("3")
