@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from array import array
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -23,13 +24,13 @@ INPUTS: Final = "inputs"
 #: What was found out about each picture, beside the thumbnails: one line of JSON each.
 FACTS: Final = "facts.jsonl"
 #: Pictures whose hashes differ in no more bits look alike.
-NEAR: Final = 4
+NEAR: Final = 3
 #: Version of the thumbnails and of their facts: others are made anew.
 _VERSION: Final = 1
 _BLANK: Final = 1 << 64
-#: Bits of the hash are looked up in this many parts: of 4 differing bits at least one part is spared.
-_PARTS: Final = tuple((13 * part, (1 << min(13, 64 - 13 * part)) - 1) for part in range(5))
-_BUCKET_MAX: Final = 200
+#: The hash is looked up by each of its four quarters: three differing bits spare at least one of them.
+_QUARTERS: Final = (0, 16, 32, 48)
+_STEPS_MAX: Final = 200
 
 #: Told how many thumbnails were made.
 Progress = Callable[[int], None]
@@ -169,20 +170,28 @@ def _problem(path: Path, size_bytes: int) -> str:
 class _Alike:
     """Hashes of the pictures so far, of which the next one may be a repetition."""
 
-    __slots__ = ("_buckets",)
+    __slots__ = ("_before", "_hashes", "_latest", "_names")
 
     def __init__(self) -> None:
-        self._buckets: list[dict[int, list[tuple[int, str]]]] = [{} for _ in _PARTS]
+        self._hashes = array("Q")
+        self._names: list[str] = []
+        #: {quarter and its value: the latest picture that has it}, and of each picture and quarter the one before.
+        self._latest = array("q", [-1]) * (len(_QUARTERS) << 16)
+        self._before = array("q")
 
     def seen(self, dhash: int, name: str) -> str | None:
         """The earlier picture that looks like this one; otherwise this one is kept for those to come."""
-        for (shift, mask), buckets in zip(_PARTS, self._buckets, strict=True):
-            for other, earlier in buckets.get(dhash >> shift & mask, ()):
-                if (dhash ^ other).bit_count() <= NEAR:
-                    return earlier
-        for (shift, mask), buckets in zip(_PARTS, self._buckets, strict=True):
-            bucket = buckets.setdefault(dhash >> shift & mask, [])
+        keys = [number << 16 | dhash >> shift & 0xFFFF for number, shift in enumerate(_QUARTERS)]
+        for quarter, key in enumerate(keys):
+            place, steps = self._latest[key], 0
             # A job of ten thousand pictures in one style must not compare each with all.
-            if len(bucket) < _BUCKET_MAX:
-                bucket.append((dhash, name))
+            while place >= 0 and steps < _STEPS_MAX:
+                if (dhash ^ self._hashes[place]).bit_count() <= NEAR:
+                    return self._names[place]
+                place, steps = self._before[place * len(_QUARTERS) + quarter], steps + 1
+        for key in keys:
+            self._before.append(self._latest[key])
+            self._latest[key] = len(self._hashes)
+        self._hashes.append(dhash)
+        self._names.append(name)
         return None
