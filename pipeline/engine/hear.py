@@ -100,9 +100,10 @@ def _polled(state: State, attempt: LiveAttempt, reply: PollReply, now: float) ->
 def _timed(state: State, attempt: LiveAttempt, reply: PollReply, now: float) -> None:
     """Learn how long operations of a lane take: its end lies between the last two polls."""
     if isinstance(reply, Ready) and attempt.began is not None and not (attempt.renewing or attempt.broken):
-        lane = state.lane_of(attempt)
-        since = attempt.began if attempt.ran_at is None else attempt.ran_at
-        lane.pace.ended(now - attempt.began - min(now - since, lane.terms.poll_every_s) / 2)
+        lane, took_s = state.lane_of(attempt), now - attempt.began
+        # Of an end that the first poll found, nobody knows how much earlier it was.
+        unseen_s = max(lane.terms.poll_every_s, took_s / 4) if attempt.ran_at is None else now - attempt.ran_at
+        lane.pace.ended(took_s - min(unseen_s, took_s) / 2)
     attempt.ran_at = now
 
 

@@ -252,7 +252,11 @@ def _live(sort: str, dice: random.Random, figures: Counter[str]) -> list[str]:
     begins = wiring.REHEARSAL_EPOCH_S + dice.uniform(3.0, 40.0)
     weather = Weather(dice.choice(tuple(COUNTS)), begins, begins + dice.choice((5.0, 30.0, 120.0, 400.0)))
     weather.retry_after = dice.choice(RETRY_AFTER)
-    if sort == "brown-out":
+    if sort == "storm":
+        # Long, and nobody says for how long: the breaker must find out.
+        weather.retry_after = dice.choice((None, "-1", "0", "1", "soon"))
+        weather.ends = begins + dice.choice((30.0, 120.0, 400.0))
+    elif sort == "brown-out":
         weather.gateway, weather.status, weather.share = "dashscope", 503, dice.choice((0.3, 0.6, 1.0))
         weather.ends = begins + dice.choice((20.0, 60.0))
     elif sort == "restarts":
@@ -292,12 +296,17 @@ def campaign(size: str, seed: int) -> Report:
     figures: Counter[str] = Counter()
     found: list[str] = []
     for number in range(LIVES[size]):
-        for sort in ("storm", "storm", "brown-out", "restarts"):
+        for sort in ("storm", "hostile", "brown-out", "restarts"):
             dice = random.Random(f"{seed}/{number}/{sort}/{figures['lives']}")
             found += [f"seed {seed}, life {figures['lives']}: {each}" for each in _live(sort, dice, figures)]
     if figures["retries"] > RETRIES_SHARE * figures["requests"]:
         found.append(f"seed {seed}: {figures['retries']} of {figures['requests']} requests were retries")
     lives = LIVES[size]
-    floors = {"restarts": 2 * lives, "refusals": 5 * lives, "requests": 4 * 2 * TASKS * lives * 0.9}
+    floors = {
+        "storms met": lives,
+        "restarts": 2 * lives,
+        "refusals": 5 * lives,
+        "requests": 4 * 2 * TASKS * lives * 0.9,
+    }
     found += [f"seed {seed}: {fault}" for fault in idle(figures, floors)]
     return Report("storms", dict(figures), tuple(found))
