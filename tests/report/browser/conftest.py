@@ -6,6 +6,8 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +40,17 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """One browser for this folder: it keeps an event loop running in this thread, so no test elsewhere may see it."""
-    if os.environ.get("PIPELINE_NO_BROWSER"):
-        pytest.skip("PIPELINE_NO_BROWSER is set: the browser has a step of its own")
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: pip install -e '.[e2e]'")
+    wish = os.environ.get("PIPELINE_BROWSER", "")
+    # CI runs these in a step of their own, and there they must run.
+    lacking = pytest.fail if wish == "must" else pytest.skip
+    if wish == "no":
+        pytest.skip("PIPELINE_BROWSER=no: the browser has a step of its own")
+    if find_spec("playwright") is None:
+        lacking("playwright is not installed: pip install -e '.[e2e]'")
     where = find_browser()
     if where is None:
-        pytest.skip(f"no Chromium here: set CHROMIUM, or install one of {', '.join(NAMES)}")
+        lacking(f"no Chromium here: set CHROMIUM, or install one of {', '.join(NAMES)}")
+    api = import_module("playwright.sync_api")
     with api.sync_playwright() as playwright:
         # No sandbox: in a container, root has no namespaces to make one of; the pages are this suite's own.
         started: Browser = playwright.chromium.launch(executable_path=where, args=["--no-sandbox"])

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from playwright.sync_api import Page
 
 from tests.report.browser.conftest import Opener, Reader, until
 from tests.report.browser.fixtures import bare, meta, row, rows_object, write_rows
 from tests.report.browser.server import Served, serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 LANE = {"name": "mulerouter/qwen-image-max", "rate": "60/min", "submits": 7, "rate_limited": 1, "in_flight": 3}
 LIVE = {

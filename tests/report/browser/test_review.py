@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-
-from playwright.sync_api import Page
+from typing import TYPE_CHECKING
 
 from pipeline.plan.review import COLUMNS, parse_review
 from tests.report.browser.conftest import Writer, until
 from tests.report.browser.fixtures import Row, bare, row
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 GREETING = '=HYPERLINK("http://127.0.0.1/") and a "quote",\nand a line'
 
