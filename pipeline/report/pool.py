@@ -54,14 +54,17 @@ def _pooled(batches: Iterator[list[Job]], workers: int) -> Iterator[Made]:
     try:
         waiting: dict[Future[list[Made]], list[Job]] = {}
         while True:
+            broken = False
             # A few batches ahead of the workers and no more: memory does not grow with the run.
             for batch in islice(batches, max(0, 3 * workers - len(waiting))):
-                waiting[pool.submit(make_all, batch)] = batch
-            if not waiting:
+                try:
+                    waiting[pool.submit(make_all, batch)] = batch
+                except BrokenProcessPool:
+                    broken = True
+                    suspects += batch
+            if not waiting and not broken:
                 break
-            done, _ = wait(waiting, return_when=FIRST_COMPLETED)
-            broken = False
-            for future in done:
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                 batch = waiting.pop(future)
                 try:
                     yield from future.result()
