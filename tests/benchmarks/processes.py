@@ -11,7 +11,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -39,16 +39,29 @@ class Ended:
 
 def tree_rss(pid: int) -> int:
     """Resident bytes of a process and all below it; 0 when it is gone. Where there is no /proc, 0."""
-    total, waiting = 0, [pid]
+    total = 0
+    for each in _tree(pid):
+        with suppress(OSError, ValueError, IndexError):
+            total += int(Path(f"/proc/{each}/statm").read_text().split()[1]) * _PAGE
+    return total
+
+
+def _tree(pid: int) -> Iterator[int]:
+    """A process and all below it, as far as /proc tells."""
+    waiting = [pid]
     while waiting:
         each = waiting.pop()
-        try:
-            total += int(Path(f"/proc/{each}/statm").read_text().split()[1]) * _PAGE
+        yield each
+        with suppress(OSError, ValueError):
             for thread in Path(f"/proc/{each}/task").iterdir():
                 waiting += map(int, (thread / "children").read_text().split())
-        except (OSError, ValueError, IndexError):
-            continue
-    return total
+
+
+def _end(pid: int) -> None:
+    """Kill a process and what it started, such as a profiler's."""
+    for each in [*_tree(pid)]:
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
 
 
 def run(
@@ -63,10 +76,7 @@ def run(
     environ = {**os.environ, **(environment or {})}
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         began = time.monotonic()
-        # A session of its own, so that a profiler's child ends with it.
-        child = subprocess.Popen(
-            command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True
-        )
+        child = subprocess.Popen(command, cwd=cwd, env=environ, stdin=subprocess.DEVNULL, stdout=out, stderr=err)
         tree, looked = 0, 0.0
         try:
             while True:
@@ -76,14 +86,14 @@ def run(
                     child.returncode = os.waitstatus_to_exitcode(status)
                     break
                 if now > timeout_s:
-                    os.killpg(child.pid, signal.SIGKILL)
+                    _end(child.pid)
                 if now - looked >= look_s:
                     looked = now
                     tree = max(tree, tree_rss(child.pid))
                 time.sleep(0.002 if now < 2 else 0.01)
         finally:
             if child.returncode is None:
-                os.killpg(child.pid, signal.SIGKILL)
+                _end(child.pid)
                 child.wait()
         out.seek(0)
         err.seek(0)
