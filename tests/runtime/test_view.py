@@ -1,0 +1,187 @@
+"""The served page of a run: live while it runs, by the store when it does not, for several pages at once."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.runtime.hub import Log
+from pipeline.runtime.view import serving
+from pipeline.values.folder import IMAGES
+from tests.runtime.browsing import Browser, rehearsed
+from tests.runtime.living import PATIENCE_S, Living, living, simulated
+
+
+class Page:
+    """What an open page knows: loaded once, then kept up to date by events."""
+
+    def __init__(self, browser: Browser) -> None:
+        """Not loaded yet."""
+        self.browser = browser
+        self.rows: dict[str, dict[str, Any]] = {}
+        self.meta: dict[str, Any] = {}
+        self.metas: list[dict[str, Any]] = []
+        self.last_id = ""
+
+    async def load(self) -> None:
+        """As the page does: meta, then chunks."""
+        self.meta = (await self.browser.get("/data-meta.js")).data()
+        for chunk in range(self.meta["chunks"]):
+            self._take((await self.browser.get(f"/data-{chunk:03d}.js")).data())
+
+    def _take(self, data: Any) -> None:
+        for row in data["rows"]:
+            known = dict(zip(data["columns"], row, strict=True))
+            self.rows[known["id"]] = known
+            if known["image_index"] is not None:
+                self.rows.pop(f"{known['task_id']}#", None)
+
+    def states(self) -> dict[str, int]:
+        """{state: rows}."""
+        found: dict[str, int] = {}
+        for row in self.rows.values():
+            found[row["state"]] = found.get(row["state"], 0) + 1
+        return found
+
+    async def listen(self, until: Any, **headers: str) -> None:
+        """Hear events until something holds of this page."""
+        async with asyncio.timeout(PATIENCE_S):
+            events = self.browser.events(**headers)
+            async for event, data, self.last_id in events:
+                if event == "meta":
+                    self.meta = data
+                    self.metas.append(data)
+                else:
+                    self._take(data)
+                if until(self):
+                    break
+            await events.aclose()  # type: ignore[attr-defined]  # an async generator
+
+
+@asynccontextmanager
+async def viewed(folder: Path, *, pages: int = 1) -> AsyncIterator[list[Page]]:
+    """Pages of one server."""
+    async with serving(folder, port=0, resume="pipeline run cups.yaml", run="cups") as address:
+        opened = [Page(Browser(address)) for _ in range(pages)]
+        for page in opened:
+            await page.browser.enter()
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The emulators' variables."""
+    with simulated(tmp_path_factory.mktemp("simulated")) as found:
+        yield found
+
+
+async def begun(run: Living) -> None:
+    """The run is alive and answers."""
+    await asyncio.to_thread(run.until, lambda status: status["gateways"])
+
+
+@pytest.mark.slow
+async def test_two_pages_follow_a_run_from_its_middle_to_its_end(tmp_path: Path, exports: dict[str, str]) -> None:
+    """Both end with all that the store has, after a pause, a continuation and a budget that the page asked for."""
+    with living(tmp_path, exports, cups=12, rate="300/min") as run:
+        await begun(run)
+        async with viewed(run.folder, pages=2) as (first, second):
+            await asyncio.gather(first.load(), second.load())
+            assert first.meta["live"] is True
+            other = asyncio.create_task(second.listen(lambda page: not page.meta["live"]))
+            await first.listen(lambda page: page.states().get("done", 0) >= 2)
+            post = first.browser.post
+            assert (await post("/control", {"action": "pause", "lane": None, "amount": None})).json()["ok"]
+            await first.listen(lambda page: page.meta.get("paused"))
+            assert first.meta["paused"][0]["why"].startswith("view, user ")
+            assert all(lane["why"].startswith("paused (view") for lane in first.meta["lanes"])
+            told = (await post("/control", {"action": "budget", "amount": "9 USD"})).json()
+            assert told["said"].startswith("the budget is 9.00 USD now")
+            assert (await post("/control", {"action": "resume"})).json()["ok"]
+            await first.listen(lambda page: page.meta["live"] and not page.meta.get("paused"))
+            assert first.meta["money"][0]["limit_micros"] == 9_000_000
+            shown = next(row for row in first.rows.values() if row["src"])
+            assert (await first.browser.get(shown["src"].removeprefix(".."))).headers["content-type"] == "image/png"
+            # A connection that was lost begins where it ended.
+            await first.listen(lambda page: not page.meta["live"], **{"Last-Event-ID": first.last_id})
+            await other
+            code, err = await asyncio.to_thread(run.ended)
+            assert code == 0, err
+            for page in (first, second):
+                assert (page.states(), page.meta["state"], page.meta["images"]) == ({"done": 24}, "complete", 24)
+            fresh = Page(first.browser)
+            await fresh.load()
+            assert fresh.rows == first.rows == second.rows
+            refused = (await post("/control", {"action": "pause"})).json()
+            assert (refused["ok"], "no run is alive" in refused["said"]) == (False, True)
+        with run.store() as journal:
+            said = [(each.what, each.why.partition(" user ")[0]) for each in journal.said_rows()]
+            assert said == [("pause", "view,"), ("continue", "view,")]
+
+
+@pytest.mark.slow
+async def test_a_page_outlives_a_killed_run_and_hears_of_the_next(tmp_path: Path, exports: dict[str, str]) -> None:
+    """After kill -9 the store has the word; when the same command goes on, the page is live again and ends whole."""
+    with living(tmp_path, exports, cups=6, rate="120/min") as run:
+        await begun(run)
+        async with viewed(run.folder) as (page,):
+            await page.load()
+            await page.listen(lambda page: page.meta["live"] and page.states().get("done", 0) >= 2)
+            os.kill(run.process.pid, signal.SIGKILL)
+            await page.listen(lambda page: not page.meta["live"])
+            assert page.meta["state"] == "stopped"
+            before = dict(page.rows)
+            with living(tmp_path, exports, cups=6, rate="120/min"):
+                await page.listen(lambda page: page.meta["live"])
+                await page.listen(lambda page: page.meta["state"] == "complete")
+            assert page.states() == {"done": 12}
+            assert before.keys() & page.rows.keys() >= {name for name, row in before.items() if row["state"] == "done"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A finished run of three pictures."""
+    return rehearsed(tmp_path)
+
+
+@pytest.mark.slow
+async def test_thumbnails_are_made_when_asked_for_and_a_broken_picture_has_none(folder: Path) -> None:
+    """In a process of its own, once; the same file serves the report. What is no picture any more is not found."""
+    async with serving(folder, port=0, resume="", run="mugs") as address:
+        page = Page(Browser(address))
+        await page.browser.enter()
+        await page.load()
+        first, second, _ = page.rows.values()
+        place = folder / "report" / first["thumb"]
+        assert not place.exists()
+        replies = await asyncio.gather(*(page.browser.get(f"/{first['thumb']}") for _ in range(5)))
+        assert [(reply.status, reply.body[8:12]) for reply in replies] == [(200, b"WEBP")] * 5
+        assert place.stat().st_mode & 0o777 == 0o600
+        broken = folder / IMAGES / second["src"].partition(f"{IMAGES}/")[2]
+        broken.write_bytes(broken.read_bytes()[:-40])
+        for _ in range(2):
+            assert (await page.browser.get(f"/{second['thumb']}")).status == 404
+
+
+def test_a_page_hears_of_each_row_once_as_it_is_now() -> None:
+    """What changed twice since a page last listened is told once; what is forgotten is known to be."""
+    log = Log()
+    for state in ("a", "b"):
+        for name in ("x", "y", "z"):
+            log.put([name, state])
+    rows, reached = log.after(0, 2)
+    assert (rows, reached) == ([["x", "b"], ["y", "b"]], 5)
+    assert log.after(reached, 9) == ([["z", "b"]], 6)
+    assert log.after(6, 9) == ([], 6)
+    assert (log.changed_after("x", 3), log.changed_after("x", 4), log.changed_after("other", 0)) == (True, False, False)
+    log.drop(5)
+    assert (log.floor, log.after(0, 9)) == (5, ([["z", "b"]], 6))
+    log.lose()
+    assert (log.count, log.floor, log.after(6, 9)) == (7, 7, ([], 6))
