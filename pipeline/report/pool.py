@@ -18,7 +18,7 @@ from pipeline.report.pixels import DAMAGED, Job, Made, make_all
 #: Pictures in one message to a worker.
 BATCH: Final = 8
 #: So few are made here: starting workers would take longer.
-FEW: Final = 4
+FEW: Final = 8
 #: Workers, at most.
 _WORKERS_MAX: Final = 8
 
