@@ -14,7 +14,7 @@ from pipeline.manifest.table import write_manifest
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.alive import status_now
 from pipeline.runtime.driver import Driver
-from pipeline.runtime.history import EXITS, Result, failures_of, faults_of, parked_of, state_of
+from pipeline.runtime.history import EXITS, Result, failures_of, parked_of, state_of
 from pipeline.runtime.inspect import doubts_in
 from pipeline.runtime.progress import ENDED
 from pipeline.runtime.remains import out_of
@@ -32,11 +32,10 @@ def conclude(session: Session, driver: Driver, tell: Callable[[str], None], begu
         counts=session.machine.counts(),
     )
     journal = session.it.journal
-    tasks = list(journal.task_rows())
     unbought = session.machine.budget_blocked() is not None
     told = {
-        "faults": faults_of(tasks),
-        "failures": failures_of(tasks),
+        "faults": journal.undone(),
+        "failures": failures_of(journal.failures()),
         "parked": parked,
         "in_doubt": doubts_in(journal),
         "out": out_of(journal, session.plan.cards, alive=False),

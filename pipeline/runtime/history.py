@@ -11,10 +11,10 @@ from typing import Any
 
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Doubt
-from pipeline.engine.messages import AttemptState, Phase
+from pipeline.engine.messages import Phase
 from pipeline.values.card import GatewayCard
 from pipeline.values.reply import PRICE_TOO_LOW, Fault, FaultKind
-from pipeline.values.rows import AttemptRow, TaskRow
+from pipeline.values.rows import FailureRow, LaneRow
 
 #: {why a lane is parked: what to do about it}. The same command goes on in each case.
 REMEDIES: Mapping[FaultKind, str] = {
@@ -77,30 +77,19 @@ def utc(micros: int) -> str:
     return datetime.fromtimestamp(micros // 1_000_000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def failures_of(tasks: Iterable[TaskRow]) -> list[dict[str, object]]:
+def failures_of(failures: Iterable[FailureRow]) -> list[dict[str, object]]:
     """The `failures` list of `status --json`: per kind of fault, how many tasks, what they cost all the same, and the
     latest gateway's words.
     """
-    found: dict[str, tuple[int, str, dict[str, int]]] = {}
-    for row in tasks:
-        if row.fault and row.phase in _FAILED:
-            count, _, settled = found.get(row.fault, (0, "", {}))
-            if row.settled_micros:
-                settled[row.currency] = settled.get(row.currency, 0) + row.settled_micros
-            found[row.fault] = (count + 1, row.fault_message, settled)
     return [
-        {"fault": kind, "tasks": count, "message": message, "settled_micros": settled}
-        for kind, (count, message, settled) in sorted(found.items())
+        {
+            "fault": row.fault,
+            "tasks": row.tasks,
+            "message": row.message,
+            "settled_micros": dict(row.settled_micros),
+        }
+        for row in failures
     ]
-
-
-def faults_of(tasks: Iterable[TaskRow]) -> dict[str, int]:
-    """`faults` of `status --json`: how many tasks are not done because of each kind; doubts are told by themselves."""
-    found: dict[str, int] = {}
-    for row in tasks:
-        if row.fault and row.phase not in (Phase.DONE, Phase.IN_DOUBT):
-            found[row.fault] = found.get(row.fault, 0) + 1
-    return found
 
 
 def doubts_of(doubts: Iterable[Doubt]) -> list[dict[str, object]]:
@@ -158,15 +147,13 @@ def parked_of(
 
 
 def lanes_of(
-    attempts: Iterable[AttemptRow], rates: Mapping[str, str], parked: Iterable[Mapping[str, object]]
+    rows: Iterable[LaneRow], rates: Mapping[str, str], parked: Iterable[Mapping[str, object]]
 ) -> dict[str, dict[str, object]]:
     """`gateways` of `status --json` as the store tells it: a run that is over has no other memory."""
     lanes = {name: _lane(rate) for name, rate in rates.items()}
-    for row in attempts:
-        lane = lanes.setdefault(f"{row.gateway}/{row.model}", _lane(""))
-        lane["submits"] += row.submitted_at is not None
-        lane["rate_limited"] += row.fault == FaultKind.RATE_LIMITED
-        lane["in_flight"] += row.state in (AttemptState.SUBMITTING, AttemptState.ACCEPTED)
+    for row in rows:
+        lane = lanes.setdefault(row.lane, _lane(""))
+        lane |= {"submits": row.submits, "rate_limited": row.rate_limited, "in_flight": row.in_flight}
     for each in parked:
         if not each["lane"]:
             continue

@@ -32,7 +32,6 @@ from pipeline.runtime.history import (
     Result,
     doubts_of,
     failures_of,
-    faults_of,
     kept_lanes,
     kept_parked,
     lanes_of,
@@ -79,7 +78,7 @@ def status(folder: Path) -> dict[str, object]:
 
 
 def _bills(journal: Journal) -> dict[str, dict[str, dict[str, object]]]:
-    return bills_of(journal.attempt_rows(), {row.task.number: row.task.price for row in journal.task_rows()})
+    return bills_of(journal.bill_rows())
 
 
 def _status_of_store(folder: Path) -> dict[str, object]:
@@ -99,7 +98,6 @@ def _told(folder: Path, journal: Journal, *, alive: bool) -> dict[str, object]:
     snapshot = journal.snapshot()
     counts = {phase.value: count for phase, count in snapshot.counts.items() if count}
     total = int(journal.get_meta("total") or 0)
-    tasks = list(journal.task_rows())
     noted = journal.get_meta("state") or "stopped"
     # A run that says "running" and has no lock was killed.
     state = "running" if alive else "stopped" if noted == "running" else noted
@@ -110,11 +108,11 @@ def _told(folder: Path, journal: Journal, *, alive: bool) -> dict[str, object]:
         "tasks": {**counts, "total": total},
         "images": snapshot.images,
         "money": {account.currency: money_of(account) for account in snapshot.accounts},
-        "by_gateway": bills_of(journal.attempt_rows(), {row.task.number: row.task.price for row in tasks}),
+        "by_gateway": bills_of(journal.bill_rows()),
         "in_doubt": doubts_in(journal),
-        "faults": faults_of(tasks),
-        "failures": failures_of(tasks),
-        "gateways": lanes_of(journal.attempt_rows(), kept_lanes(journal.get_meta("lanes")), parked),
+        "faults": journal.undone(),
+        "failures": failures_of(journal.failures()),
+        "gateways": lanes_of(journal.lane_rows(), kept_lanes(journal.get_meta("lanes")), parked),
         "parked": parked,
         "out": out_of(journal, prepare.cards(), alive=alive),
         "unsent": 0 if alive or state == "stopped" else int(journal.get_meta("unsent") or 0),
@@ -249,8 +247,7 @@ def doubts_in(journal: Journal) -> list[dict[str, object]]:
             row.request_id,
             row.submitted_at,
         )
-        for row in journal.attempt_rows()
-        if row.state in (AttemptState.DOUBT, AttemptState.VANISHED)
+        for row in journal.doubtful_rows()
     )
 
 

@@ -6,8 +6,19 @@ import sqlite3
 from collections.abc import Collection, Iterator
 
 from pipeline.engine.messages import Phase, Snapshot, StoredAccount, StoredTask
-from pipeline.store import reading
-from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, NotedPlan, SaidRow, TaskRow
+from pipeline.store import figures, reading
+from pipeline.values.rows import (
+    AttemptRow,
+    BillRow,
+    CapRow,
+    EntryRow,
+    FailureRow,
+    ImageRow,
+    LaneRow,
+    NotedPlan,
+    SaidRow,
+    TaskRow,
+)
 
 
 class Reader:
@@ -96,6 +107,26 @@ class Reader:
     def attempt_rows(self) -> Iterator[AttemptRow]:
         """Every attempt, by number."""
         return reading.attempt_rows(self._db)
+
+    def doubtful_rows(self) -> Iterator[AttemptRow]:
+        """Every attempt in doubt, by number."""
+        return reading.attempt_rows(self._db, reading.DOUBTFUL)
+
+    def undone(self) -> dict[str, int]:
+        """{kind of fault: tasks that are not done because of it}."""
+        return figures.undone(self._db)
+
+    def failures(self) -> Iterator[FailureRow]:
+        """Tasks that ended with a fault, by its kind."""
+        return figures.failures(self._db)
+
+    def lane_rows(self) -> Iterator[LaneRow]:
+        """Every lane that money was ever held for, by name."""
+        return figures.lanes(self._db)
+
+    def bill_rows(self) -> Iterator[BillRow]:
+        """What attempts cost, those that are alike counted together."""
+        return figures.bills(self._db)
 
     def money_entries(self) -> Iterator[EntryRow]:
         """Every movement of money, oldest first."""

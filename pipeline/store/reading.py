@@ -34,6 +34,8 @@ _UNFINISHED: Final = """
 """
 #: Attempts with something still to happen, as the index `alive` has them.
 _ALIVE: Final = "open > 0 OR state IN ('RESERVED', 'SUBMITTING', 'ACCEPTED', 'DOUBT', 'VANISHED')"
+#: Attempts in doubt, by the same index.
+DOUBTFUL: Final = f"({_ALIVE}) AND state IN ('DOUBT', 'VANISHED')"
 #: Every gateway that money was ever held for: one step through the index each, and not a look at every attempt.
 _GATEWAYS: Final = """
   WITH RECURSIVE gateways(name) AS (
@@ -189,7 +191,8 @@ def _tasks(db: sqlite3.Connection, where: str) -> Iterator[StoredTask]:
         " a.fault_message, a.hold, a.settled, a.images, a.submitted_at, a.ended_at,"
         f" a.id <= {_SUPERSEDED} FROM attempt a JOIN task t ON t.key = a.task WHERE {where} ORDER BY a.id"
     )
-    for key, number, ordinal, state, currency, left, operation, counts, *rest, superseded in db.execute(sql):
+    for key, number, ordinal, state, currency, left, operation, counts, *rest in db.execute(sql):
+        why, hold, settled, images, submitted, ended, superseded = rest
         known = tuple(pictures.get(number, ()))
         attempts.setdefault(key, []).append(
             StoredAttempt(
@@ -201,7 +204,12 @@ def _tasks(db: sqlite3.Connection, where: str) -> Iterator[StoredTask]:
                 operation,
                 bool(counts),
                 known,
-                *rest,
+                why,
+                hold,
+                settled,
+                images,
+                submitted,
+                ended,
                 bool(superseded),
             )
         )
@@ -318,12 +326,13 @@ def _int(value: object) -> int:
     return value
 
 
-def attempt_rows(db: sqlite3.Connection) -> Iterator[AttemptRow]:
-    """Every attempt, by number."""
+def attempt_rows(db: sqlite3.Connection, where: str = "1") -> Iterator[AttemptRow]:
+    """Every attempt of which this holds, by number."""
     sql = (
-        "SELECT a.id, t.number, lower(hex(t.id)), a.gateway, t.model, a.ordinal, a.state, a.currency, a.hold, a.open,"
+        "SELECT a.id, t.number, lower(hex(t.id)), a.gateway, t.model, a.ordinal, a.state, a.currency, a.hold, a.open,"  # noqa: S608
         " a.settled, a.images, a.counts, ifnull(a.operation, ''), a.request_id, a.fault, a.fault_message, a.held_at,"
-        " a.submitted_at, a.ended_at FROM attempt a JOIN task t ON t.key = a.task ORDER BY a.id"
+        " a.submitted_at, a.ended_at FROM attempt a"
+        f" JOIN task t ON t.key = a.task WHERE a.id IN (SELECT id FROM attempt WHERE {where}) ORDER BY a.id"
     )
     for row in db.execute(sql):
         yield AttemptRow(*[*row[:12], bool(row[12]), *row[13:]])

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from pipeline.values.artifact import Artifact
-from pipeline.values.task import Task
+from pipeline.values.task import Price, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,40 @@ class SaidRow:
     #: Who said it, and by what means.
     why: str
     at: int
+
+
+@dataclass(frozen=True, slots=True)
+class FailureRow:
+    """Tasks that ended with one kind of fault (a FaultKind's text), and the latest one's words."""
+
+    fault: str
+    tasks: int
+    message: str
+    #: {currency: micro-units that they cost all the same}
+    settled_micros: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class LaneRow:
+    """What one lane (gateway/model) did, in attempts."""
+
+    lane: str
+    submits: int
+    rate_limited: int
+    in_flight: int
+
+
+@dataclass(frozen=True, slots=True)
+class BillRow:
+    """What one attempt cost, and how many cost the same by the same price."""
+
+    gateway: str
+    currency: str
+    price: Price
+    settled_micros: int
+    held_micros: int
+    doubt_micros: int
+    attempts: int
 
 
 @dataclass(frozen=True, slots=True)
