@@ -21,7 +21,8 @@ from pipeline.values.reply import Fault
 
 #: Words of the world are cut here.
 _WORDS_MAX: Final = 300
-_JSON: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+#: ASCII alone: a vendor's words can break no line for any reader, and move no terminal.
+_JSON: Final = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"))
 
 
 class Story:
