@@ -27,6 +27,7 @@ from pipeline.runtime.control import DONE_S, Line
 from pipeline.runtime.drawing import unwrapped
 from pipeline.runtime.guard import HEADERS, Guard
 from pipeline.runtime.hub import ROWS_MAX, Hub
+from pipeline.runtime.portrait import REVIEW
 from pipeline.runtime.reviews import save_review
 from pipeline.runtime.thumbs import Thumbs, digest_of
 from pipeline.values.folder import CONTROL
@@ -38,6 +39,7 @@ _TYPES: Final[Mapping[str, str]] = {
     ".css": "text/css; charset=utf-8",
     ".webp": "image/webp",
 }
+_CSV: Final = "text/csv; charset=utf-8"
 #: Bodies of what changes something (bytes).
 _CONTROL_MAX: Final = 16 * 1024
 _REVIEW_MAX: Final = 8 * 1024 * 1024
@@ -108,6 +110,10 @@ class Viewer:
             return await _send(request, self._site[name], _TYPES[Path(name).suffix], _FRESH)
         if name == "events":
             return await self._events(request)
+        if name == REVIEW:
+            sent = await _send(request, self._folder / REVIEW, _CSV, _FRESH)
+            # No review yet is an empty one: a page that asks is not to be told of a fault.
+            return sent if sent.status == 200 else web.Response(headers={**HEADERS, **_FRESH, "Content-Type": _CSV})
         if name.startswith("data-"):
             # The meta file is asked for first: it begins a page, and the others are of the same drawing.
             drawing = await self.hub.drawing() if name == META else self.hub.drawn or await self.hub.drawing()
