@@ -80,7 +80,7 @@
     }
     P.byId("search").value = P.query.text;
     P.byId("sort").value = P.query.sort;
-    return { tab: TABS.includes(tab) ? tab : "grid", open: place.get("open") };
+    return { tab: TABS.includes(tab) ? tab : P.hasColumns() ? "grid" : "gallery", open: place.get("open") };
   }
 
   /* --- the keyboard ------------------------------------------------------------------------------------------------------------ */
@@ -238,6 +238,7 @@
     P.drawFailures();
     openAsked();
     P.warmSearch();
+    await P.fetchReview();
     P.startLive();
   }
 

@@ -45,8 +45,8 @@
   }
 
   P.drawFailures = function () {
-    const { failures } = P.meta;
-    const count = failures.reduce((sum, failure) => sum + failure.count, 0);
+    const { failures, tasks } = P.meta;
+    const count = ["failed", "short", "in_doubt"].reduce((sum, state) => sum + (tasks[state] || 0), 0);
     P.byId("failures-count").textContent = count ? P.count(count) : "";
     const none = P.make("p", { class: "empty", text: "Nothing failed and nothing is in doubt." });
     P.byId("failures-body").replaceChildren(...(failures.length ? failures.map(card) : [none]));

@@ -69,7 +69,7 @@
     const lines = codes.slice(0, most).map((code) => option(facet, code));
     if (codes.length > most) lines.push(P.make("p", { class: "hint", text: `and ${P.count(codes.length - most)} more` }));
     box.list.replaceChildren(...lines);
-    box.find.hidden = facet.values.length <= MANY;
+    box.find.hidden = facet.seen.reduce((sum, seen) => sum + (seen ? 1 : 0), 0) <= MANY;
     box.whole.hidden = codes.length < 2 && !facet.chosen.size && !sought.get(facet.key);
     if (had !== null) (box.list.querySelector(`[data-code="${had}"]`) || P.byId("search")).focus();
   }

@@ -79,7 +79,7 @@
       seen.set(ratio, (seen.get(ratio) || 0) + 1);
     }
     const [best] = [...seen].sort((a, b) => b[1] - a[1])[0] || [1];
-    return Math.min(1.8, Math.max(0.66, best));
+    return Math.min(1.8, Math.max(0.56, best));
   };
 
   /* --- the gallery -------------------------------------------------------------------------------------------------- */

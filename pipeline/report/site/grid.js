@@ -282,6 +282,9 @@
     }
   }
 
+  /** Whether anything can be compared: otherwise a gallery says more. */
+  P.hasColumns = () => defaults().columns !== "none";
+
   P.gridAxes = (given) => {
     if (given) Object.assign(chosen, given);
     return chosen;

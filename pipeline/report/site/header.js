@@ -99,7 +99,7 @@
     if (meta.simulate) state.push(P.make("span", { class: "badge plainly", text: "rehearsal: nothing was bought" }));
     P.byId("state").replaceChildren(...state);
     const when = [P.moment(meta.created_at === null ? meta.updated_at : meta.created_at)];
-    if (meta.seconds !== null) when.push(`took ${P.seconds(meta.seconds)}`);
+    if (meta.seconds !== null) when.push(meta.live ? `${P.seconds(meta.seconds)} so far` : `took ${P.seconds(meta.seconds)}`);
     P.byId("when").textContent = when.join(" \u00b7 ");
     P.byId("progress").replaceChildren(progress(meta.tasks), counts(meta));
     P.byId("money").replaceChildren(...meta.money.map(money));

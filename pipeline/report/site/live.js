@@ -21,7 +21,13 @@
     if (P.tab === "charts") P.drawCharts();
     P.drawLive();
     if (other) draw();
-    if (!meta.live) stop("the run has ended");
+    P.byId("line").textContent = standing(meta);
+  }
+
+  // Whoever serves the page goes on when the run has ended: the next one is heard of as well.
+  function standing(meta) {
+    if (!meta.live) return "the run has ended";
+    return (meta.paused || []).some((pause) => pause.lane === null) ? "paused" : "live";
   }
 
   function takeRows(data) {
@@ -33,17 +39,15 @@
     draw();
   }
 
-  function stop(words) {
-    if (source) source.close();
-    source = null;
-    P.byId("line").textContent = words;
-  }
-
   P.startLive = function () {
-    if (!P.meta.live || !P.served || source) return;
+    if (!P.served || source) return;
     source = new EventSource("events");
-    source.addEventListener("open", () => (P.byId("line").textContent = "live"));
-    source.addEventListener("error", () => (P.byId("line").textContent = "the connection is lost; trying again"));
+    source.addEventListener("open", () => (P.byId("line").textContent = standing(P.meta)));
+    source.addEventListener("error", () => {
+      // A plain web server has no events at all: the page stays as it was loaded.
+      const over = source.readyState === EventSource.CLOSED;
+      P.byId("line").textContent = over ? "not connected" : "the connection is lost; trying again";
+    });
     source.addEventListener("meta", (event) => takeMeta(JSON.parse(event.data)));
     source.addEventListener("rows", (event) => takeRows(JSON.parse(event.data)));
   };
@@ -95,8 +99,9 @@
       P.make("strong", { text: lane.name }),
       P.make("span", { class: "quiet", text: facts.join(" \u00b7 ") }),
       lane.why ? P.make("span", { class: "why", text: lane.why }) : null,
-      P.button("pause", () => ask("pause", lane.name), { class: "plain", "aria-label": `pause ${lane.name}` }),
-      P.button("go on", () => ask("resume", lane.name), { class: "plain", "aria-label": `go on with ${lane.name}` }),
+      (lane.why || "").startsWith("paused")
+        ? P.button("go on", () => ask("resume", lane.name), { class: "plain", "aria-label": `go on with ${lane.name}` })
+        : P.button("pause", () => ask("pause", lane.name), { class: "plain", "aria-label": `pause ${lane.name}` }),
     ]);
   }
 

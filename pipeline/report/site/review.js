@@ -23,18 +23,22 @@
     for (const [id, entry] of Array.isArray(before) ? before : []) entries.set(id, entry);
   };
 
+  function put(number, change) {
+    const id = P.rows[number][P.C.id];
+    const entry = { rating: null, reject: false, note: "", ...entries.get(id), ...change };
+    if (isPlain(entry)) entries.delete(id);
+    else entries.set(id, entry);
+    told(number);
+    store();
+  }
+
   /** Changes one picture's entry: any of {rating, reject, note}. */
   P.review = function (number, change) {
     const row = P.rows[number];
     if (!row || !P.isMade(row)) return;
-    const id = row[P.C.id];
-    const entry = { rating: null, reject: false, note: "", ...entries.get(id), ...change };
-    if (isPlain(entry)) entries.delete(id);
-    else entries.set(id, entry);
-    unsent.add(id);
-    told(number);
-    store();
-    if (P.meta.live || P.served) send();
+    unsent.add(row[P.C.id]);
+    put(number, change);
+    if (P.served) send();
   };
 
   function told(number) {
@@ -118,7 +122,7 @@
   };
 
   /** Reads a review.csv back, a colleague's or one's own. Returns how many of its pictures are here. */
-  P.readReview = function (text) {
+  P.readReview = function (text, change) {
     const [header, ...lines] = P.parseCsv(text);
     const place = (name) => (header || []).indexOf(name);
     if (place("task_id") < 0 || place("image_index") < 0) return null;
@@ -130,9 +134,20 @@
       known += 1;
       const rating = Number.parseInt(cellOf("rating"), 10);
       const reject = ["yes", "true", "1", "x"].includes(cellOf("reject").trim().toLowerCase());
-      P.review(number, { rating: rating >= 1 && rating <= 5 ? rating : null, reject, note: cellOf("note") });
+      (change || P.review)(number, { rating: rating >= 1 && rating <= 5 ? rating : null, reject, note: cellOf("note") });
     }
     return known;
+  };
+
+  /** What the server keeps beside the run: a browser knows its own ratings only until the port is another. */
+  P.fetchReview = async function () {
+    if (!P.served) return;
+    try {
+      const answer = await fetch("review.csv");
+      if (answer.ok) P.readReview(await answer.text(), (number, change) => unsent.has(P.rows[number][P.C.id]) || put(number, change));
+    } catch {
+      P.say("the review that was saved beside the run could not be read");
+    }
   };
 
   P.openReview = async function (file) {

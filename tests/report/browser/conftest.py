@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -131,3 +133,34 @@ def report(tmp_path: Path, reader: Opener) -> Writer:
         return reader(write_rows(tmp_path / "report", rows, **given), **(options or {}))
 
     return write
+
+
+SPEC = """
+version: 1
+name: foxes
+model: mulerouter/qwen-image-max
+matrix:
+  subject: [a fox, "<b>two</b> foxes"]
+  light: [dawn, dusk]
+prompt: "A photograph of {{ subject }} at {{ light }}."
+size: 928x1664
+samples: 2
+budget: 5.00 USD
+"""
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    """A rehearsed run with its report, made by the commands that people use."""
+    (tmp_path / "foxes.yaml").write_text(SPEC)
+    (tmp_path / "faults.yaml").write_text("moderated: {prompt: two}\n")
+    for command, code in (
+        (["run", "foxes.yaml", "--simulate", "--faults", "faults.yaml", "--display", "none"], 4),
+        (["report", "runs/foxes.sim"], 0),
+    ):
+        # In processes of their own: a browser's test has an event loop already.
+        done = subprocess.run(
+            [sys.executable, "-m", "pipeline", *command], cwd=tmp_path, capture_output=True, check=False
+        )
+        assert done.returncode == code, done.stderr.decode()
+    return tmp_path / "runs" / "foxes.sim"

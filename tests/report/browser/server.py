@@ -39,6 +39,11 @@ class _Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """A file, or the stream of events."""
+        if self.path == "/review.csv":
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if self.path != "/events":
             super().do_GET()
             return

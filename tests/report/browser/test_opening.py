@@ -3,46 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
-import pytest
 from pyarrow import feather
 
 from tests.report.browser.conftest import Opener, Writer, until
 from tests.report.browser.fixtures import bare, mixed, row
-
-SPEC = """
-version: 1
-name: foxes
-model: mulerouter/qwen-image-max
-matrix:
-  subject: [a fox, "<b>two</b> foxes"]
-  light: [dawn, dusk]
-prompt: "A photograph of {{ subject }} at {{ light }}."
-size: 928x1664
-samples: 2
-budget: 5.00 USD
-"""
-
-
-@pytest.fixture
-def run_folder(tmp_path: Path) -> Path:
-    """A rehearsed run with its report, made by the commands that people use."""
-    (tmp_path / "foxes.yaml").write_text(SPEC)
-    (tmp_path / "faults.yaml").write_text("moderated: {prompt: two}\n")
-    for command, code in (
-        (["run", "foxes.yaml", "--simulate", "--faults", "faults.yaml", "--display", "none"], 4),
-        (["report", "runs/foxes.sim"], 0),
-    ):
-        # In processes of their own: a browser's test has an event loop already.
-        done = subprocess.run(
-            [sys.executable, "-m", "pipeline", *command], cwd=tmp_path, capture_output=True, check=False
-        )
-        assert done.returncode == code, done.stderr.decode()
-    return tmp_path / "runs" / "foxes.sim"
 
 
 def test_counts_are_those_of_the_manifest(run_folder: Path, reader: Opener) -> None:
@@ -116,7 +83,7 @@ def test_all_failed(report: Writer) -> None:
 
 def test_empty_run(report: Writer) -> None:
     """A run that was not begun opens, and says that there is nothing."""
-    page = report([]).open()
+    page = report([]).open("#grid")
     assert "0 tasks" in page.locator("#progress").inner_text()
     assert page.locator("#grid-empty").is_visible()
     for tab in ("gallery", "failures", "charts"):
