@@ -39,7 +39,8 @@ def measure(served: StubProcess, interpreter: Path, names: Sequence[str], tasks:
             ended = _lap(served, interpreter, name, tasks)
             told = served.stats()
             if ended.code or told["submits"] < tasks:
-                lost[name] = f"{told['submits']} of {tasks} calls, exit {ended.code}: {ended.err.strip()[-200:]}"
+                last = (ended.err.strip().splitlines() or ["said nothing"])[-1][:100]
+                lost[name] = f"{told['submits']} of {tasks} calls, exit {ended.code}: {last}"
             else:
                 laps.setdefault(name, []).append((told["submits"] / told["seconds"], 1000 * ended.cpu_s / tasks))
     bare = statistics.median(rate for rate, _ in laps["bare aiohttp"])
@@ -47,7 +48,7 @@ def measure(served: StubProcess, interpreter: Path, names: Sequence[str], tasks:
     for name, done in laps.items():
         rate, cpu = statistics.median(each for each, _ in done), statistics.median(each for _, each in done)
         rows.append((name, number(rate), f"{rate / bare:.3f}", number(cpu), number(starts[name])))
-    rows += [(name, "", "", "", why.replace("\n", " ")) for name, why in lost.items()]
+    rows += [(name, "", "", "", why) for name, why in lost.items()]
     head = ("Tool", "Tasks/s", "Of bare", "CPU s per 1,000, with starting", "One task, whole process, s")
     return f"{tasks:,} tasks, one call each, {IN_FLIGHT} in flight\n\n{draw(head, rows)}"
 
