@@ -25,6 +25,8 @@ STATES: Final = {
     "stopped": "stopped",
     "damaged": "DAMAGED",
 }
+#: What people told a run last: so much is said again.
+_SAID_MAX: Final = 5
 #: The order in which task states are named; unknown ones follow.
 _ORDER: Final = (
     "done",
@@ -158,6 +160,7 @@ def render_end(ending: Ending) -> str:
     lines += parked_lines(ending.status, found)
     lines += out_lines(ending.status, found)
     lines += _budget_lines(ending.status, found)
+    lines += said_lines(ending.status)
     if found.images:
         lines.append(f"  images    {words.clean(ending.folder / 'images')}")
         lines.append(f"  gallery   {_gallery(ending.folder)}")
@@ -354,6 +357,7 @@ def render_status(status: Mapping[str, object], folder: str, command: str = "pip
     lines += parked_lines(status, found) if found.state == "parked" else []
     lines += out_lines(status, found)
     lines += _budget_lines(status, found)
+    lines += said_lines(status)
     lines += [f"  in doubt  {_doubt_words(doubt)}" for doubt in _list(status.get("in_doubt"))]
     lines += _again_lines(status)
     lines += [f"  damage    {words.clean(fault)}" for fault in _list(status.get("damage"))]
@@ -366,6 +370,18 @@ def render_status(status: Mapping[str, object], folder: str, command: str = "pip
             "  next      pipeline verify says all that is wrong; pipeline run sends nothing and says the remedies"
         )
     return "\n".join(lines)
+
+
+def said_lines(status: Mapping[str, object]) -> list[str]:
+    """What stands still because somebody said so, and what people told the run last: when, what, who."""
+    lines = []
+    for each in map(_mapping, _list(status.get("paused"))):
+        where = each.get("lane") or "the run"
+        lines.append(f"  paused    {where}, for {words.duration(_number(each.get('for_s')))}: {each.get('why')}")
+    for each in map(_mapping, _list(status.get("said"))[-_SAID_MAX:]):
+        what = " ".join(str(each[key]) for key in ("what", "lane", "amount") if each.get(key))
+        lines.append(f"  told      {each.get('at')} {what} ({each.get('why')})")
+    return [words.clean(line) for line in lines]
 
 
 def _bill_lines(status: Mapping[str, object]) -> list[str]:
