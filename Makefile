@@ -50,7 +50,7 @@ bench-small: venv ## all of them at small sizes, within 3 minutes on 2 idle core
 
 .venv-peers/.ready:
 	python3 -m venv .venv-peers
-	.venv-peers/bin/pip install -q aiohttp litellm bespokelabs-curator 'ray[data,serve]'
+	.venv-peers/bin/pip install -q aiohttp litellm bespokelabs-curator 'ray[data,serve]' torch
 	touch $@
 
 bench-peers: venv .venv-peers/.ready ## other tools on the same stub, in an environment of their own; needs a network once

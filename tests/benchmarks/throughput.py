@@ -190,8 +190,8 @@ def lines(kind: str, job: Job, done: list[Round]) -> list[Reached]:
 def profile(stub: StubProcess, kinds: tuple[str, ...], tasks: int, in_flight: int, into: Path) -> list[Path]:
     """One further run of the project per kind under a profiler, not measured; the files that were written.
 
-    `.svg` is a flame graph and `.txt` its stacks by py-spy, of whoever holds the interpreter's lock, since that is
-    what is scarce: waiting and syncing threads are left out. `.pstats` is for pstats.
+    `.svg` is a flame graph and `.txt` its stacks by py-spy; a pool's thread that waits for work shows as `_worker` and
+    counts for nothing. `.pstats` is for pstats.
     """
     written = []
     for kind in kinds:
