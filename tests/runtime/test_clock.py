@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from pipeline.errors import Bug
-from pipeline.runtime.clock import RealClock, VirtualClock, run_virtual
+from pipeline.runtime.clock import RealClock, VirtualClock, VirtualLoop, run_virtual
 
 EPOCH_S = 1_767_225_600.0
 DAY_S = 86_400.0
@@ -138,3 +138,21 @@ async def test_the_real_clock_is_the_loops_and_the_walls() -> None:
     await clock.until(before + 0.01)
     assert clock.now() >= before + 0.01
     assert 0 <= clock.wall_micros() - wall < 60_000_000
+
+
+def test_a_rehearsal_that_somebody_paused_waits_for_people_in_their_time() -> None:
+    """With nothing left to do an attended loop waits for a word from outside; an unattended one is a deadlock."""
+
+    async def work(_clock: VirtualClock) -> str:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        loop.attended = True
+        heard: asyncio.Future[str] = loop.create_future()
+        asking = threading.Thread(target=lambda: loop.call_soon_threadsafe(heard.set_result, "go on"))
+        asking.start()
+        try:
+            return await heard
+        finally:
+            asking.join()
+
+    assert run_virtual(work) == "go on"
