@@ -17,10 +17,10 @@ from pipeline.runtime.clock import until
 _TIGHTER: Final = 0.97
 #: Added to the window: the gateway counts arrivals, and a request may travel faster than the one before it. As shares
 #: of the period and in seconds: on a machine whose timers come in time, and where they come as late as that.
-_MARGIN_SHARES: Final = (0.006, 0.012)
+_MARGIN_SHARES: Final = (0.006, 0.03)
 _MARGINS_S: Final = ((0.005, 0.1), (0.01, 0.25))
 #: How much of the worst lateness is remembered from one slot to the next.
-_REMEMBERED: Final = 0.99
+_REMEMBERED: Final = 0.98
 #: What was overslept is caught up at once, as far as the window allows: this share of a period, and so many seconds.
 _LATE_SHARE: Final = 0.1
 _LATE_MAX_S: Final = 1.0
@@ -61,8 +61,9 @@ class Pacer:
             min(most, max(least, share * period_s))
             for share, (least, most) in zip(_MARGIN_SHARES, _MARGINS_S, strict=True)
         )
-        #: How late timers come at worst, lately (seconds): requests and their counting are as late, now and then.
-        self._late_s = 0.0
+        #: How late timers come at worst, lately (seconds): requests and their counting are as late, now and then. The
+        #: first requests are made by code that never ran and on connections that nobody made: the worst is assumed.
+        self._late_s = self._margin_max_s
         self._late_max_s = min(_LATE_MAX_S, _LATE_SHARE * period_s)
         # A touch wider than the schedule, which was waited for already: rounding must not make it wait for nothing.
         burst = 2 + math.ceil(self._late_max_s / self.spacing_s)

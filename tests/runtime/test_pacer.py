@@ -54,7 +54,7 @@ def test_slots_are_even_from_the_first_on_and_fill_the_rate(count: int, period_s
     assert came[0] == EPOCH_S
     assert most_in_a_window(came, period_s) <= count
     assert min(gaps(came)) >= 0.96 * period_s / count
-    assert came[-1] - came[0] <= (many - 1) * period_s / count * 1.02 + 0.03
+    assert came[-1] - came[0] <= (many - 1) * period_s / count * 1.03 + 0.03
 
 
 def test_a_late_start_is_caught_up_but_never_above_the_window() -> None:
@@ -103,7 +103,7 @@ def test_a_cancelled_wait_loses_no_slot() -> None:
             task.cancel()
         return await kept
 
-    assert run_virtual(work) == pytest.approx([1.006, 2.012])
+    assert run_virtual(work) == pytest.approx([1.03, 2.06], abs=0.002)
 
 
 def test_near_returns_shortly_before_a_newcomers_slot() -> None:
@@ -126,7 +126,7 @@ def test_near_returns_shortly_before_a_newcomers_slot() -> None:
         await others
         return seen
 
-    assert run_virtual(work) == pytest.approx([0.0, 0.956, 1.006, 1.006 * 4 - 0.05])
+    assert run_virtual(work) == pytest.approx([0.0, 0.98, 1.03, 1.03 * 4 - 0.05], abs=0.004)
 
 
 @pytest.mark.parametrize("pause_s", [0.0, 0.4, 3.0])
@@ -169,7 +169,7 @@ def test_an_unknown_past_counts_as_a_full_even_window() -> None:
     came = run_virtual(work)
     # The latest ten slots that a pacer can have given before it died: even, but for a tenth of a window.
     past = [-max(0.0, index * 0.097 - 0.1) for index in range(10)]
-    assert came[0] == pytest.approx(1.006 - (9 * 0.097 - 0.1))
+    assert came[0] == pytest.approx(1.03 - (9 * 0.097 - 0.1))
     assert most_in_a_window([*sorted(past), *came], 1.0) <= 10
 
 
@@ -204,7 +204,7 @@ def test_late_wake_ups_are_caught_up(count: int, period_s: float, late_s: float,
     came = in_time(lambda: Pacer(count, period_s), 4 * count + 1, late_s, seed)
     assert most_in_a_window(came, period_s) <= count
     used = (len(came) - 1) / (came[-1] - came[0]) * period_s / count
-    assert used > 0.97, f"{used:.4f} used, seed {seed}"
+    assert used > 0.95, f"{used:.4f} used, seed {seed}"
 
 
 def test_what_was_overslept_is_caught_up_evenly() -> None:
