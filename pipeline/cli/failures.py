@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import click
 
 from pipeline.cli.exits import Exit
-from pipeline.cli.output import answer_json, say
+from pipeline.cli.output import answer_json, for_screen, say
 from pipeline.cli.words import clean, clean_lines
 from pipeline.errors import (
     MistakesError,
@@ -137,7 +137,9 @@ def report(error: BaseException, *, json_wanted: bool) -> Exit:
     failure = explain(error)
     if failure.code is Exit.UNEXPECTED and os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error, file=sys.stderr)
-    say(render(failure))
+    text = render(failure)
+    # The caret below a line of the spec must stay below it.
+    say(text if failure.mistakes else for_screen(text, sys.stderr))
     if json_wanted:
         answer_json(as_json(failure))
     return failure.code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ import click
 from pipeline.cli import place, words
 from pipeline.cli.exits import Exit
 from pipeline.cli.options import json_option, run_argument, running_options
-from pipeline.cli.output import answer, answer_json, say
+from pipeline.cli.output import answer, answer_json, for_screen, say
 
 if TYPE_CHECKING:
     from pipeline.runtime.inspect import Origin
@@ -54,7 +55,7 @@ def status(run: str, as_json: bool) -> Exit:
     if as_json:
         answer_json(found)
     else:
-        answer(render_status(found, str(folder), _command(folder)))
+        answer(for_screen(render_status(found, str(folder), _command(folder)), sys.stdout))
     return Exit.STORAGE_FAILED if found.get("damage") else Exit.COMPLETE
 
 

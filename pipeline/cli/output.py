@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from typing import TextIO
 
 import click
 
-from pipeline.cli.words import clean_lines
+from pipeline.cli.words import clean_lines, fold
 
 
 def say(text: str) -> None:
@@ -24,6 +25,11 @@ def say(text: str) -> None:
 def answer(text: str) -> None:
     """The result itself: stdout, without control characters. *Raises* BrokenPipeError when nobody reads it."""
     click.echo(clean_lines(text))
+
+
+def for_screen(text: str, stream: TextIO) -> str:
+    """A page of words as it is for a file or a pipe, folded at the width of a terminal."""
+    return fold(text, shutil.get_terminal_size().columns) if stream.isatty() else text
 
 
 def json_line(value: object) -> str:

@@ -119,7 +119,7 @@ def perform(
     `more` is what the JSON answer says besides.
     """
     from pipeline.cli import display as displays
-    from pipeline.cli.output import answer_json, say
+    from pipeline.cli.output import answer_json, for_screen, say
     from pipeline.cli.patience import check_all
     from pipeline.cli.statement import Ending, render_end
     from pipeline.runtime import prepare
@@ -160,7 +160,7 @@ def perform(
             }
         )
     if not quiet:
-        say(render_end(ending))
+        say(for_screen(render_end(ending), sys.stderr))
     return Exit(result.exit_code)
 
 

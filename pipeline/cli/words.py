@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from pipeline.values.money import UNLIMITED, format_money
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
+#: The width of a label with its gap in the pages of `run` and `status`; narrower terminals than this are left alone.
+_LABEL: Final = 12
+_FOLDS_FROM: Final = 30
 
 
 def clean(text: object) -> str:
@@ -56,6 +61,34 @@ def duration(seconds: float) -> str:
 def _pair(whole: int, big: int, big_name: str, small: int, small_name: str) -> str:
     rest = whole % big // small
     return f"{whole // big} {big_name}" + (f" {rest} {small_name}" if rest else "")
+
+
+#: A command is never broken: whoever copies it copies all of it.
+_PIECE: Final = re.compile(r"pipeline (?:\S+ )*?\S+(?=   |$)|\S+")
+#: Where the words of a labelled line begin.
+_LABELLED: Final = re.compile(r" {2}\w[\w ]{0,8}? +(?=\S)")
+
+
+def fold(text: str, width: int) -> str:
+    """Lines broken between words for a terminal of this width, what follows indented below what was said."""
+    return "\n".join(_folded(line, width) for line in text.split("\n"))
+
+
+def _folded(line: str, width: int) -> str:
+    if len(line) <= width or width < _FOLDS_FROM:
+        return line
+    label = _LABELLED.match(line)
+    lead = label[0] if label is not None and len(label[0]) == _LABEL else line[: len(line) - len(line.lstrip())]
+    lines, current = [], lead
+    last = len(lead)
+    for piece in _PIECE.finditer(line, len(lead)):
+        gap = line[last : piece.start()]
+        last = piece.end()
+        if current.strip() and len(current) + len(gap) + len(piece[0]) > width:
+            lines.append(current)
+            current, gap = " " * max(len(lead), 2), ""
+        current += gap + piece[0]
+    return "\n".join([*lines, current])
 
 
 def count(number: int, noun: str, plural: str = "") -> str:

@@ -6,8 +6,8 @@ and manifest must read exactly as before.
 
 What this does not show. Harmless is the product's own reading before and after (rows, answers, spec), with the files'
 bytes beside it: a fault that its readers overlook in both is not seen here. Out of it are words for people
-(`log.jsonl`), the emulators' memory, the lock, the control socket, and the notes of kept files: a rotten note only
-means that a picture is fetched once more, for its digest no longer fits.
+(`log.jsonl`, `metrics.prom`), the emulators' memory, the lock, the control socket, and the notes of kept files: a
+rotten note only means that a picture is fetched once more, for its digest no longer fits.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ prompt: "A picture of {{ word }}"
 budget: 10.00 USD
 """
 #: Names that are no evidence: words for people, the emulators' own memory, the lock, notes that a hash decides on.
-_OUT: Final = frozenset({"log.jsonl", "world.jsonl", "lock", "control", "kept.jsonl", "kept.old.jsonl"})
+_OUT: Final = frozenset({"log.jsonl", "metrics.prom", "world.jsonl", "lock", "control", "kept.jsonl", "kept.old.jsonl"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,3 +67,23 @@ def test_sums_in_several_units_are_never_added_up() -> None:
 def test_a_table_aligns_its_columns() -> None:
     """Words to the left, numbers to the right, no trailing spaces."""
     assert words.table([("a", "1", ""), ("bbb", "22", "x")], right=frozenset({1})) == "  a      1\n  bbb   22   x"
+
+
+PAGE = """\
+stopped: 49 images, 49 of 60 tasks done in 2 min 23 s; 2.685 USD of 6.00 USD (0.06 USD held)
+  out       2 operations at the gateway; 0.06 USD is held for it: the next run collects what can be had
+  next      edit what was moderated, then: pipeline run cups.yaml --set samples=2 --run-dir a   (what is done is kept)
+            what was refused or never sent was not charged; 0.06 USD is held for what is still out
+"""
+
+
+@pytest.mark.parametrize("width", [40, 60, 80])
+def test_a_page_is_folded_between_words_and_never_within_a_command(width: int) -> None:
+    """What follows stands below what was said; a command stays whole, so that it can be copied."""
+    folded = words.fold(PAGE, width)
+    assert folded.split() == PAGE.split()
+    assert "pipeline run cups.yaml --set samples=2 --run-dir a" in folded
+    for line in folded.splitlines():
+        assert len(line) <= width or "pipeline run" in line
+        assert line.startswith(("stopped", "  ")), line
+    assert words.fold(PAGE, 200) == PAGE
