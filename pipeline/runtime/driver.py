@@ -36,12 +36,13 @@ from pipeline.engine.retry import FETCHES_AT_ONCE
 from pipeline.errors import StorageFailed
 from pipeline.failpoints import reach
 from pipeline.runtime.clock import Clock
+from pipeline.runtime.disk import DiskWatch
 from pipeline.runtime.evidence import Evidence
 from pipeline.runtime.offers import Offers
 from pipeline.runtime.pacer import Pacer
+from pipeline.runtime.paid import Paid
 from pipeline.runtime.perform import DISK_FULL, NoRoom, Performer
 from pipeline.runtime.turns import Turns
-from pipeline.store.room import Refusals
 from pipeline.values.reply import Fault, FaultKind
 from pipeline.values.task import Task
 
@@ -49,11 +50,6 @@ from pipeline.values.task import Task
 LEAD_S = 0.05
 #: Unanswered POSTs of gateways that answer at once are awaited this long in the end (seconds).
 DRAIN_S = 60.0
-#: What is called off has this long to end (seconds).
-LEAVE_S = 1.0
-#: The disk is looked at this often at most (seconds), and a picture takes about so many bytes of it.
-ROOM_EVERY_S = 1.0
-PICTURE_BYTES = 4 * 1024 * 1024
 #: Listeners are told at most this often (seconds of real time).
 TELL_EVERY_S = 0.2
 #: And so often at least, although nothing happens (seconds).
@@ -101,14 +97,11 @@ class Driver:
         self._offers = Offers(offer, again, machine.pauses)
         self._told = told
         self._listener = listener
-        #: Why nothing new may be bought, given the bytes that are under way; None when the disk has room.
-        self._room = room
-        self._disk_asked = -math.inf
+        #: Facts that are durable and not in the run's story yet.
+        self._news: list[Fact] = []
+        self._disk = DiskWatch(room, self._under_way, clock, self._disk_told)
         #: After the first Ctrl-C, and after a fail-stop, unanswered POSTs are awaited this long.
         self._grace_s = grace_s
-        self._refusals = Refusals()
-        #: Why the disk is full, as told last.
-        self.full: str | None = None
         self._listened = 0.0
         self.listener_broke: str | None = None
         #: Loops that wait for something to be told.
@@ -117,8 +110,7 @@ class Driver:
         self._tasks: set[asyncio.Task[None]] = set()
         #: A link that expires first is fetched first: a paid picture that expires is money lost.
         self._fetches = Turns(FETCHES_AT_ONCE)
-        #: Paid POSTs: strongly held, outside every task group, so that nothing calls them off but `_await_paid`.
-        self._paid: set[asyncio.Task[None]] = set()
+        self._paid = Paid()
         #: {lane: attempts permitted whose slot is not taken yet}
         self._unslotted: dict[str, int] = dict.fromkeys(pacers, 0)
         self._committing = 0
@@ -156,6 +148,8 @@ class Driver:
     def _note(self, fact: Fact) -> None:
         if isinstance(fact, Held):
             self._place(self.machine.task(fact.task))
+        if self.draining and isinstance(fact, Released) and fact.fault.kind is FaultKind.NOT_SENT:
+            return  # Asked for, and no fault.
         if (isinstance(fact, TaskMoved) and fact.fault is not None) or isinstance(fact, Released):
             self.last_fault, self.last_fault_at = fact.fault, self._clock.now()
 
@@ -171,7 +165,7 @@ class Driver:
             return
         try:
             reach("told.begun")
-            self._told(facts)
+            self._say(facts)
             now = self._clock.now()
             for fact in facts:
                 for command in self.machine.react(fact, now):
@@ -180,6 +174,25 @@ class Driver:
         except BaseException as problem:  # noqa: BLE001 - a callback's exception would be lost otherwise
             self._stop(problem)
         self._touch()
+
+    def _say(self, facts: list[Fact]) -> None:
+        """Into the story, at once for all that one commit made durable: before anything that follows from it is done,
+        since what `react` commands begins in the next turn of the loop.
+        """
+        if self._closed:
+            self._told(facts)
+            return
+        if not self._news:
+            asyncio.get_running_loop().call_soon(self._say_news)
+        self._news += facts
+
+    def _say_news(self) -> None:
+        facts, self._news = self._news, []
+        try:
+            if facts:
+                self._told(facts)
+        except BaseException as problem:  # noqa: BLE001 - a callback's exception would be lost otherwise
+            self._stop(problem)
 
     def _stop(self, error: BaseException) -> None:
         if self._over is None:
@@ -208,40 +221,33 @@ class Driver:
     def _perform(self, command: Command) -> None:
         match command:
             case Submit():
-                paid = asyncio.get_running_loop().create_task(self._watched(partial(self._submit, command)))
-                self._paid.add(paid)
-                paid.add_done_callback(self._paid.discard)
+                self._paid.send(self._watched(partial(self._submit, command)))
             case Poll():
-                self._spawn_at(command.at, partial(self._poll, command))
+                self._spawn(partial(self._poll, command), command.at)
             case Fetch():
-                self._spawn_at(command.at, partial(self._fetch, command))
+                self._spawn(partial(self._fetch, command), command.at)
             case Wake():
-                self._spawn_at(command.at, partial(self._wake, command))
+                self._spawn(partial(self._wake, command), command.at)
             case Look():
-                self._spawn_at(command.at, partial(self._look, command))
+                self._spawn(partial(self._look, command), command.at)
             case _:
                 assert_never(command)
 
-    def _spawn_at(self, at: float, work: _Work) -> None:
-        self._spawn(partial(self._later, at, work))
-
-    def _spawn(self, work: _Work) -> None:
+    def _spawn(self, work: _Work, at: float = -math.inf) -> None:
         if self._group is None:
             return  # The run is leaving: what was due is left to the next one.
-        task = self._group.create_task(self._watched(work))
+        task = self._group.create_task(self._watched(work, at))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _watched(self, work: _Work) -> None:
+    async def _watched(self, work: _Work, at: float = -math.inf) -> None:
         """Caught here, and only here: what the world does is a value by now, so whatever else escapes stops the run."""
         try:
+            if at > self._clock.now():
+                await self._clock.until(at)
             await work()
         except Exception as error:  # noqa: BLE001 - it stops the run, and is raised by `run`
             self._stop(error)
-
-    async def _later(self, at: float, work: _Work) -> None:
-        await self._clock.until(at)
-        await work()
 
     def _place(self, task: Task) -> None:
         """Put what a task needs at the gateway, as far as nobody is at it already."""
@@ -286,12 +292,11 @@ class Driver:
                     told = await self._performer.fetch(command, self.machine.task(command.task))
                 except NoRoom as full:
                     # The picture stays wanted; nothing new is bought before there is room again.
-                    self._disk_is(str(full))
-                    self._refusals.refused(self._clock.now())
+                    self._disk.refused(str(full))
                     told = full.observation
                 else:
                     if isinstance(told, Fetched):
-                        self._refusals.kept()
+                        self._disk.kept()
                 self.tell(told)
 
     async def _look(self, command: Look) -> None:
@@ -317,32 +322,16 @@ class Driver:
 
     # --- room on the disk ---
 
-    def _look_at_disk(self) -> None:
-        """At most once a second of real time: asking costs a call to the system."""
-        now = time.monotonic()
-        if now - self._disk_asked >= ROOM_EVERY_S:
-            self._disk_asked = now
-            under_way = sum(view.in_flight + view.held for view in self.machine.lane_views().values())
-            full = self._room(under_way * PICTURE_BYTES)
-            if full is None and self._refusals.distrusted(self._clock.now()):
-                return  # It says that it has room and refused a picture all the same: a quota.
-            self._disk_is(full)
+    @property
+    def full(self) -> str | None:
+        """Why the disk is full; None when it has room."""
+        return self._disk.full
 
-    def _disk_is(self, full: str | None) -> None:
-        if full is None and self.full is None:
-            return
-        news = (full is None) is not (self.full is None)
-        self.full = full
-        if news:
-            self.tell(DiskTold(None if full is None else Fault(FaultKind.TRANSIENT, full, DISK_FULL)))
+    def _under_way(self) -> int:
+        return sum(view.in_flight + view.held for view in self.machine.lane_views().values())
 
-    async def _disk(self) -> None:
-        """While the disk is full, see now and then whether there is room again."""
-        while True:
-            while self.full is None:
-                await self._change()
-            await self._clock.until(self._clock.now() + ROOM_EVERY_S)
-            self._look_at_disk()
+    def _disk_told(self, full: str | None) -> None:
+        self.tell(DiskTold(None if full is None else Fault(FaultKind.TRANSIENT, full, DISK_FULL)))
 
     # --- loops ---
 
@@ -360,10 +349,12 @@ class Driver:
                         task.cancel()
         finally:
             try:
-                await self._await_paid()
+                ends = self._clock.now() + self._grace_s if self._leave_at is None else self._leave_at
+                await self._paid.answered(ends, self._clock, self._left)
             finally:
                 reach("turn.left")
                 self._closed = True
+                self._say_news()
                 self._performer.close()
         if self._over is not None:
             raise self._over
@@ -374,7 +365,7 @@ class Driver:
         for lane in self._pacers:
             self._spawn(partial(self._lane, lane))
         self._spawn(self._feed)
-        self._spawn(self._disk)
+        self._spawn(self._disk.watch)
         while not self._done():
             await self._change()
 
@@ -386,27 +377,6 @@ class Driver:
         if self._committing or not self.machine.idle():
             return False
         return self._fed or self.draining or (self.machine.wants_tasks() == 0 and not self.machine.paused())
-
-    async def _await_paid(self) -> None:
-        """Wait for what is unanswered, until the grace is over or somebody says again that it is to end.
-
-        What is not answered by then is called off, the one exception to the rule that a paid POST is never cancelled:
-        the process would end with it anyway. It is in doubt then, at once or for the next run that finds it unanswered.
-        """
-        now = self._clock.now()
-        ends = now + self._grace_s if self._leave_at is None else self._leave_at
-        left = asyncio.ensure_future(self._left.wait())
-        try:
-            while self._paid and not left.done() and self._clock.now() < ends:
-                waited = ends - self._clock.now()
-                await asyncio.wait({*self._paid, left}, timeout=waited, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            left.cancel()
-            paid = tuple(self._paid)
-            for task in paid:
-                task.cancel()  # An answer that is here already is still taken.
-            if paid:
-                await asyncio.wait(paid, timeout=LEAVE_S)
 
     async def _feed(self) -> None:
         """Offer tasks as the machine wants them; a task that does not fit is offered again when money comes free."""
@@ -461,7 +431,7 @@ class Driver:
             await pacer.near(LEAD_S)
             if not self._is_placed(lane):
                 continue
-            self._look_at_disk()
+            self._disk.look()
             facts = self.tell(SlotNear(lane))
             permitted = sum(isinstance(fact, Permitted) for fact in facts)
             self._unslotted[lane] += permitted

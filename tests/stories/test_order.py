@@ -125,8 +125,8 @@ async def test_what_waits_for_its_slot_when_somebody_says_stop_is_not_sent(
     def noted(driver: Driver, fact: Fact) -> None:
         facts.append(fact)
         told(driver, fact)
-        if isinstance(fact, Permitted):
-            asyncio.get_running_loop().call_soon(driver.drain) if not driver.draining else None
+        if isinstance(fact, Permitted) and fact.attempt == 1:
+            asyncio.get_running_loop().call_soon(driver.drain)
 
     async def late(performer: Performer, *rest: object) -> object:
         await asyncio.sleep(0.05)
