@@ -1,8 +1,10 @@
 /* Cost and time: three drawings of lines and bars, each with the table of its figures beneath. */
 "use strict";
 (function (P) {
-  const WIDTH = 720;
-  const short = (name) => (name.length > 34 ? `\u2026${name.slice(-33)}` : name);
+  // In the drawing's own units: the whole, and the room for names at the left. A telephone gets its own measure.
+  let WIDTH = 720;
+  let NAMES = 250;
+  const short = (name) => (name.length > NAMES / 7 ? `\u2026${name.slice(1 - NAMES / 7)}` : name);
   const distinct = (values) => [...new Set(values)];
 
   function table(caption, heads, lines) {
@@ -48,8 +50,8 @@
 
   function bars(lines, unit) {
     const top = Math.max(...lines.map((line) => line.settled_micros), 1);
-    const [left, step] = [250, 34];
-    const room = WIDTH - left - 130;
+    const [left, step] = [NAMES, 34];
+    const room = WIDTH - left - 100;
     const node = canvas(lines.length * step + 8, `settled by model, in ${unit}; the table beneath has the figures`);
     lines.forEach((line, at) => {
       const y = at * step + 6;
@@ -95,7 +97,7 @@
   /* --- money over time ---------------------------------------------------------------------------------------------------- */
 
   function overUnit(points, unit) {
-    const [left, right, height, foot] = [64, 96, 250, 28];
+    const [left, right, height, foot] = [WIDTH < 500 ? 44 : 64, 80, 250, 28];
     const start = points[0].at;
     const span = Math.max(1, points[points.length - 1].at - start);
     const settled = points.map((point) => (point.settled_micros[unit] || 0) / 1e6);
@@ -112,7 +114,7 @@
         P.svg("text", { x: left - 8, y: y(tick) + 4, class: "label end", text: Number(tick.toPrecision(6)) }),
       );
     }
-    for (const part of [0, 0.5, 1]) {
+    for (const part of WIDTH < 500 ? [0, 1] : [0, 0.5, 1]) {
       const place = ["start", "middle", "end"][part * 2];
       const words = part ? `+ ${P.seconds((span * part) / 1e6)}` : P.moment(start);
       node.append(P.svg("text", { x: x(start + span * part), y: height - 6, class: `label ${place}`, text: words }));
@@ -150,12 +152,12 @@
   /* --- seconds by model ------------------------------------------------------------------------------------------------------ */
 
   function spans(lines) {
-    const [left, step] = [250, 34];
+    const [left, step] = [NAMES, 34];
     const top = Math.max(...lines.map((line) => line.max || 0), 0.001);
-    const x = (value) => left + ((value || 0) / top) * (WIDTH - left - 90);
+    const x = (value) => left + ((value || 0) / top) * (WIDTH - left - 80);
     const height = lines.length * step + 30;
     const node = canvas(height, "seconds from sending to the end, by model: half, nine of ten, longest; figures beneath");
-    for (const tick of ticks(top, 5)) {
+    for (const tick of ticks(top, WIDTH < 500 ? 3 : 5)) {
       node.append(
         P.svg("line", { x1: x(tick), x2: x(tick), y1: 0, y2: height - 22, class: "rule" }),
         P.svg("text", { x: x(tick), y: height - 6, class: "label middle", text: `${Number(tick.toPrecision(6))} s` }),
@@ -187,6 +189,7 @@
 
   P.drawCharts = function () {
     const { charts } = P.meta;
+    [WIDTH, NAMES] = window.innerWidth < 640 ? [400, 150] : [720, 250];
     P.byId("charts-body").replaceChildren(
       byModel(charts.by_model || []),
       overTime(charts.over_time || []),

@@ -44,6 +44,13 @@
     ]);
   }
 
+  /** Width by height: of the picture, or of the one that was asked for. */
+  P.shapeOf = function (row) {
+    if (row[C.width] && row[C.height]) return row[C.width] / row[C.height];
+    const [width, height] = String(row[C.size] || "").split("x").map(Number);
+    return width > 0 && height > 0 ? Math.min(4, Math.max(0.25, width / height)) : 1;
+  };
+
   /** One picture as a button: what grid and gallery are made of. */
   P.picture = function (number) {
     const row = P.rows[number];

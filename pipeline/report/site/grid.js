@@ -174,7 +174,7 @@
     const figures = numbers.slice(0, most).map((number) => {
       const row = P.rows[number];
       const pic = P.picture(number);
-      pic.style.setProperty("--shape", String((row[C.width] || 1) / (row[C.height] || 1)));
+      pic.style.setProperty("--shape", String(P.shapeOf(row)));
       const words = telling.map((read) => read(row)).filter(Boolean).join(", ");
       return P.make("figure", {}, [pic, words ? P.make("figcaption", { text: words }) : null]);
     });
@@ -228,7 +228,7 @@
     const left = width - view.columns.length * (beside * (thumb + 6) + padding) - 16;
     P.byId("grid").style.setProperty("--fit", `${thumb}px`);
     P.byId("grid").style.setProperty("--beside", `${(beside - 1) * (thumb + 6)}px`);
-    P.byId("grid").style.setProperty("--head", `${width < 640 ? head : Math.max(220, Math.min(440, left))}px`);
+    P.byId("grid").style.setProperty("--head", `${width < 640 ? head : Math.max(220, Math.min(360, left))}px`);
   }
 
   /* --- the view -------------------------------------------------------------------------------------------------------- */

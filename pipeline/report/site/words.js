@@ -96,7 +96,7 @@
     in_doubt: ["in doubt", "?", "doubt"],
     skipped: ["skipped", "\u2298", "idle"],
     budget_reached: ["budget reached", "\u25a0", "doubt"],
-    parked: ["parked", "\u23f8", "doubt"],
+    parked: ["parked", "\u2016", "doubt"],
     stopped: ["stopped", "\u25a0", "idle"],
   };
   P.STATE_ORDER = Object.keys(STATES);
