@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pipeline.cli import words
+from pipeline.cli.statement import STATES
 from pipeline.engine.messages import Phase, StoredAccount
 from pipeline.values.money import UNLIMITED, format_money
 
@@ -110,12 +111,12 @@ def rows(view: View, width: int, height: int = 24) -> list[Row]:
         found += _text("bill", flow([words.clean(gateway), *sums], room))
     found += _lanes(view, room, height)
     found += _waits(view, room)
-    if view.last_fault is not None:
+    if view.last_fault is not None and view.state != "complete":
         said = f"{view.last_fault.kind}: {words.clean(view.last_fault.message)}"
         ago = "" if view.last_fault_at is None else f" ({words.duration(view.now - view.last_fault_at)} ago)"
         found += _text("fault", wrap(said + ago, room) if cells(said + ago) <= 2 * room else wrap(said, room))
     if view.state != "running":
-        found += _text("state", [words.clean(view.state.replace("_", " "))])
+        found += _text("state", [words.clean(STATES.get(view.state, view.state.replace("_", " ")))])
     return found
 
 

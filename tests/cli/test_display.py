@@ -137,6 +137,8 @@ def test_the_panel_shows_doubts_faults_and_missing_limits() -> None:
         ("fault", "rate_limited: slow[2J down (42 s ago)"),
         ("state", "draining"),
     ]
+    assert dict(_rows(replace(view, state="failed_tasks")))["state"] == "done, with failed tasks"
+    assert "fault" not in dict(_rows(replace(view, state="complete")))
 
 
 def test_many_lanes_are_counted_not_listed_and_parked_ones_are_named_first() -> None:

@@ -86,4 +86,7 @@ def test_a_page_is_folded_between_words_and_never_within_a_command(width: int) -
     for line in folded.splitlines():
         assert len(line) <= width or "pipeline run" in line
         assert line.startswith(("stopped", "  ")), line
+    assert "2 min\n" not in folded
     assert words.fold(PAGE, 200) == PAGE
+    assert words.fold("it would take about 2 min 44 s", 29) == "it would take about 2 min 44 s", "too narrow"
+    assert words.fold("it really would take about 2 min 44 s", 36).endswith("\n  44 s")
