@@ -30,6 +30,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from pipeline.engine import lifecycle
+from pipeline.engine.known import Operations
 from pipeline.engine.lanes import Lane
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
@@ -695,7 +696,7 @@ def _clone(world: World) -> World:
     return new
 
 
-_CONTAINERS: Final = {dict, set, list, deque, Counter}
+_CONTAINERS: Final = {dict, set, list, deque, Counter, Operations}
 
 
 #: {type: its fields' names, and what reads them all}.
