@@ -620,6 +620,37 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "tests/runtime/test_pictures.py",
         ),
     ),
+    # --- the report and the review --------------------------------------------------------------------------------
+    *_of(
+        "pipeline/report/data.py",
+        (
+            "a script may end in the data",
+            "what ends a script element is written as it is",
+            'ord("<"): "\\\\u003c", ',
+            "",
+            "tests/security/test_report_payloads.py",
+        ),
+    ),
+    *_of(
+        "pipeline/report/review.py",
+        (
+            "a formula in the review",
+            "a note that begins like a formula is one",
+            """return f"'{cell}" if _FORMULA.match(cell) else cell""",
+            "return cell",
+            "tests/security/test_report_payloads.py",
+        ),
+    ),
+    *_of(
+        "pipeline/runtime/rejections.py",
+        (
+            "rejected twice, bought twice",
+            "a picture that is superseded is rejected once more",
+            "(again.add(image.task.id) if image.superseded else standing.setdefault(image.task.id, []).append(image))",
+            "standing.setdefault(image.task.id, []).append(image)",
+            "tests/stories/test_rejected.py",
+        ),
+    ),
     # --- the manifest ---------------------------------------------------------------------------------------------
     *_of(
         "pipeline/manifest/table.py",
