@@ -24,7 +24,7 @@ def check_all(made: Plan, *, quiet: bool = False, clock: Callable[[], float] = t
     from pipeline.runtime import prepare
 
     total = len(made)
-    if quiet or total < LARGE:
+    if quiet or total < LARGE or prepare.is_checked(made):
         return prepare.summary(made)
     say(f"{total:,} tasks: each is made and checked before anything is sent; Ctrl-C stops it, and nothing is lost")
     begun = told = clock()

@@ -15,9 +15,10 @@ from pipeline.runtime import prepare, wiring
 from pipeline.runtime.alive import status_now
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.history import EXITS, Result, failures_of, parked_of, state_of
-from pipeline.runtime.inspect import doubts_in
+from pipeline.runtime.inspect import doubts_in, keep_status
 from pipeline.runtime.progress import ENDED
 from pipeline.runtime.remains import out_of
+from pipeline.runtime.said import said_of
 from pipeline.runtime.session import Session
 
 
@@ -38,6 +39,9 @@ def conclude(session: Session, driver: Driver, tell: Callable[[str], None], begu
         "failures": failures_of(journal.failures()),
         "parked": parked,
         "in_doubt": doubts_in(journal),
+        "said": said_of(journal),
+        # A pause ends with the process.
+        "paused": [],
         "out": out_of(journal, session.plan.cards, alive=False),
         "unsent": _unsent(session) if unbought else 0,
     }
@@ -59,6 +63,8 @@ def conclude(session: Session, driver: Driver, tell: Callable[[str], None], begu
     reach("finish.marking")
     journal.set_meta(marks)
     reach("finish.marked")
+    if marks.get("finished_plan"):
+        keep_status(session.it.folder.path, journal)
     session.clean = True
     if state == "complete":
         session.it.blackbox.clear()

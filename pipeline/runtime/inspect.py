@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.engine.machine import Doubt, Machine
 from pipeline.engine.messages import (
@@ -38,8 +40,9 @@ from pipeline.runtime.history import (
     state_of,
 )
 from pipeline.runtime.progress import money_of
-from pipeline.runtime.remains import DAMAGED, harm_of, in_short, out_of, unreadable
+from pipeline.runtime.remains import DAMAGED, gone_of, harm_of, in_short, out_of, unreadable
 from pipeline.runtime.remains import reading as _reading
+from pipeline.runtime.said import said_of
 from pipeline.spec.job import JobSpec
 from pipeline.store.blackbox import answered, damage
 from pipeline.store.blobs import Blobs
@@ -71,7 +74,7 @@ def status(folder: Path) -> dict[str, object]:
         return _status_of_store(folder)
     try:
         with _reading(folder) as journal:
-            return {**living, "by_gateway": _bills(journal)}
+            return {**living, "by_gateway": _bills(journal), "said": said_of(journal)}
     except (RunError, StorageFailed, ValueError, LookupError, TypeError):
         # The living run has the word; what its store cannot say is left out.
         return living
@@ -110,6 +113,7 @@ def _told(folder: Path, journal: Journal, *, alive: bool) -> dict[str, object]:
         "money": {account.currency: money_of(account) for account in snapshot.accounts},
         "by_gateway": bills_of(journal.bill_rows()),
         "in_doubt": doubts_in(journal),
+        "said": said_of(journal),
         "faults": journal.undone(),
         "failures": failures_of(journal.failures()),
         "gateways": lanes_of(journal.lane_rows(), kept_lanes(journal.get_meta("lanes")), parked),
@@ -345,6 +349,22 @@ def origin(folder: Path) -> Origin:
         return Origin(Path(spec), simulate, options, "" if noted is None else noted.spec_sha256)
 
 
+def keep_status(folder: Path, journal: Journal) -> None:
+    """Keep what `status` says of a run that has just ended, so that asking again costs nothing."""
+    kept = {"ended_at": journal.get_meta("ended_at"), "status": _told(folder, journal, alive=False)}
+    journal.set_meta({"finished_status": json.dumps(kept)})
+
+
+def _kept_status(folder: Path, journal: Journal) -> dict[str, Any]:
+    kept = json.loads(journal.get_meta("finished_status") or "{}")
+    found = kept["status"] if kept.get("ended_at") == journal.get_meta("ended_at") else None
+    # A death may have come between the end and this note; the folder may have been moved since.
+    if found is None:
+        found = _told(folder, journal, alive=False)
+    note = journal.get_meta("store:note")
+    return {**found, "run": str(folder), "damage": [], "notes": [note] if note else []}
+
+
 def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
     """The result of this spec's finished run, read without writing a byte; None when there is work to do."""
     if not has_store(folder) or not all((folder / name).is_file() for name in FILES):
@@ -354,10 +374,10 @@ def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
             return None
         if harm := journal.damage():
             raise journal.refusal(harm)
-        counts, doubts = journal.snapshot().counts, len(doubts_in(journal))
-        gone = sum(not (folder / path).is_file() for path in journal.picture_paths())
-    found = _status_of_store(folder)
-    state = state_of(draining=False, parked=False, doubts=doubts, budget=False, counts=counts)
+        gone = gone_of(folder, journal.picture_paths())
+        found = _kept_status(folder, journal)
+    counts = {Phase(name): count for name, count in found["tasks"].items() if name != "total"}
+    state = state_of(draining=False, parked=False, doubts=len(found["in_doubt"]), budget=False, counts=counts)
     ended = counts.get(Phase.DONE, 0)
     done = "1 task was" if ended == 1 else f"{ended:,} tasks were"
     note = f"nothing to do: {done} done before, nothing more to pay (--fresh starts over)"

@@ -18,7 +18,7 @@ from pipeline.plan.check import Summary, check
 from pipeline.plan.expand import Plan, make_plan
 from pipeline.plan.flaw import FlawBook
 from pipeline.plan.price import in_region
-from pipeline.runtime import bundled
+from pipeline.runtime import bundled, checked
 from pipeline.runtime.resources import DigestCache, Files, read_plain
 from pipeline.spec.job import JobSpec
 from pipeline.spec.load import decode_spec, load_job, salvage
@@ -173,8 +173,19 @@ def summary(made: Plan, tell: Callable[[int], None] | None = None) -> Summary:
     """
     found = _SUMMARIES.get(made)
     if found is None:
-        found = _SUMMARIES[made] = check(made, tell)
+        found = checked.proven(made)
+        if found is None:
+            found = check(made, tell)
+            checked.keep(made, found)
+        _SUMMARIES[made] = found
     return found
+
+
+def is_checked(made: Plan) -> bool:
+    """Whether `summary` answers at once."""
+    if made not in _SUMMARIES and (found := checked.proven(made)) is not None:
+        _SUMMARIES[made] = found
+    return made in _SUMMARIES
 
 
 def run_folder(job: JobSpec, options: Options) -> Path:

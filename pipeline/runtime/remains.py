@@ -6,6 +6,7 @@ Read from the store, for `status`, `ls`, `resolve`, `verify` and the last words 
 from __future__ import annotations
 
 import math
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -90,6 +91,27 @@ def out_of(journal: Journal, cards: Mapping[str, GatewayCard], *, alive: bool) -
     if times:
         found["links_until"] = utc(min(times))
     return {name: each for name, each in found.items() if each}
+
+
+def gone_of(folder: Path, paths: Iterable[str]) -> int:
+    """How many of these pictures are no longer there: each folder is listed once, no file asked for by itself."""
+    listed: dict[str, set[str]] = {}
+    gone = 0
+    for path in paths:
+        place, _, name = path.rpartition("/")
+        there = listed.get(place)
+        if there is None:
+            there = listed[place] = _files_in(folder / place)
+        gone += name not in there
+    return gone
+
+
+def _files_in(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:
+        return set()
 
 
 def unreadable(folder: Path, *faults: object) -> dict[str, object]:

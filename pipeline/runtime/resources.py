@@ -177,6 +177,12 @@ def _name_apart(pattern: str) -> tuple[str, str]:
     return lead, name
 
 
+def cache_folder() -> Path:
+    """Where this program keeps what costs only time to lose: in $XDG_CACHE_HOME or ~/.cache."""
+    home = os.environ.get("XDG_CACHE_HOME")
+    return (Path(home) if home else Path.home() / ".cache") / "image-batch-pipeline"
+
+
 class DigestCache:
     """Digests of picture files by path, size, mtime and inode, in the user's cache; losing it costs only time."""
 
@@ -193,9 +199,7 @@ class DigestCache:
     @classmethod
     def of_user(cls) -> DigestCache:
         """The cache in $XDG_CACHE_HOME or ~/.cache."""
-        home = os.environ.get("XDG_CACHE_HOME")
-        base = Path(home) if home else Path.home() / ".cache"
-        return cls(base / "image-batch-pipeline" / "digests.json")
+        return cls(cache_folder() / "digests.json")
 
     def get(self, path: Path, found: os.stat_result) -> Picture | None:
         """The remembered picture, if the file has not changed since."""

@@ -27,8 +27,8 @@ from pipeline.values.task import Task
 class KnownPictures(Protocol):
     """What the store knows of pictures: the journal."""
 
-    def picture_paths(self) -> set[str]:
-        """Paths of stored pictures."""
+    def has_picture(self, path: str) -> bool:
+        """Whether a stored picture has this path."""
         ...
 
     def pending_pictures(self) -> set[tuple[int, int]]:
@@ -222,10 +222,10 @@ class Blobs:
 
     def adoptable(self, known: KnownPictures) -> list[Kept]:
         """Pictures that have their final name and no row yet: a kill came between. Their hashes were compared."""
-        paths, pending = known.picture_paths(), known.pending_pictures()
+        pending = known.pending_pictures()
         found = {}
         for note in self._notes.read():
-            wanted = (note.attempt, note.index) in pending and note.path not in paths
+            wanted = (note.attempt, note.index) in pending and not known.has_picture(note.path)
             path = self._folder.path / note.path
             if wanted and not path.is_symlink() and path.is_file() and _sha256(path) == note.sha256:
                 found[note.attempt, note.index] = note
@@ -247,8 +247,7 @@ class Blobs:
             notes.append(f"{were} dropped; what they were of is fetched again")
         if not adoptable:
             self._notes.clear()
-        owned = known.picture_paths() | adoptable
-        moved = [path for path in self.files() if path not in owned]
+        moved = [path for path in self.files() if path not in adoptable and not known.has_picture(path)]
         for path in moved:
             reach("recover.stray")
             self._quarantine(path)
@@ -258,10 +257,11 @@ class Blobs:
 
     def files(self) -> Iterator[str]:
         """Everything below images/ that is no folder, relative to the run folder, in no order."""
+        root = len(os.fspath(self._folder.path)) + 1
         for place, folders, names in os.walk(self._folder.images, followlinks=False):
             links = [name for name in folders if (Path(place) / name).is_symlink()]
             for name in (*names, *links):
-                yield (Path(place) / name).relative_to(self._folder.path).as_posix()
+                yield f"{place[root:]}/{name}"
 
     def _quarantine(self, path: str) -> None:
         place = self._folder.quarantine

@@ -140,9 +140,15 @@ class Reader:
         """What people told the run while it was alive, oldest first."""
         return reading.said_rows(self._db)
 
-    def picture_paths(self) -> set[str]:
-        """The paths of every stored picture, relative to the run folder."""
-        return {str(path) for (path,) in self._db.execute("SELECT path FROM picture WHERE state='STORED'")}
+    def picture_paths(self) -> Iterator[str]:
+        """The paths of every stored picture, relative to the run folder, by their order."""
+        sql = "SELECT path FROM picture WHERE path IS NOT NULL AND state='STORED' ORDER BY path"
+        for (path,) in self._db.execute(sql):
+            yield str(path)
+
+    def has_picture(self, path: str) -> bool:
+        """Whether a stored picture has this path."""
+        return self._db.execute("SELECT 1 FROM picture WHERE path=? AND state='STORED'", (path,)).fetchone() is not None
 
     def pending_pictures(self) -> set[tuple[int, int]]:
         """(attempt, index) of every picture still to be fetched."""

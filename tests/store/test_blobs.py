@@ -24,9 +24,9 @@ class Known:
     stored: set[str] = field(default_factory=set)
     pending: set[tuple[int, int]] = field(default_factory=set)
 
-    def picture_paths(self) -> set[str]:
+    def has_picture(self, path: str) -> bool:
         """Stored."""
-        return self.stored
+        return path in self.stored
 
     def pending_pictures(self) -> set[tuple[int, int]]:
         """Pending."""
