@@ -153,7 +153,7 @@ def main() -> int:
     finally:
         remove_card()
     found = [line for line in bench.found if line.goal in wanted]
-    print(f"{summary(found)}\n\n{time.monotonic() - began:.0f} s")
+    print(f"{summary(found)}\n\n{results.doubtful()}\n{time.monotonic() - began:.0f} s")
     if given.write:
         results.write(given.write, results.page(found, bench.beside, size="small" if given.small else "full"))
     for line in bench.broken:

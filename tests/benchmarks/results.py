@@ -30,6 +30,17 @@ def machine() -> str:
     )
 
 
+def doubtful() -> str:
+    """A warning where others kept the machine busy; empty otherwise."""
+    cores, load = os.cpu_count() or 1, os.getloadavg()[1]
+    if load <= cores + 1:
+        return ""
+    return (
+        f"WARNING: load {load:.0f} on {cores} cores. Others were at work: seconds of the wall mean little, and a share "
+        "flatters whoever has more threads. CPU seconds and counts hold, within a factor of about two."
+    )
+
+
 def breakdown(stub: StubProcess, kinds: Sequence[str], tasks: int, found: Sequence[Reached]) -> str:
     """Where a life goes: the parts alone, their sum, the whole as P2 found it in this run."""
     parts = []
@@ -61,7 +72,7 @@ def page(found: Sequence[Reached], beside: Sequence[str], *, size: str) -> str:
         f"a log. Its limits are those of the spec ({RATE}, so many in flight); polls have no key in a spec, so a copy "
         f"of the card says {number(CARD['polls_per_s'])} a second, the first at once."
     )
-    sections = ["# What was reached", how, summary(found), tables(found), *beside]
+    sections = ["# What was reached", how, *filter(None, [doubtful()]), summary(found), tables(found), *beside]
     return "\n\n".join(sections) + "\n"
 
 

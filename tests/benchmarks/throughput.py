@@ -164,6 +164,14 @@ def lines(kind: str, job: Job, done: list[Round]) -> list[Reached]:
             f"bare {number(middle(lap.whole_s for lap in bare))} s",
         ),
         Reached(
+            "P1",
+            f"{kind}: by CPU seconds of a life instead",
+            None,
+            tuple(each.cpu_bare() / each.cpu_whole() for each in done if each.cpu_whole() > 0) or (0.0,),
+            "of bare",
+            note="what one core could do; on a busy machine the figure to look at",
+        ),
+        Reached(
             "P2",
             f"{kind}: beyond bare, without starting",
             CPU_S[kind],
