@@ -47,6 +47,8 @@ _LOST: Final = "tests/stories/test_rehearsals.py::test_a_lost_answer_is_a_doubt_
 _RAISED: Final = "tests/stories/test_rehearsals.py::test_the_job_stops_at_its_budget_and_goes_on_when_it_is_raised"
 _EXCHANGE: Final = "tests/transport/test_http_exchange.py"
 _DOWNLOAD: Final = "tests/transport/test_http_download.py"
+_PAUSES: Final = "tests/engine/test_pauses.py"
+_VIEW: Final = "tests/security/test_view.py"
 _PACER: Final = "tests/runtime/test_pacer.py"
 _PACE: Final = "tests/engine/test_pace.py"
 _DRIVER: Final = "tests/stories/test_order.py"
@@ -922,6 +924,143 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "    errors = dict(zip(folders, sync(folders), strict=True))\n",
             "    errors = dict.fromkeys(folders)\n",
             _POWER,
+        ),
+    ),
+    # --- people: what they tell a living run, and who may look at it ---------------------------------------------------
+    *_of(
+        "pipeline/engine/decide.py",
+        (
+            "a pause keeps what is held",
+            "money stays aside for calls that nobody may send",
+            "            yield from release_held(state, lane, f\"paused: {why}\")",
+            "            yield from ()",
+            _PAUSES,
+        ),
+        (
+            "held again while paused",
+            "what a pause freed is held anew at once",
+            "            if state.pauses(live.task.lane):\n                continue\n",
+            "",
+            _PAUSES,
+        ),
+        (
+            "offered while paused",
+            "a task of a paused lane is admitted and held",
+            "    elif state.disk is None and not state.pauses(task.lane):",
+            "    elif state.disk is None:",
+            _PAUSES,
+        ),
+        (
+            "a drain without a name",
+            "who asked a run to drain is not written down",
+            "            yield DrainNoted(why)",
+            "            yield from ()",
+            _PAUSES,
+        ),
+    ),
+    *_of(
+        "pipeline/engine/machine.py",
+        (
+            "a paused run ends",
+            "a run that waits to be continued says that nothing is left",
+            "or state.rests or self._paused_work():",
+            "or state.rests:",
+            _PAUSES,
+        ),
+    ),
+    *_of(
+        "pipeline/engine/evolve.py",
+        (
+            "one pause too many is lifted",
+            "continuing one lane lifts every pause",
+            "            del state.paused[name]",
+            "            state.paused.clear()",
+            _PAUSES,
+        ),
+    ),
+    *_of(
+        "pipeline/store/booking.py",
+        (
+            "what people said is not kept",
+            "a pause leaves no trace in the store",
+            "        self._db.execute(sql, (json.dumps(said, ensure_ascii=False, separators=(\",\", \":\")),))",
+            "        _ = sql, said",
+            "tests/store/test_journal_laws.py::test_loading_the_tables_equals_folding_the_facts_laws",
+        ),
+    ),
+    *_of(
+        "pipeline/runtime/offers.py",
+        (
+            "a paused lane's tasks are lost",
+            "what was put aside never comes again",
+            "        numbers.append(task.number)\n",
+            "",
+            "tests/runtime/test_offers.py",
+        ),
+    ),
+    *_of(
+        "pipeline/runtime/changes.py",
+        (
+            "a watcher too far behind hears nothing of it",
+            "changes that were forgotten are passed over in silence",
+            "not self._floor <= int(text) <= self._count",
+            "not int(text) <= self._count",
+            "tests/runtime/test_changes.py",
+        ),
+    ),
+    *_of(
+        "pipeline/runtime/guard.py",
+        (
+            "any host",
+            "a name that was made to lead to this machine is answered",
+            "        if headers.get(\"Host\") not in self._hosts:",
+            "        if not headers.get(\"Host\"):",
+            _VIEW,
+        ),
+        (
+            "no token",
+            "whoever is on this machine sees the run",
+            "        if not self.is_token(cookies.get(self.cookie)):",
+            "        if self.cookie in cookies and not cookies[self.cookie]:",
+            _VIEW,
+        ),
+        (
+            "any page may change things",
+            "another page's POST with our cookie is done",
+            "        if headers.get(\"Origin\") not in self._origins:",
+            "        if not headers:",
+            _VIEW,
+        ),
+        (
+            "no mark",
+            "a form of another page could do it",
+            "        if headers.get(MARK) != \"1\" or",
+            "        if",
+            _VIEW,
+        ),
+    ),
+    *_of(
+        "pipeline/runtime/view.py",
+        (
+            "any file of the folder",
+            "what the store does not name is served as well",
+            "        if name not in known:\n            return _nothing()\n        return await _send(request, self._folder / name, known[name], _KEPT)",
+            "        return await _send(request, self._folder / name, known.get(name, \"image/png\"), _KEPT)",
+            _VIEW,
+        ),
+        (
+            "links are followed",
+            "a link in the place of a picture leads out of the folder",
+            "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
+            "os.O_RDONLY | os.O_NONBLOCK",
+            _VIEW,
+        ),
+        (
+            "a body of any size",
+            "a request may fill the memory",
+            "        raise web.HTTPRequestEntityTooLarge(most, request.content_length or 0)",
+            "        most = request.content_length or 0",
+            _VIEW,
         ),
     ),
     *_of(

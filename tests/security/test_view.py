@@ -137,7 +137,6 @@ CLIMBING = [
     "/world.jsonl",
     "/blackbox",
     "/control",
-    "/review.csv",
     "/report/index.html",
     "/data-001.js",
     "/data--01.js",
