@@ -223,11 +223,11 @@
     for (let chunk = 0; chunk < chunks; chunk += 1) {
       await load(`data-${String(chunk).padStart(3, "0")}.js`);
       P.loaded.whole = chunk === chunks - 1;
+      P.forgetSiblings();
       if (chunk === 0) firstRows();
-      else {
-        P.forgetSiblings();
-        P.refresh(true);
-      }
+      // All rows are asked anew each time, so this is done when they have doubled, and at the end.
+      else if (P.loaded.whole || (chunk & (chunk + 1)) === 0) P.refresh(true);
+      else P.drawFound(found);
       // The page is to stay at the reader's hand between two chunks.
       await new Promise((resolve) => setTimeout(resolve, 0));
     }
