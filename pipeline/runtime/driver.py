@@ -38,6 +38,7 @@ from pipeline.failpoints import reach
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.disk import DiskWatch
 from pipeline.runtime.evidence import Evidence
+from pipeline.runtime.handover import quick_handovers
 from pipeline.runtime.offers import Offers
 from pipeline.runtime.pacer import Pacer
 from pipeline.runtime.paid import Paid
@@ -337,6 +338,10 @@ class Driver:
 
     async def run(self, first: list[Command]) -> None:
         """Turn until done. *Raises* StorageFailed (fail-stop) and Bug; submits that are out are awaited either way."""
+        with quick_handovers():
+            await self._run(first)
+
+    async def _run(self, first: list[Command]) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group

@@ -35,7 +35,7 @@ _GOOD: Final = frozenset({0, 3, 4, 5})
 _BEFORE: Final = {
     "recover.answer": Place("submit.kept", 3),
     "recover.adopted": Place("keep.synced", 3),
-    "recover.part": Place("fetch.downloaded", 3),
+    "recover.part": Place("keep.sealed", 2),
     "recover.stray": Place("told.done", 9),
     "plan.marked": Place("told.done", 20),
 }
