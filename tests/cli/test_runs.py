@@ -404,10 +404,10 @@ def test_a_missing_key_exits_with_2_before_a_folder_is_made(desk: Desk) -> None:
 def test_what_init_writes_runs_as_it_is(desk: Desk) -> None:
     """The first commands anyone types work in this order."""
     assert desk.call("init", "first")[0] == 0
-    assert "budget 0.50 USD: fits" in desk.call("plan", "first/spec.yaml")[1]
+    assert "budget 1.20 USD: fits" in desk.call("plan", "first/spec.yaml")[1]
     code, found = desk.answer("run", "first/spec.yaml", "--simulate", "--json")
-    assert (code, found["images"]) == (0, 6)
-    assert (desk.folder / "runs/first.sim/images/red-desk.png").is_file()
+    assert (code, found["images"]) == (0, 24)
+    assert len(list((desk.folder / "runs/first.sim/images").rglob("*.png"))) == 24
 
 
 def test_a_run_that_is_not_there_is_named_with_those_that_are(desk: Desk) -> None:
