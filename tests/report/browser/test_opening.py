@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -109,3 +111,15 @@ def test_charts_have_their_figures(report: Writer) -> None:
     assert page.locator("#charts-body table").count() == 3
     assert page.locator("#charts-body table").nth(2).locator("tbody tr").count() == 2
     assert (page.locator("svg text.value").first.text_content() or "").endswith("USD")
+
+
+def test_one_file_for_mailing(run_folder: Path, reader: Opener) -> None:
+    """The single file shows its pictures from within itself, and asks for nothing at all."""
+    whole = [sys.executable, "-m", "pipeline", "report", str(run_folder), "--single-file"]
+    assert subprocess.run(whole, capture_output=True, check=False).returncode == 0
+    opened = reader(run_folder / "report.html")
+    page = opened.open("#gallery")
+    until(page, "[...document.querySelectorAll('#gallery img')].filter((i) => i.naturalWidth > 0).length === 4")
+    page.locator("#gallery .pic:has(img)").first.click()
+    until(page, "document.querySelector('#stage img').naturalWidth > 0")
+    assert [url for url in opened.requests if not url.startswith("data:")] == [opened.address]
