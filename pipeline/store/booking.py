@@ -74,7 +74,8 @@ _UNSPENT: Final = " AND open=0 AND state <> 'WRITTEN_OFF'"
 #: again, so that a restart knows which pictures no longer make it done.
 _AGAIN: Final = (
     "INSERT INTO meta(k, v) SELECT 'again:' || lower(hex(id)), (SELECT max(id) FROM attempt WHERE task = key)"
-    " FROM task WHERE number=? AND phase = 'done' ON CONFLICT(k) DO UPDATE SET v=excluded.v"
+    " FROM task WHERE number=? AND phase = 'done' AND key IN (SELECT task FROM attempt)"
+    " ON CONFLICT(k) DO UPDATE SET v=excluded.v"
 )
 _ALLOWANCE: Final = (
     "UPDATE attempt SET counts=0"

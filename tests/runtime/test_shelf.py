@@ -1,0 +1,101 @@
+"""Pictures reach their names in groups: synced together, and each with an end of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pipeline.runtime import shelf as shelves
+from pipeline.runtime.shelf import IN_MEMORY_MAX, Shelf, Shelved, Unfit
+from pipeline.store.blobs import Blobs, Wanted
+from pipeline.store.folder import RunFolder
+from tests.runtime.test_plain_png import png
+from tests.store.stories import task
+
+PICTURE = png()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    """An empty run folder."""
+    return RunFolder.create(tmp_path / "run")
+
+
+async def _shelved(shelf: Shelf, number: int, data: bytes) -> Shelved:
+    wanted = task(number, n=1, path=f"ink/{number}")
+    incoming = shelf.incoming(wanted, 0, number + 1)
+    incoming.write(data[:20])
+    incoming.write(data[20:])
+    return await shelf.keep(incoming, wanted, 0)
+
+
+async def test_what_comes_together_is_synced_together(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ten pictures that come in one turn of the loop are one group, and their folder is synced once."""
+    groups: list[int] = []
+    keep_all = Blobs.keep_all
+
+    def counted(blobs: Blobs, group: Sequence[Wanted], *rest: object) -> None:
+        groups.append(len(group))
+        keep_all(blobs, group, *rest)  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(Blobs, "keep_all", counted)
+    shelf = Shelf(Blobs(folder))
+    kept = await asyncio.gather(*(_shelved(shelf, number, PICTURE) for number in range(10)))
+    shelf.close()
+    assert groups == [10]
+    assert [each.path for each in kept] == [f"images/ink/{number}.png" for number in range(10)]
+    assert {(folder.path / each.path).read_bytes() for each in kept} == {PICTURE}
+    assert list(folder.parts.glob("*.part")) == []
+
+
+async def test_one_that_is_no_picture_fails_alone(folder: RunFolder) -> None:
+    """The others of its group are kept, and nothing of it is left."""
+    shelf = Shelf(Blobs(folder))
+    kept = await asyncio.gather(
+        *(_shelved(shelf, number, b"<html>" if number == 1 else PICTURE) for number in range(3)), return_exceptions=True
+    )
+    shelf.close()
+    assert [type(each) for each in kept] == [Shelved, Unfit, Shelved]
+    assert sorted(Blobs(folder).files()) == ["images/ink/0.png", "images/ink/2.png"]
+    assert list(folder.parts.glob("*.part")) == []
+
+
+async def test_a_sync_that_fails_fails_that_picture_alone(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name is given to bytes that the disk did not take."""
+    shelf, sync = Shelf(Blobs(folder)), os.fsync
+
+    def failing(handle: int) -> None:
+        if Path(f"/proc/self/fd/{handle}").readlink().name == "2-0.part":
+            raise OSError(5, "Input/output error")
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", failing)
+    kept = await asyncio.gather(*(_shelved(shelf, number, PICTURE) for number in range(3)), return_exceptions=True)
+    shelf.close()
+    assert [type(each) for each in kept] == [Shelved, OSError, Shelved]
+    assert sorted(Blobs(folder).files()) == ["images/ink/0.png", "images/ink/2.png"]
+
+
+async def test_a_large_picture_goes_to_its_part_as_it_comes(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory is bounded by what may stay in it; what is kept is the same."""
+    monkeypatch.setattr(shelves, "IN_MEMORY_MAX", 10)
+    shelf = Shelf(Blobs(folder))
+    kept = await _shelved(shelf, 0, PICTURE)
+    shelf.close()
+    assert (folder.path / kept.path).read_bytes() == PICTURE
+    assert kept.size_bytes == len(PICTURE) < IN_MEMORY_MAX
+
+
+async def test_one_that_is_called_off_before_its_turn_leaves_nothing(folder: RunFolder) -> None:
+    """Its group goes on without it."""
+    shelf = Shelf(Blobs(folder))
+    first, second = (asyncio.ensure_future(_shelved(shelf, number, PICTURE)) for number in range(2))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).path == "images/ink/1.png"
+    shelf.close()
+    assert list(Blobs(folder).files()) == ["images/ink/1.png"]
