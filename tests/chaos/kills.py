@@ -168,8 +168,8 @@ class _Scenario:
                 seen = self._until(process, 5.0, lambda: self._log_size() > before)
                 time.sleep(dice.uniform(0.0, 3.5))
             case "fetching":
-                held = self._parts()
-                seen = self._until(process, 8.0, lambda: bool(self._parts() - held))
+                held = self._pictures()
+                seen = self._until(process, 8.0, lambda: bool(self._pictures() - held))
                 time.sleep(dice.uniform(0.0, 0.06))
             case "concluding":
                 seen = self._until(process, 12.0, lambda: any(self.run.glob(".*.arrow.new")))
@@ -193,8 +193,10 @@ class _Scenario:
         except FileNotFoundError:
             return 0
 
-    def _parts(self) -> set[str]:
-        return {path.name for path in (self.run / ".parts").glob("*.part")}
+    def _pictures(self) -> set[str]:
+        """Parts and named pictures: a small one has a part for as long as its group is synced, and no longer."""
+        parts = {path.name for path in (self.run / ".parts").glob("*.part")}
+        return parts | {path.name for path in (self.run / "images").glob("*/*")}
 
     # --- judging ---
 
