@@ -40,6 +40,9 @@ CAMPAIGNS: Final = {
     "secrets": "S1: canary secrets in every slot",
     "failpoints": "T6: death at every named place",
     "kills": "T5: kill -9 at random moments",
+    "load": "T22: many tasks, whole",
+    "slowdisk": "T23: a disk whose syncs are slow",
+    "liveness": "T25: everything ends once the chaos is over",
 }
 
 LONGEST: Final = (
