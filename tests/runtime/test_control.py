@@ -119,9 +119,9 @@ def test_what_cannot_be_done_is_refused_in_words(tmp_path: Path, exports: dict[s
         for words, answer in refused.items():
             assert (answer["ok"], words in str(answer["said"])) == (False, True), (words, answer)
         for data in (b"{\n", b"[]\n", b"7\n", b"x" * (2 * REQUEST_MAX), b"[" * 5000 + b"\n"):
-            (answer,) = said_by(run, data)
-            assert isinstance(answer, dict)
-            assert answer["ok"] is False
+            (told,) = said_by(run, data)
+            assert isinstance(told, dict)
+            assert told["ok"] is False
         several = said_by(run, b'{"ask": "status"}\n{"ask": "rows"}\n{"do": "resume", "by": "a\\nb\\u001b[31m"}\n')
         assert len(several) == 3
         assert run.ask(ask="status")["paused"] == []
