@@ -10,7 +10,6 @@ from pipeline.engine.messages import (
     Phase,
 )
 from pipeline.failpoints import reach
-from pipeline.manifest.table import write_manifest
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.alive import status_now
 from pipeline.runtime.driver import Driver
@@ -50,6 +49,8 @@ def conclude(session: Session, driver: Driver, tell: Callable[[str], None], begu
         tell(state)
         # In a hurry: the store says "running" still, so that whoever looks next brings the manifest up to date.
         return _result(session, driver, state, status, begun)
+    from pipeline.manifest.table import write_manifest  # noqa: PLC0415 - Arrow takes 0.3 s to import
+
     write_manifest(session.it.folder.path, journal)
     marks = {
         "state": state,

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.engine.machine import Doubt, Machine
 from pipeline.engine.messages import (
@@ -24,8 +24,6 @@ from pipeline.engine.messages import (
 )
 from pipeline.errors import RunError, RunNotFound, StorageFailed
 from pipeline.failpoints import reach
-from pipeline.manifest.table import FILES, Written, write_manifest
-from pipeline.manifest.verify import verify as verify_folder
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.bills import bills_of
 from pipeline.runtime.control import ask
@@ -50,9 +48,13 @@ from pipeline.store.folder import RunFolder, has_store
 from pipeline.store.journal import Journal
 from pipeline.store.lock import RunLock, is_held
 from pipeline.store.story import Story
-from pipeline.values.folder import BLACKBOX, CONTROL, SPEC, STORE
+from pipeline.values.folder import BLACKBOX, CONTROL, IMAGES_ARROW, IMAGES_PARQUET, SPEC, STORE, TASKS_ARROW
 from pipeline.values.reply import Fault, FaultKind, Unknown
 
+if TYPE_CHECKING:
+    from pipeline.manifest.table import Written
+
+_MANIFEST = (IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW)
 _UNANSWERED = Fault(FaultKind.UNKNOWN, "the process ended before an answer was written down")
 
 
@@ -155,6 +157,8 @@ def _verify(folder: Path) -> list[str]:
     with _reading(folder) as journal:
         try:
             waiting = {kept.path for kept in Blobs(RunFolder(folder)).adoptable(journal)} if behind else ()
+            from pipeline.manifest.verify import verify as verify_folder  # noqa: PLC0415 - Arrow takes 0.3 s to import
+
             return faults + verify_folder(folder, journal, waiting)
         except (StorageFailed, ValueError, LookupError, TypeError) as error:
             # Rows that cannot be: told once, not by their traceback.
@@ -181,6 +185,8 @@ def rebuild_manifest(folder: Path) -> Written:
     with _locked(folder):
         journal = Journal.open(folder / STORE, run_id="", clock=wiring.real_clock().wall_micros)
         try:
+            from pipeline.manifest.table import write_manifest  # noqa: PLC0415 - Arrow takes 0.3 s to import
+
             written = write_manifest(folder, journal)
             if journal.get_meta("state") == "running":
                 journal.set_meta({"state": "stopped"})
@@ -367,7 +373,9 @@ def _kept_status(folder: Path, journal: Journal) -> dict[str, Any]:
 
 def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
     """The result of this spec's finished run, read without writing a byte; None when there is work to do."""
-    if not has_store(folder) or not all((folder / name).is_file() for name in FILES):
+    if not has_store(folder) or not all(
+        (folder / name).is_file() for name in (IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW)
+    ):
         return None
     with _reading(folder) as journal:
         if journal.get_meta("finished_plan") != mark or journal.get_meta("spec_path") != spec:

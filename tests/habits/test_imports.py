@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,21 @@ def test_importing_the_package_imports_nothing_else() -> None:
     code = "import sys; import pipeline; print([n for n in sys.modules if n.startswith('pipeline.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", [["validate", "one.yaml"], ["plan", "one.yaml"], ["status", "one"], ["ls"]])
+def test_looking_at_a_job_imports_neither_arrow_nor_a_screen(tmp_path: Path, arguments: list[str]) -> None:
+    """Arrow and Rich are imported by what writes a manifest or draws: the budget of commands that only look."""
+    spec = "version: 1\nname: one\nmodel: mulerouter/qwen-image-max\nprompt: a fox\nbudget: 1 USD\n"
+    (tmp_path / "one.yaml").write_text(spec)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE.format(arguments=arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=tmp_path,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    imported = set(json.loads(done.stdout.splitlines()[-1]))
+    assert imported.isdisjoint({"pyarrow", "rich"}), sorted(imported & {"pyarrow", "rich"})
