@@ -135,7 +135,7 @@ class StubProcess:
         return found
 
     def environment(self) -> dict[str, str]:
-        """What leads the project here: the base URLs of interface.md, and keys that open nothing."""
+        """What leads the project here: the base URLs that a user would export, and keys that open nothing."""
         return {
             "MULEROUTER_BASE_URL": self.origin,
             "DASHSCOPE_HTTP_BASE_URL": f"{self.origin}/api/v1",
