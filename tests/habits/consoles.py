@@ -55,7 +55,12 @@ def _play(command: str, folder: Path, variables: Mapping[str, str]) -> str:
         timeout=120,
         check=False,
     )
-    said = done.stdout.rstrip("\n").replace(str(folder.resolve()), "~")
+    # Lines of progress come on slow machines only.
+    said = (
+        re.sub(r"^\d+ thumbnails? made\n", "", done.stdout, flags=re.MULTILINE)
+        .rstrip("\n")
+        .replace(str(folder.resolve()), "~")
+    )
     code = f"(exit code {done.returncode})\n" if done.returncode else ""
     return f"$ {command}\n" + (f"{said}\n" if said else "") + code
 
