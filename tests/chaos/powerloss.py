@@ -170,7 +170,7 @@ def _lost(run: Path, events: Sequence[Event]) -> list[str]:
     """What a store that the product refuses has really lost, as plain SQLite shows it."""
     try:
         tables = Tables.read(run)
-    except (sqlite3.Error, ValueError, LookupError):
+    except (sqlite3.Error, ValueError, LookupError, TypeError):
         tables = None  # So damaged that a row is no row any more: nothing of it is known.
     known = {} if tables is None else {row.attempt: (row.state, row.operation) for row in tables.attempts}
     stored = {} if tables is None else tables.stored
@@ -307,10 +307,10 @@ def campaign(size: str, seed: int) -> Report:
                 for number, recording in enumerate(recordings)
                 for start, end in _chunks(count // runs)
             ]
-            done = list(pool.map(states, [item[0] for item in work], [item[1] for item in work]))
             broken = dict(
                 zip(variants, pool.map(states, variants.values(), [range(each)] * len(variants)), strict=True)
             )
+            done = list(pool.map(states, [item[0] for item in work], [item[1] for item in work]))
 
         def ended(number: int) -> list[str]:
             recording = recordings[number % runs]
