@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import Final, TypeAlias, assert_never
+from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
 from urllib.parse import urlsplit, urlunsplit
-
-import pyarrow as pa
 
 from pipeline.values.digest import canonical_json
 from pipeline.values.rows import ImageRow, TaskRow
 from pipeline.values.task import InlineInput, Input, LocalInput, Task, UpstreamInput, UrlInput
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 #: Rows in a record batch: a run of any length is written in little memory.
 BATCH: Final = 5000
@@ -36,6 +37,8 @@ def task_batches(rows: Iterable[TaskRow], schema: pa.Schema) -> Iterator[pa.Reco
 
 
 def _batches(rows: Iterator[dict[str, Cell]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa  # noqa: PLC0415 - 0.3 s, which those who only want cells need not wait
+
     while chunk := list(islice(rows, BATCH)):
         columns = [pa.array([row[field.name] for row in chunk], type=field.type) for field in schema]
         yield pa.record_batch(columns, schema=schema)
