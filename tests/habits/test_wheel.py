@@ -75,4 +75,4 @@ def test_init_and_run_from_an_empty_folder(installed: Installed, tmp_path: Path)
     command = str(installed.binaries / "pipeline")
     call([command, "init", "demo"], tmp_path, installed.variables)
     call([command, "run", "demo/spec.yaml", "--simulate"], tmp_path, installed.variables)
-    assert len([file for file in (tmp_path / "runs" / "demo.sim" / "images").rglob("*") if file.is_file()]) == 6
+    assert len([file for file in (tmp_path / "runs" / "demo.sim" / "images").rglob("*") if file.is_file()]) == 24
