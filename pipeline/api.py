@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from pipeline.plan.expand import Plan
 from pipeline.runtime import inspect, prepare
-from pipeline.runtime.history import Result
-from pipeline.runtime.prepare import Options
 from pipeline.runtime.alive import Listener
 from pipeline.runtime.consent import Confirm
+from pipeline.runtime.history import Result
+from pipeline.runtime.prepare import Options
 from pipeline.runtime.run import run as _run
 from pipeline.runtime.run import run_sync as _run_sync
 from pipeline.spec.job import JobSpec

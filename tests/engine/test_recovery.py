@@ -386,9 +386,7 @@ def test_a_task_that_none_of_its_attempts_works_on_is_picked_up(phase: Phase) ->
     snapshot = fold(before.facts[:-2]).snapshot()
     stored = replace(snapshot.tasks[0], phase=phase)
     counts = {phase: 1}
-    machine = Machine.restore(
-        policy(), Snapshot(snapshot.accounts, (stored,), snapshot.next_attempt, counts, 0, frozenset())
-    )
+    machine = Machine.restore(policy(), Snapshot(snapshot.accounts, (stored,), snapshot.next_attempt, counts, 0))
     machine.step(Resumed(), 0.0)
     machine.check()
     assert next(iter(machine.counts())) in ({Phase.HELD} if phase is Phase.HELD else {Phase.FAILED})

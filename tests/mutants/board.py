@@ -932,7 +932,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "a pause keeps what is held",
             "money stays aside for calls that nobody may send",
-            "            yield from release_held(state, lane, f\"paused: {why}\")",
+            '            yield from release_held(state, lane, f"paused: {why}")',
             "            yield from ()",
             _PAUSES,
         ),
@@ -983,7 +983,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "what people said is not kept",
             "a pause leaves no trace in the store",
-            "        self._db.execute(sql, (json.dumps(said, ensure_ascii=False, separators=(\",\", \":\")),))",
+            '        self._db.execute(sql, (json.dumps(said, ensure_ascii=False, separators=(",", ":")),))',
             "        _ = sql, said",
             "tests/store/test_journal_laws.py::test_loading_the_tables_equals_folding_the_facts_laws",
         ),
@@ -1013,8 +1013,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "any host",
             "a name that was made to lead to this machine is answered",
-            "        if headers.get(\"Host\") not in self._hosts:",
-            "        if not headers.get(\"Host\"):",
+            '        if headers.get("Host") not in self._hosts:',
+            '        if not headers.get("Host"):',
             _VIEW,
         ),
         (
@@ -1027,14 +1027,14 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "any page may change things",
             "another page's POST with our cookie is done",
-            "        if headers.get(\"Origin\") not in self._origins:",
+            '        if headers.get("Origin") not in self._origins:',
             "        if not headers:",
             _VIEW,
         ),
         (
             "no mark",
             "a form of another page could do it",
-            "        if headers.get(MARK) != \"1\" or",
+            '        if headers.get(MARK) != "1" or',
             "        if",
             _VIEW,
         ),
@@ -1045,7 +1045,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "any file of the folder",
             "what the store does not name is served as well",
             "        if name not in known:\n            return _nothing()\n        return await _send(request, self._folder / name, known[name], _KEPT)",
-            "        return await _send(request, self._folder / name, known.get(name, \"image/png\"), _KEPT)",
+            '        return await _send(request, self._folder / name, known.get(name, "image/png"), _KEPT)',
             _VIEW,
         ),
         (

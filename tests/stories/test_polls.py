@@ -14,7 +14,6 @@ from pipeline.transport.memory import MemoryDoor
 from pipeline.values.wire import Request
 from tests.stories.jobs import bill, faults, rehearse, spec
 
-
 #: Slow enough for the first to have ended while most are still to come.
 MORE = "samples: 4\nlimits: {mulerouter: {rate: 6/min}}\n"
 TASKS = 24
