@@ -82,15 +82,19 @@ def choose(kind: Kind, *, quiet: bool, is_terminal: bool, environment: Mapping[s
     return Kind.LIVE if drawn else Kind.PLAIN
 
 
-def open_display(kind: Kind, title: str) -> Display:
+#: What a rehearsal's panel says beside its name: its clock is not the one on the wall.
+_REHEARSAL: Final = "(rehearsal: nothing is bought, times as in the real job)"
+
+
+def open_display(kind: Kind, title: str, *, rehearsal: bool = False) -> Display:
     """A display of this kind, on stderr."""
     match kind:
         case Kind.LIVE:
-            return Panel(title)
+            return Panel(f"{title} {_REHEARSAL}" if rehearsal else title)
         case Kind.NONE:
             return Nothing()
         case _:
-            return Lines()
+            return Lines(rehearsal=rehearsal)
 
 
 class Nothing:
@@ -111,8 +115,10 @@ class Lines:
         write: Callable[[str], object] = say,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], str] = lambda: time.strftime("%H:%M:%S"),
+        *,
+        rehearsal: bool = False,
     ) -> None:
-        self._write, self._clock, self._wall = write, clock, wall
+        self._write, self._clock, self._wall, self._rehearsal = write, clock, wall, rehearsal
         self._last = clock()
         self._state = ""
         self._unheard: object = None
@@ -130,7 +136,7 @@ class Lines:
         self._state, self._unheard, self._again = view.state, unheard, again
         if changed or now - self._last >= PLAIN_EVERY_S:
             self._last = now
-            self._write(f"{self._wall()} {plain_line(view)}")
+            self._write(f"{self._wall()} {plain_line(view, rehearsal=self._rehearsal)}")
 
     def close(self) -> None:
         """Nothing is left to do."""
@@ -157,26 +163,29 @@ class Panel:
         self._last = now
         self._draw(view)
 
-    def _draw(self, view: View) -> None:
+    def _draw(self, view: View, *, ends: bool = False) -> None:
         if self._live is None:
             from rich.live import Live as RichLive
 
             # Only our own draws: a second thread would draw while the run writes to the terminal.
             self._live = RichLive(console=self._console, auto_refresh=False, redirect_stdout=False)
             self._live.start()
-        self._live.update(Picture(view, self._title), refresh=True)
+        self._live.update(Picture(view, self._title, echo_room=not ends), refresh=True)
 
     def close(self) -> None:
         """Draw the last state and give the cursor back."""
         if self._live is not None:
             if self._view is not None:
-                self._draw(self._view)
+                self._draw(self._view, ends=True)
             self._live.stop()
             self._live = None
 
 
-def plain_line(view: View) -> str:
-    """`15/24 done, 4 active, 0 failed, 0.39 USD spent, 0.16 USD held, about 3 s left`."""
+def plain_line(view: View, *, rehearsal: bool = False) -> str:
+    """`15/24 done, 4 active, 0 failed, 0.39 USD spent, 0.16 USD held, about 3 s left`.
+
+    A rehearsal's time is virtual: it says whose time that is, or people would wait for it.
+    """
     parts = [f"{count(view, Phase.DONE):,}/{view.total:,} done", f"{active(view):,} active"]
     parts.append(f"{count(view, Phase.FAILED, Phase.SHORT, Phase.SKIPPED):,} failed")
     doubts = count(view, Phase.IN_DOUBT)
@@ -191,7 +200,7 @@ def plain_line(view: View) -> str:
     parts += [f"the budget has {budget_words(view)}"] if view.budget is not None else []
     parts += [again_words(view.again, view.now)] if view.again is not None else []
     if view.eta_s is not None:
-        parts.append(f"about {words.duration(view.eta_s)} left")
+        parts.append(f"about {words.duration(view.eta_s)} left" + (" of the real job's time" if rehearsal else ""))
     lead = "" if view.state == "running" else f"{view.state.replace('_', ' ')}: "
     return words.clean(lead + ", ".join(parts))
 
@@ -202,6 +211,9 @@ class Picture:
 
     view: View
     title: str
+    #: An empty line below the frame: what is typed, such as the `^C` that a terminal echoes, lands there. Behind the
+    #: frame's last corner it would wrap, and each draw after it would begin one line too low.
+    echo_room: bool = False
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Lines of exactly the terminal's width, and never more of them than it has."""
@@ -212,12 +224,14 @@ class Picture:
         inside = max(1, options.max_width - 4)
         height = options.height or console.size.height
         text = self._first(inside, ascii_only=options.ascii_only)
-        for row in rows(self.view, inside, height)[: max(1, height - 4)]:
+        for row in rows(self.view, inside, height)[: max(1, height - 4 - self.echo_room)]:
             text.append(f"\n{row.label:<{LABEL}}", style="bold red" if row.alarm else "bold")
             text.append(row.text)
         title = Text(cut(words.clean(self.title), max(1, inside - 2)))
         text.no_wrap, text.overflow = True, "crop"
         yield Frame(text, title=title, title_align="left", box=box.ROUNDED, width=options.max_width)
+        if self.echo_room:
+            yield Text("")
 
     def _first(self, inside: int, *, ascii_only: bool) -> Text:
         """The bar with the figures beside it, or below it where there is no room for both."""

@@ -130,8 +130,7 @@ def perform(
     check_all(plan, quiet=quiet)
     terminal = sys.stderr.isatty()
     kind = displays.choose(displays.Kind(display), quiet=quiet, is_terminal=terminal, environment=os.environ)
-    rehearsal = " (a rehearsal: nothing is bought)" if options.simulate else ""
-    screen = displays.open_display(kind, f"{prepare.run_folder(job, options)}{rehearsal}")
+    screen = displays.open_display(kind, str(prepare.run_folder(job, options)), rehearsal=options.simulate)
     try:
         result = run_sync(plan, options, screen.show, confirmer())
     except KeyboardInterrupt as error:

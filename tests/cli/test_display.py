@@ -49,6 +49,11 @@ def test_a_plain_line_says_everything_in_order() -> None:
     assert plain_line(VIEW) == "15/24 done, 4 active, 1 failed, 0.39 USD spent, 0.16 USD held, about 3 s left"
 
 
+def test_a_rehearsal_says_whose_time_is_left() -> None:
+    """Two hours of the real job pass in minutes: nobody shall wait for them."""
+    assert plain_line(VIEW, rehearsal=True).endswith("about 3 s left of the real job's time")
+
+
 @pytest.mark.parametrize(
     ("view", "words"),
     [
@@ -187,7 +192,8 @@ def test_the_panel_is_never_higher_than_the_terminal(height: int) -> None:
     """A panel that scrolled would leave its upper lines behind with every draw."""
     console = Console(file=io.StringIO(), force_terminal=True, width=80, height=height)
     with console.capture() as captured:
-        console.print(Picture(replace(FULL, lanes={f"g/{number}": LANE for number in range(30)}), "x"))
+        many = replace(FULL, lanes={f"g/{number}": LANE for number in range(30)})
+        console.print(Picture(many, "x", echo_room=True), end="")
     assert len(captured.get().splitlines()) <= height
 
 
@@ -264,6 +270,19 @@ def test_the_live_panel_fits_80_columns_and_ends_with_the_last_state() -> None:
     assert "left 0.45 USD of 1.00 USD" in text
     assert text.count("16/24") == 1
     assert "\x1b[2J" not in text, "no full clear: it flickers"
+
+
+def test_what_a_terminal_echoes_lands_below_the_frame() -> None:
+    """While it lives, the cursor waits on an empty line: `^C` behind the last corner would leave half a frame behind."""
+    stream = io.StringIO()
+    panel = Panel("x", console=Console(file=stream, force_terminal=True, width=80, no_color=True), clock=lambda: 0.0)
+    panel.show(VIEW)
+    alive = stream.getvalue().rstrip(" ")
+    assert alive.endswith("╯\n")
+    panel.close()
+    assert "╯\n\n" not in stream.getvalue().removeprefix(alive).replace("\x1b[?25h", ""), (
+        "nothing is left below the end"
+    )
 
 
 def test_the_live_panel_has_no_colour_when_none_is_wanted() -> None:
