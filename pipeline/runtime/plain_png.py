@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Iterator
 from typing import Final
 
 #: {colour type: (samples a pixel, bit depths)}.
@@ -21,6 +22,9 @@ _COLOURS: Final = {
 }
 #: Rows of more bytes are left to the decoder, which is bounded by pixels.
 _RAW_MAX: Final = 32 * 1024 * 1024
+#: What is inflated at once, before and after (bytes).
+_READ: Final = 64 * 1024
+_ROWS: Final = 128 * 1024
 #: Filters of a row are numbered from 0 to 4.
 _FILTER_MAX: Final = 4
 #: Chunks that say nothing about how pixels are stored.
@@ -41,25 +45,36 @@ def plain_size(data: bytes) -> tuple[int, int] | None:
     coded = _coded(data, palette=colour == 3)
     if coded is None or stride * height > _RAW_MAX:
         return None
-    inflate = zlib.decompressobj()
+    return (width, height) if _whole(coded, stride, height) else None
+
+
+def _whole(coded: list[memoryview], stride: int, height: int) -> bool:
+    """Whether the pieces hold exactly so many rows, each with a known filter, and nothing behind them."""
+    inflate, place, end = zlib.decompressobj(), 0, stride * height
     try:
-        rows = b"".join(_inflated(inflate, coded, stride * height))
+        for rows in _inflated(inflate, coded):
+            # Each row begins with the number of its filter.
+            if max(rows[-place % stride :: stride], default=0) > _FILTER_MAX:
+                return False
+            place += len(rows)
+            if place > end:
+                return False
     except zlib.error:
-        return None
-    if not inflate.eof or inflate.unused_data or len(rows) != stride * height or max(rows[::stride]) > _FILTER_MAX:
-        return None
-    return width, height
+        return False
+    return inflate.eof and not inflate.unused_data and place == end
 
 
-def _inflated(inflate: zlib._Decompress, coded: list[memoryview], most: int) -> list[bytes]:
-    """What the pieces hold, and not much more than is expected: a bomb is not blown up."""
-    rows, left = [], most + 1
+def _inflated(inflate: zlib._Decompress, coded: list[memoryview]) -> Iterator[bytes]:
+    """What the pieces hold, bit by bit: fresh pages for a whole picture cost more than to inflate most of them."""
     for piece in coded:
-        rows.append(inflate.decompress(piece, left))
-        left -= len(rows[-1])
-        if left <= 0 or inflate.unconsumed_tail:
-            break
-    return rows
+        for start in range(0, len(piece), _READ):
+            left: bytes | memoryview = piece[start : start + _READ]
+            while left:
+                yield inflate.decompress(left, _ROWS)
+                left = inflate.unconsumed_tail
+    # Nothing is left to read, and there may be more to come all the same.
+    while not inflate.eof and (rows := inflate.decompress(b"", _ROWS)):
+        yield rows
 
 
 def _coded(data: bytes, *, palette: bool) -> list[memoryview] | None:

@@ -115,3 +115,23 @@ def test_a_picture_that_is_cut_short_inside_is_refused(wrong: str) -> None:
     """Whichever way it takes."""
     with pytest.raises(ValueError, match="cut short or damaged"):
         examine(NOT_PLAIN[wrong])
+
+
+def _large(look: str, *, wrong_row: int | None = None) -> bytes:
+    """More rows than are inflated at once, as noise or as black; one of them may begin with a filter that is none."""
+    width, height = 700, 600
+    rows = [
+        b"\0" + (Random(row).randbytes(3 * width) if look == "noise" else bytes(3 * width)) for row in range(height)
+    ]
+    if wrong_row is not None:
+        rows[wrong_row] = b"\5" + rows[wrong_row][1:]
+    head = width.to_bytes(4) + height.to_bytes(4) + b"\x08\x02\0\0\0"
+    return built([(b"IHDR", head), (b"IDAT", zlib.compress(b"".join(rows), 1)), (b"IEND", b"")])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("look", ["noise", "black"])
+def test_a_large_picture_is_looked_at_in_every_row(look: str) -> None:
+    """It is inflated bit by bit, and what begins in one bit and ends in the next counts like the rest."""
+    assert plain_size(_large(look)) == (700, 600)
+    assert [row for row in (1, 63, 300, 599) if plain_size(_large(look, wrong_row=row)) is not None] == []
