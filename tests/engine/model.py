@@ -15,6 +15,7 @@ from functools import cache, partial
 from hashlib import blake2b
 
 from pipeline.engine import lifecycle, messages
+from pipeline.engine.known import Operations
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
     AttemptState,
@@ -462,8 +463,16 @@ def _by_number(value: object) -> tuple[Callable[[int], object], tuple[int]]:
     return _value, (number,)
 
 
+def _operations(keys: tuple[int, ...]) -> Operations:
+    known = Operations()
+    known._fresh.update(keys)
+    return known
+
+
 SHARED: dict[type, Callable[..., tuple[Callable[..., object], tuple[object, ...]]]] = {
     **{each: _by_number for room in (messages, reply) for each in vars(room).values() if isinstance(each, type)},
+    # Sorted: worlds in which the same ids came in another order are the same.
+    Operations: lambda each: (_operations, (tuple(sorted(each._all())),)),
     TaskAdmitted: lambda each: (_admitted, (each.task.number, each.task.n)),
     Task: lambda each: (_task, (each.number, each.n)),
     Policy: lambda each: (_policy, (each.on_doubt.value, each.attempts_max)),
