@@ -26,7 +26,6 @@ from pipeline.values.wire import (
 #: A download that is slower than this on average, once it had time, is broken.
 _SLOW_AFTER_S: Final = 30.0
 _SLOW_BYTES_PER_S: Final = 1024
-_CHUNK_BYTES: Final = 64 * 1024
 
 _GONE: Final = frozenset({403, 404, 410})
 _OK: Final = 200
@@ -63,7 +62,8 @@ async def receive(response: aiohttp.ClientResponse, sink: Sink) -> DownloadOutco
     if (response.content_length or 0) > sink.size_max:
         response.close()
         return DownloadBroken(f"the picture is larger than {sink.size_max} bytes")
-    async for data in response.content.iter_chunked(_CHUNK_BYTES):
+    # Whatever there is: a quarter of a megabyte at most, and pieces of one size would be cut out of it.
+    async for data in response.content.iter_any():
         if not sink.take(data):
             response.close()
             return DownloadBroken(f"the picture is larger than {sink.size_max} bytes")
@@ -87,13 +87,15 @@ async def answered(
 
 async def _whole(response: aiohttp.ClientResponse, body_max: int) -> bytes | None:
     """The whole body, or None when it is larger than that; the connection is given up then."""
-    body = bytearray()
-    async for data in response.content.iter_chunked(_CHUNK_BYTES):
-        body += data
-        if len(body) > body_max:
+    pieces: list[bytes] = []
+    size = 0
+    while data := await response.content.readany():
+        pieces.append(data)
+        size += len(data)
+        if size > body_max:
             response.close()
             return None
-    return bytes(body)
+    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
 
 def _plain(headers: CIMultiDictProxy[str], hider: Hider) -> dict[str, str]:
