@@ -9,6 +9,7 @@ from pipeline.cli import words
 from pipeline.values.money import UNLIMITED, format_money
 
 if TYPE_CHECKING:
+    from pipeline.cli.forecast import Forecast
     from pipeline.plan.check import LaneSummary, Summary
     from pipeline.runtime.prepare import Comparison
 
@@ -30,11 +31,13 @@ class Outlook:
     next: str
     #: What the cards say against what this plan does.
     warnings: tuple[str, ...] = ()
+    #: How a rehearsal of all of it ended, when one was asked for.
+    forecast: Forecast | None = None
 
 
 def render(outlook: Outlook) -> str:
     """The page that `plan` prints, at most 100 characters wide unless names are long."""
-    parts = [_title(outlook), _prices(outlook), _budget(outlook), _time(outlook), _risk(outlook)]
+    parts = [_title(outlook), _prices(outlook), _budget(outlook), _time(outlook), _forecast(outlook), _risk(outlook)]
     parts += [words.clean(f"warning: {warning}") for warning in outlook.warnings]
     parts += [f"note: {words.clean(note)}" for note in outlook.summary.notes]
     parts.append(_against(outlook))
@@ -106,6 +109,14 @@ def _time(outlook: Outlook) -> str:
     return words.clean(f"{time}{longer}; disk about {_megabytes(outlook.summary.disk_bytes)}")
 
 
+def _forecast(outlook: Outlook) -> str:
+    if outlook.forecast is None:
+        return ""
+    from pipeline.cli.forecast import render as said
+
+    return said(outlook.forecast)
+
+
 def _megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{max(1, round(size_bytes / 1e6))} MB"
 
@@ -158,6 +169,7 @@ def as_json(outlook: Outlook) -> dict[str, object]:
         "against": None if outlook.against is None else asdict(outlook.against),
         "first_prompt": found.first_prompt,
         "notes": list(found.notes),
+        "forecast": None if outlook.forecast is None else asdict(outlook.forecast),
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +13,7 @@ import click
 from pipeline.cli import options as shared
 from pipeline.cli import words
 from pipeline.cli.exits import Exit
-from pipeline.cli.output import answer, answer_json, json_line
+from pipeline.cli.output import answer, answer_json, for_screen, json_line
 
 if TYPE_CHECKING:
     from pipeline.cli.outlook import Outlook
@@ -47,6 +48,12 @@ def validate(
 @shared.spec_argument
 @click.option("--expand", is_flag=True, help="Print the spec with every default written out, and nothing else.")
 @click.option("--tasks", is_flag=True, help="Print each task as one line of JSON, and nothing else.")
+@click.option(
+    "--forecast",
+    "forecasts",
+    is_flag=True,
+    help="Rehearse the whole job as well, and say how long it takes and what it costs; nothing of it is kept.",
+)
 @shared.run_dir_option
 @shared.spec_options
 @shared.json_option
@@ -55,6 +62,7 @@ def plan(
     spec: Path,
     expand: bool,
     tasks: bool,
+    forecasts: bool,
     run_dir: Path | None,
     settings: tuple[tuple[str, str], ...],
     allow_paths: tuple[Path, ...],
@@ -63,6 +71,8 @@ def plan(
     """Say what SPEC would do and cost at most. Sends nothing, needs no key; over budget is said, not an error."""
     if expand + tasks + as_json > 1:
         raise click.UsageError("--expand, --tasks and --json each print something of their own: choose one")
+    if forecasts and (expand or tasks):
+        raise click.UsageError("--forecast belongs to the page of figures: leave out --expand and --tasks")
     from pipeline.cli.patience import check_all
     from pipeline.runtime import prepare
 
@@ -83,10 +93,14 @@ def plan(
 
     given = prepare.Options(run_dir=run_dir, settings=settings, allow_paths=allow_paths)
     found = survey(job, made, checked, spec, given)
+    if forecasts:
+        from pipeline.cli.forecast import forecast
+
+        found = replace(found, forecast=forecast(made, given))
     if as_json:
         answer_json(outlook_object(found))
     else:
-        answer(render(found))
+        answer(for_screen(render(found), sys.stdout))
     return Exit.COMPLETE
 
 
