@@ -218,7 +218,8 @@ def resolve(
     if as_json:
         answer_json({"folder": str(folder), "resolved": number})
     else:
-        answer(f"{words.count(number, 'attempt')} resolved; the next `pipeline run` goes on from there")
+        answer(f"{words.count(number, 'attempt')} resolved; nothing was sent")
+        answer(f"next:  {words.clean(_command(folder))}   goes on from there")
         if operation:
             answer(
                 "it asks the gateway for this operation; one that the gateway does not know for 10 minutes is in doubt "

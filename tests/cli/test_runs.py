@@ -418,6 +418,16 @@ def test_a_run_that_is_not_there_is_named_with_those_that_are(desk: Desk) -> Non
     assert err == "error: no run folder at mugs or runs/mugs; there are: cups\n"
 
 
+def test_a_job_is_found_by_its_name_beside_a_folder_that_is_called_alike(desk: Desk) -> None:
+    """`init first`, a run, then `status first`: the folder with the spec is not taken for the run."""
+    desk.call("init", "first", "--template", "csv")
+    assert desk.call("run", "first/spec.yaml", "--simulate", "--quiet")[0] == 0
+    code, out, err = desk.call("status", "first")
+    assert (code, err) == (0, "")
+    assert out.startswith("runs/first.sim: done, 9 images\n")
+    assert desk.call("status", "runs/none")[2] == "error: no run folder at runs/none; there are: first.sim\n"
+
+
 def test_models_show_price_source_and_date(desk: Desk) -> None:
     """The price table is there before any spec is."""
     code, out, _ = desk.call("models")
