@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from typing import TYPE_CHECKING
 
 import click
@@ -47,7 +49,8 @@ def models(name: str | None, as_json: bool) -> Exit:
 
         answer_json({lane: asdict(card) for lane, card in chosen.items()})
     elif name is None or name in gateways:
-        answer(overview(gateways, chosen))
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        answer(overview(gateways, chosen, width))
     else:
         answer("\n\n".join(details(lane, card, gateways[card.gateway]) for lane, card in chosen.items()))
     return Exit.COMPLETE
@@ -84,8 +87,8 @@ def _names(lane: str, card: ModelCard) -> list[str]:
     return [lane, card.name, card.gateway, *others]
 
 
-def overview(gateways: Mapping[str, GatewayCard], chosen: Mapping[str, ModelCard]) -> str:
-    """One line a model, then what each gateway's key is called."""
+def overview(gateways: Mapping[str, GatewayCard], chosen: Mapping[str, ModelCard], width: int | None = None) -> str:
+    """One line a model, then what each gateway's key is called; two short lines a model where `width` is too small."""
     rows = [("model", "does", "price", "as of", "rate", "images per call")]
     rows += [
         (lane, _does(card), _price(card), card.price_date, _rate(card), _between(card.n_min, card.n_max))
@@ -93,7 +96,15 @@ def overview(gateways: Mapping[str, GatewayCard], chosen: Mapping[str, ModelCard
     ]
     used = dict.fromkeys(card.gateway for card in chosen.values())
     keys = [f"{gateways[name].title}: key in {gateways[name].key_env}" for name in used]
-    return "\n".join([words.table(rows, indent=""), "", *map(words.clean, keys), "details: pipeline models NAME"])
+    page = words.table(rows, indent="")
+    if width is not None and max(map(len, page.splitlines())) > width:
+        page = "\n".join(words.fold(line, width) for row in rows[1:] for line in _two_lines(row))
+    return "\n".join([page, "", *map(words.clean, keys), "details: pipeline models NAME"])
+
+
+def _two_lines(row: tuple[str, ...]) -> tuple[str, str]:
+    lane, does, price, date, rate, images = map(words.clean, row)
+    return f"{lane}   {does}", f"  {price} ({date}); {rate}; images per call: {images}"
 
 
 def details(lane: str, card: ModelCard, gateway: GatewayCard) -> str:

@@ -27,9 +27,9 @@ def doctor(*, as_json: bool) -> Exit:
 
     health = look_here()
     if as_json:
-        answer_json(asdict(health))
+        answer_json({**here(), **asdict(health)})
     else:
-        answer("\n".join(_lines(health)))
+        answer("\n".join([here_line(), *_lines(health)]))
     return verdict(health)
 
 
@@ -49,6 +49,28 @@ def verdict(health: Health) -> Exit:
         elif gateway.has_key and (gateway.key_taken is False or not all(each.answers for each in gateway.addresses)):
             found.append(Exit.PARKED)
     return exits.worst(found)
+
+
+def here() -> dict[str, str]:
+    """What runs here, and how old the price table is: the dates of its oldest and of its newest price."""
+    import platform
+
+    from pipeline.cli.main import version
+    from pipeline.runtime import prepare
+
+    dates = sorted(model.price_date for card in prepare.cards().values() for model in card.models.values())
+    known = [date for date in dates if date]
+    oldest, newest = (known[0], known[-1]) if known else ("", "")
+    return {"version": version(), "python": platform.python_version(), "prices_from": oldest, "prices_to": newest}
+
+
+def here_line() -> str:
+    """`pipeline  0.1.0 on Python 3.11.2; prices read 2026-10 to 2026-11`."""
+    found = here()
+    read = " to ".join(dict.fromkeys((found["prices_from"], found["prices_to"])))
+    return words.clean(
+        f"pipeline  {found['version']} on Python {found['python']}; prices read {read} (`pipeline models`)"
+    )
 
 
 def _lines(health: Health) -> Iterator[str]:

@@ -41,6 +41,26 @@ COMMANDS: Final = {
 }
 
 
+#: What the list of commands says where a command's own first sentence is too long for 80 columns.
+SHORT: Final = {
+    "run": "Run SPEC, or go on with it.",
+    "status": "States, money, rates and faults of RUN, also while it is alive.",
+    "retry": "Send the failed or the rejected tasks of RUN again.",
+    "resolve": "List what is in doubt in RUN, or book what the vendor says.",
+    "verify": "Check files, manifest, store and money against one another.",
+    "manifest": "(Re)build images.arrow, images.parquet and tasks.arrow.",
+    "report": "Write the gallery of RUN as files that open by a double click.",
+    "view": "Serve the gallery of RUN on 127.0.0.1, live while it runs.",
+    "pause": "Send nothing new in RUN, which is alive, for now.",
+    "resume": "Let RUN, which is alive and paused, go on.",
+    "drain": "End RUN, which is alive, in order, as a first Ctrl-C would.",
+    "budget": "Set the budget of RUN while it is alive.",
+    "models": "Gateways, models, limits and prices, with source and date.",
+    "doctor": "Look at keys, addresses, proxies, disk and clock.",
+    "completions": "Print what makes a shell complete commands and options.",
+}
+
+
 class PipelineGroup(click.Group):
     """A group that imports a command when it is asked for, suggests near names and owns the exit codes."""
 
@@ -56,6 +76,7 @@ class PipelineGroup(click.Group):
         command = getattr(importlib.import_module(module), name)
         if not isinstance(command, click.Command):
             raise TypeError(f"not a command: {COMMANDS[cmd_name]}")
+        command.short_help = SHORT.get(cmd_name)
         return command
 
     def resolve_command(
@@ -97,14 +118,19 @@ def _wants_json(arguments: Sequence[str]) -> bool:
 
 def _version(ctx: click.Context, _parameter: click.Parameter, wanted: bool) -> None:
     if wanted and not ctx.resilient_parsing:
-        from importlib.metadata import PackageNotFoundError, version
-
-        try:
-            found = version("image-batch-pipeline")
-        except PackageNotFoundError:
-            found = "unknown (not installed)"
-        click.echo(f"pipeline {found}")
+        click.echo(f"pipeline {version()}")
         ctx.exit()
+
+
+def version() -> str:
+    """The version that is installed."""
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as installed
+
+    try:
+        return installed("image-batch-pipeline")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
 
 
 _HELP = """Images by the batch: a YAML spec in, pictures and an Arrow manifest out, never above the budget.

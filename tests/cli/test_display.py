@@ -273,7 +273,7 @@ def test_the_live_panel_fits_80_columns_and_ends_with_the_last_state() -> None:
 
 
 def test_what_a_terminal_echoes_lands_below_the_frame() -> None:
-    """While it lives, the cursor waits on an empty line: `^C` behind the last corner would leave half a frame behind."""
+    """The cursor waits on an empty line: `^C` behind the last corner would leave half a frame behind."""
     stream = io.StringIO()
     panel = Panel("x", console=Console(file=stream, force_terminal=True, width=80, no_color=True), clock=lambda: 0.0)
     panel.show(VIEW)

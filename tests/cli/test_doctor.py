@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import platform
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,8 +13,9 @@ from pathlib import Path
 import pytest
 from yarl import URL
 
-from pipeline.cli.doctor import _lines, verdict
+from pipeline.cli.doctor import _lines, here, here_line, verdict
 from pipeline.cli.exits import Exit
+from pipeline.cli.main import version
 from pipeline.runtime import doctor, prepare, serve
 from pipeline.runtime.doctor import GatewayHealth, Health
 from pipeline.runtime.serve import Server
@@ -126,3 +129,13 @@ async def test_a_probe_carries_no_key_follows_nothing_and_does_not_wait_for_ever
     async with mute_server() as silent:
         gone = await probe(URL(f"http://127.0.0.1:{silent.port}/"), "agent/1", timeout_s=0.05)
     assert (gone.status, gone.why) == (0, "nothing came within 0.05 s")
+
+
+def test_doctor_says_what_runs_here_and_how_old_the_prices_are() -> None:
+    """Version, Python and the dates of the price table: the first things that a question from afar is answered with."""
+    found = here()
+    assert found["version"] == version()
+    assert found["python"] == platform.python_version()
+    assert re.fullmatch(r"\d{4}-\d{2}(-\d{2})?", found["prices_from"])
+    assert found["prices_from"] <= found["prices_to"]
+    assert here_line().startswith(f"pipeline  {found['version']} on Python {found['python']}; prices read 20")

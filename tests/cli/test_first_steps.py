@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli import exits
+from pipeline.cli.catalog import overview, select
 from pipeline.cli.folders import FAULT_KINDS
 from pipeline.cli.init import TEMPLATES
 from pipeline.cli.main import COMMANDS, cli
-from pipeline.runtime import bundled
+from pipeline.runtime import bundled, prepare
 from pipeline.spec.load import load_job
 from pipeline.values.reply import FaultKind
 
@@ -226,3 +227,21 @@ def test_version_is_the_distributions() -> None:
         [sys.executable, "-m", "pipeline", "--version"], capture_output=True, text=True, check=True, env=environment
     )
     assert done.stdout.startswith("pipeline ")
+
+
+def test_the_list_of_models_fits_a_terminal_of_80_columns() -> None:
+    """Where the table is too wide, each model has two short lines with the same figures."""
+    cards = prepare.cards()
+    wide, narrow = (overview(cards, select(cards, None), width) for width in (None, 80))
+    assert max(map(len, wide.splitlines())) > 80
+    assert max(map(len, narrow.splitlines())) <= 80
+    line = "  0.075 USD per image (2026-11); 60 per 1 min (ours); images per call: 1"
+    assert f"mulerouter/qwen-image-max   generate\n{line}\n" in narrow
+    assert narrow.endswith("details: pipeline models NAME")
+
+
+def test_the_help_fits_a_terminal_of_80_columns_and_cuts_no_sentence() -> None:
+    """A list of commands is read by people who do not know them yet: each line of it is whole."""
+    _, out, _ = call("--help")
+    assert max(map(len, out.splitlines())) <= 80
+    assert "..." not in out.partition("Commands:")[2]
