@@ -55,7 +55,7 @@ COLUMNS: Final = (
 )
 #: Whole numbers beyond this are rounded by a page.
 _EXACT: Final = 2**53 - 1
-_START: Final = "(window.PIPELINE_DATA=window.PIPELINE_DATA||[]).push("
+START: Final = "(window.PIPELINE_DATA=window.PIPELINE_DATA||[]).push("
 _END: Final = ");\n"
 #: What could end a script element, or begin a comment in one, is written as an escape of JSON.
 _ESCAPES: Final = {ord("<"): "\\u003c", ord(">"): "\\u003e", ord("&"): "\\u0026"}
@@ -162,4 +162,4 @@ def rows(found: Iterable[Entry], first: int, count: int = CHUNK, place: Placer =
 def script(value: object) -> bytes:
     """A classic script that hands one object to the page: ASCII, and nothing in it but JSON."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return f"{_START}{text.translate(_ESCAPES)}{_END}".encode("ascii")
+    return f"{START}{text.translate(_ESCAPES)}{_END}".encode("ascii")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -13,10 +14,12 @@ from typing import Final
 
 from pipeline.report.data import Entry, Links
 from pipeline.report.inputs import Sources
+from pipeline.report.inside import Pictures, is_digest
 from pipeline.report.pages import src_of
 from pipeline.report.pixels import CHANGED, DAMAGED, MISSING, Job, Made
 from pipeline.report.pool import made_of
 from pipeline.store.durable import open_private, write_all
+from pipeline.values.artifact import Artifact
 from pipeline.values.rows import ImageRow
 
 THUMBS: Final = "thumbs"
@@ -41,6 +44,7 @@ class Gallery:
 
     def __init__(self, folder: Path, place: Path, sources: Sources) -> None:
         self._folder = folder
+        self._pictures = Pictures(folder)
         self._thumbs = place / THUMBS
         self._inputs = place / INPUTS
         self._sources = sources
@@ -53,6 +57,8 @@ class Gallery:
 
     def make(self, images: Iterable[ImageRow], progress: Progress | None = None) -> int:
         """Make what is missing; answers how many were made. *Raises* OSError when the disk refuses."""
+        if self._thumbs.is_symlink():
+            raise OSError(errno.ELOOP, "a link where a folder belongs", str(self._thumbs))
         self._thumbs.mkdir(mode=0o700, exist_ok=True)
         self.load()
         handle = open_private(self._thumbs / FACTS, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -91,8 +97,10 @@ class Gallery:
         asked: set[bytes] = set()
         for image in images:
             artifact = image.artifact
+            if not is_digest(artifact.sha256):
+                continue  # no run wrote that; it must not become the name of a file
             key, path = bytes.fromhex(artifact.sha256), self._folder / artifact.path
-            if key not in asked and not self._has(artifact.sha256) and not _problem(path, artifact.size_bytes):
+            if key not in asked and not self._has(artifact.sha256) and not self._problem(artifact):
                 asked.add(key)
                 yield Job(artifact.sha256, path, self._thumb(artifact.sha256))
             for digest, source in self._sources.of(image.task):
@@ -100,6 +108,16 @@ class Gallery:
                 if key not in asked and not (self._has(digest) and self._preview(digest).is_file()):
                     asked.add(key)
                     yield Job(digest, source, self._thumb(digest), self._preview(digest))
+
+    def _problem(self, artifact: Artifact) -> str:
+        """What a look at the name alone shows."""
+        try:
+            found = self._pictures.look(artifact.path)
+        except OSError:
+            return MISSING
+        if not stat.S_ISREG(found.st_mode):
+            return DAMAGED
+        return CHANGED if found.st_size != artifact.size_bytes else ""
 
     def _has(self, sha256: str) -> bool:
         return bytes.fromhex(sha256) in self._facts and self._thumb(sha256).is_file()
@@ -118,11 +136,9 @@ class Gallery:
         src = thumb = None
         if entry.image is not None:
             artifact = entry.image.artifact
-            problem = _problem(self._folder / artifact.path, artifact.size_bytes) or self._problems.get(
-                artifact.sha256, ""
-            )
+            problem = self._problem(artifact) or self._problems.get(artifact.sha256, "")
             src = None if problem == MISSING else src_of(artifact.path)
-            known = self._facts.get(bytes.fromhex(artifact.sha256))
+            known = self._facts.get(bytes.fromhex(artifact.sha256)) if is_digest(artifact.sha256) else None
             if known is not None:
                 thumb = f"{THUMBS}/{artifact.sha256[:2]}/{artifact.sha256}.webp"
                 flags += self._looks(entry, known)
@@ -154,17 +170,6 @@ class Gallery:
         alike = self._alike.setdefault(entry.task.task.step, _Alike())
         if earlier := alike.seen(known, entry.id):
             yield f"near-duplicate:{earlier}"
-
-
-def _problem(path: Path, size_bytes: int) -> str:
-    """What a look at the name alone shows."""
-    try:
-        found = path.lstat()
-    except OSError:
-        return MISSING
-    if not stat.S_ISREG(found.st_mode):
-        return DAMAGED
-    return CHANGED if found.st_size != size_bytes else ""
 
 
 class _Alike:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import Final, Protocol
 from urllib.parse import quote
 
-from pipeline.report.data import CHUNK, Entry, Placer, entries, row_chunk, script
+from pipeline.report.data import CHUNK, START, Entry, Placer, entries, row_chunk, script
 from pipeline.report.summary import Tally, Told, meta
 from pipeline.store.durable import open_private, write_all
 from pipeline.values.rows import EntryRow, ImageRow, TaskRow
@@ -100,8 +102,25 @@ def _clear(place: Path, chunks: int) -> None:
     """Drop the data of an older and longer report."""
     for path in place.glob("data-*.js"):
         number = path.stem.removeprefix("data-")
-        if number.isdecimal() and int(number) >= chunks:
+        if number.isdecimal() and int(number) >= chunks and is_ours(path):
             path.unlink()
+
+
+def is_ours(path: Path) -> bool:
+    """Whether a file begins as a data file of a report does; what does not is somebody else's."""
+    try:
+        return head_of(path, len(START)).decode("ascii", "replace") == START
+    except OSError:
+        return False
+
+
+def head_of(path: Path, size: int) -> bytes:
+    """The beginning of a plain file. *Raises* OSError, for anything else as well."""
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(handle, "rb") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a plain file", str(path))
+        return file.read(size)
 
 
 def page_files() -> list[Path]:

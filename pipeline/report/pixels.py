@@ -5,6 +5,7 @@ Imports little: every worker process imports it anew.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
@@ -141,6 +142,9 @@ def _webp(picture: Image.Image) -> bytes:
 
 
 def _write(path: Path, data: bytes) -> None:
+    # Below report/thumbs/ab or report/inputs/ab: a link there would lead our files to another folder.
+    if link := next((each for each in list(path.parents)[:3] if each.is_symlink()), None):
+        raise OSError(errno.ELOOP, "a link where a folder belongs", str(link))
     path.parent.mkdir(mode=0o700, exist_ok=True, parents=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     fresh.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from pipeline.report import single
 from pipeline.report.archive import pack
 from pipeline.report.gallery import Gallery, Progress
 from pipeline.report.inputs import Sources
-from pipeline.report.pages import META, Store, Written, data_files, replace, write_data, write_page
+from pipeline.report.pages import INDEX, META, Store, Written, data_files, head_of, replace, write_data, write_page
 from pipeline.report.summary import Tally, Told
 from pipeline.store.durable import open_private
 from pipeline.values.folder import REPORT
@@ -24,6 +24,7 @@ from pipeline.values.folder import REPORT
 SINGLE: Final = "report.html"
 ARCHIVE: Final = "report.zip"
 _LOCK: Final = ".lock"
+_PAGE_MAX: Final = 1024 * 1024
 
 
 def write(
@@ -82,12 +83,25 @@ def write_single(
         return Written(page, shown, tally.images, made)
 
 
+def _refuse_others(place: Path) -> None:
+    """A page of somebody else's in our place is not written over. *Raises* StorageFailed."""
+    index = place / INDEX
+    if os.path.lexists(index):
+        try:
+            ours = META.encode() in head_of(index, _PAGE_MAX)
+        except OSError:
+            ours = False
+        if not ours:
+            raise StorageFailed(f"this page is none of ours; move it away: {index}")
+
+
 @contextmanager
 def _alone(place: Path) -> Iterator[None]:
     """Two reports of one run at a time would mix their files; the second waits. *Raises* StorageFailed."""
     try:
         if place.is_symlink() or (place.exists() and not place.is_dir()):
             raise StorageFailed(f"not a folder; move it away: {place}")
+        _refuse_others(place)
         place.mkdir(mode=0o700, exist_ok=True)
         place.chmod(0o700)
         handle = open_private(place / _LOCK, os.O_RDWR | os.O_CREAT)

@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from pipeline.report.data import CHUNK, COLUMNS, Entry, Links, entries, row_chunk, script
 from pipeline.report.gallery import Gallery
 from pipeline.report.inputs import Sources
+from pipeline.report.inside import is_digest, is_picture_name
 from pipeline.report.pages import META, chunk_name, replace
 from pipeline.report.summary import Tally, meta
 from pipeline.runtime import served
@@ -46,13 +47,15 @@ class Book:
 
     def add_picture(self, folder: Path, artifact: Artifact) -> None:
         """A stored picture may be asked for."""
-        if artifact.media_type in SHOWN:
+        if artifact.media_type in SHOWN and is_picture_name(artifact.path) and is_digest(artifact.sha256):
             self.pictures[artifact.path] = artifact.media_type
             self.sources.setdefault(bytes.fromhex(artifact.sha256), folder / artifact.path)
 
     def heard(self, folder: Path, src: str, media_type: str, sha256: str) -> None:
         """As `add_picture`, of a row that a living run tells."""
         path = unquote(src.removeprefix("../"))
+        if not (is_picture_name(path) and is_digest(sha256)):
+            return
         self.pictures[path] = media_type
         self.sources.setdefault(bytes.fromhex(sha256), folder / path)
 
