@@ -24,6 +24,9 @@ HEADERS: Final[Mapping[str, str]] = {
 MARK: Final = "X-Pipeline"
 
 
+_ELSEWHERE: Final = frozenset({"cross-site", "same-site"})
+
+
 class Guard:
     """The token of one server, and the names it answers to."""
 
@@ -50,7 +53,8 @@ class Guard:
         """Another name that was made to lead here would be another page's way in."""
         if headers.get("Host") not in self._hosts:
             return 421, "this server answers to 127.0.0.1 and localhost only"
-        if headers.get("Sec-Fetch-Site") == "cross-site" and headers.get("Sec-Fetch-Mode") != "navigate":
+        # Another port of this machine is the same site to a browser, which sends our cookie along.
+        if headers.get("Sec-Fetch-Site") in _ELSEWHERE and headers.get("Sec-Fetch-Mode") != "navigate":
             return 403, "another page has no business here"
         return None
 

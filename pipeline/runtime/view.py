@@ -9,10 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import stat
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from functools import partial
 from getpass import getuser
 from pathlib import Path
 from typing import Any, Final
@@ -22,8 +24,10 @@ from aiohttp import web
 
 from pipeline.errors import PipelineError, RunError, RunNotFound, StorageFailed
 from pipeline.report.data import COLUMNS
+from pipeline.report.inside import open_picture
 from pipeline.report.pages import INDEX, META, page_files
 from pipeline.runtime.control import DONE_S, Line
+from pipeline.runtime.door import Door
 from pipeline.runtime.drawing import unwrapped
 from pipeline.runtime.guard import HEADERS, Guard
 from pipeline.runtime.hub import ROWS_MAX, Hub
@@ -32,6 +36,7 @@ from pipeline.runtime.reviews import save_review
 from pipeline.runtime.thumbs import Thumbs, digest_of
 from pipeline.values.folder import CONTROL
 
+_LOG: Final = logging.getLogger(__name__)
 _HOST: Final = "127.0.0.1"
 _TYPES: Final[Mapping[str, str]] = {
     ".html": "text/html; charset=utf-8",
@@ -107,18 +112,18 @@ class Viewer:
     async def _get(self, request: web.BaseRequest, name: str) -> web.StreamResponse:
         name = name or INDEX
         if name in self._site:
-            return await _send(request, self._site[name], _TYPES[Path(name).suffix], _FRESH)
+            return await _send(request, _plain(self._site[name]), _TYPES[Path(name).suffix], _FRESH)
         if name == "events":
             return await self._events(request)
         if name == REVIEW:
-            sent = await _send(request, self._folder / REVIEW, _CSV, _FRESH)
+            sent = await _send(request, _plain(self._folder / REVIEW), _CSV, _FRESH)
             # No review yet is an empty one: a page that asks is not to be told of a fault.
             return sent if sent.status == 200 else web.Response(headers={**HEADERS, **_FRESH, "Content-Type": _CSV})
         if name.startswith("data-"):
             # The meta file is asked for first: it begins a page, and the others are of the same drawing.
             drawing = await self.hub.drawing() if name == META else self.hub.drawn or await self.hub.drawing()
             place = drawing.file(name)
-            return _nothing() if place is None else await _send(request, place, _TYPES[".js"], _FRESH)
+            return _nothing() if place is None else await _send(request, _plain(place), _TYPES[".js"], _FRESH)
         if digest := digest_of(name):
             return await self._thumb(request, name, digest)
         return await self._picture(request, name)
@@ -127,7 +132,7 @@ class Viewer:
         if not self._thumbs.known(digest):
             await self.hub.drawing(at_once=True)
         place = await self._thumbs.file(name, digest)
-        return _nothing() if place is None else await _send(request, place, _TYPES[".webp"], _KEPT)
+        return _nothing() if place is None else await _send(request, _plain(place), _TYPES[".webp"], _KEPT)
 
     async def _picture(self, request: web.BaseRequest, name: str) -> web.StreamResponse:
         known = self.hub.book.pictures
@@ -135,20 +140,25 @@ class Viewer:
             await self.hub.drawing()
         if name not in known:
             return _nothing()
-        return await _send(request, self._folder / name, known[name], _KEPT)
+        return await _send(request, partial(open_picture, self._folder, name), known[name], _KEPT)
 
     async def _events(self, request: web.BaseRequest) -> web.StreamResponse:
         """Server-sent events: `meta` and `rows`, until the browser goes away."""
         hub = self.hub
         if hub.pages >= _PAGES_MAX:
             return _refused(503, "too many pages are open")
-        await hub.drawing()
-        stream = _Stream(request)
-        await stream.begin()
         hub.enter()
+        stream = _Stream(request)
         try:
+            await hub.drawing()
+            await stream.begin()
             await self._feed(stream, _position(request.headers.get("Last-Event-ID"), hub.start))
-        except (OSError, TimeoutError):
+        except Exception as error:
+            if not stream.response.prepared:
+                raise
+            # Whatever ended it, nothing else may be written into a stream that has begun.
+            if not isinstance(error, OSError | TimeoutError | PipelineError):
+                _tell_bug(error)
             if request.transport is not None:
                 request.transport.abort()
         finally:
@@ -241,10 +251,17 @@ class _Stream:
         await asyncio.wait_for(self.response.write(text.encode()), _STALLED_S)
 
 
-async def _send(request: web.BaseRequest, path: Path, media_type: str, more: Mapping[str, str]) -> web.StreamResponse:
+def _plain(path: Path) -> Callable[[], int]:
+    """Opens a file of ours by its path; a link in its place is not followed."""
+    return partial(os.open, path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
+async def _send(
+    request: web.BaseRequest, opened: Callable[[], int], media_type: str, more: Mapping[str, str]
+) -> web.StreamResponse:
     """A plain file, in pieces; a link or anything strange in its place is no file."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        handle = opened()
     except OSError:
         return _nothing()
     with os.fdopen(handle, "rb") as file:
@@ -258,6 +275,9 @@ async def _send(request: web.BaseRequest, path: Path, media_type: str, more: Map
         while left and (piece := await asyncio.to_thread(file.read, min(left, _PIECE))):
             left -= len(piece)
             await asyncio.wait_for(response.write(piece), _STALLED_S)
+        if left:
+            # It shrank meanwhile: what the connection says next must not be taken for the rest of it.
+            raise ConnectionAbortedError
         await response.write_eof()
     return response
 
@@ -297,6 +317,12 @@ def _said(*, ok: bool, words: str, status: int = 200) -> web.Response:
     return web.json_response({"ok": ok, "said": words}, status=status, headers={**HEADERS, **_FRESH})
 
 
+def _tell_bug(error: Exception) -> None:
+    """One line for whoever runs the server; where it comes from only when that is asked for."""
+    found = "".join(letter if letter.isprintable() else "?" for letter in f"{type(error).__name__}: {error}"[:300])
+    _LOG.warning("a page cannot be shown: %s", found, exc_info=error if os.environ.get("PIPELINE_DEBUG") else None)
+
+
 def _user() -> str:
     try:
         return getuser()
@@ -308,7 +334,7 @@ def _user() -> str:
 async def serving(folder: Path, *, port: int, resume: str, run: str) -> AsyncIterator[str]:
     """Serve; yields the address with its token. *Raises* RunError when the port is taken."""
     viewer = Viewer(folder, resume=resume, run=run)
-    runner = web.ServerRunner(web.Server(_safely(viewer.answer), access_log=None), shutdown_timeout=_GRACE_S)
+    runner = web.ServerRunner(Door(_safely(viewer.answer)), shutdown_timeout=_GRACE_S)
     await runner.setup()
     follower: asyncio.Task[None] | None = None
     try:
@@ -343,5 +369,8 @@ def _safely(
             if request.transport is not None:
                 request.transport.abort()
             return web.Response()
+        except Exception as error:  # noqa: BLE001 - one page's bad luck must not tell insides, nor end the server
+            _tell_bug(error)
+            return _refused(500, "this cannot be shown: the run's store says what no run writes, or it is our mistake")
 
     return handle

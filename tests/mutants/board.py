@@ -704,8 +704,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "redirect followed",
             "a paid POST goes wherever the gateway points, with the key",
-            "            allow_redirects=False,\n            trace_request_ctx=mark,",
-            "            allow_redirects=True,\n            trace_request_ctx=mark,",
+            "            allow_redirects=False,\n        )\n        try:\n            if paid",
+            "            allow_redirects=True,\n        )\n        try:\n            if paid",
             _EXCHANGE,
         ),
         (
@@ -726,7 +726,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "key sent along with a download",
             "a result link gets the gateway's key",
             '        headers = {"User-Agent": known.user_agent, "Accept"',
-            '        headers = {known.auth_header: known.key.reveal(), "User-Agent": known.user_agent, "Accept"',
+            '        headers = {**dict(known.own[-1:]), "User-Agent": known.user_agent, "Accept"',
             _DOWNLOAD,
         ),
     ),
@@ -1040,19 +1040,39 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
+        "pipeline/report/inside.py",
+        (
+            "links are followed",
+            "a link in the place of a picture leads out of the folder",
+            "_FILE: Final = os.O_RDONLY | os.O_NOFOLLOW",
+            "_FILE: Final = os.O_RDONLY",
+            _VIEW,
+        ),
+        (
+            "any name is a picture's",
+            "the store of a folder that came from a stranger names files of whoever looks at it",
+            "    return first == IMAGES and bool(rest) and",
+            "    return bool(rest or first) or",
+            "tests/security/test_strange_folders.py",
+        ),
+    ),
+    *_of(
+        "pipeline/runtime/door.py",
+        (
+            "a silent connection stays",
+            "whoever is on this machine uses up the page's descriptors without a token",
+            "        self._deadline = self._loop.call_later(self._head_s, self.give_up)",
+            "        self._deadline = None",
+            _VIEW,
+        ),
+    ),
+    *_of(
         "pipeline/runtime/view.py",
         (
             "any file of the folder",
             "what the store does not name is served as well",
-            "        if name not in known:\n            return _nothing()\n        return await _send(request, self._folder / name, known[name], _KEPT)",
-            '        return await _send(request, self._folder / name, known.get(name, "image/png"), _KEPT)',
-            _VIEW,
-        ),
-        (
-            "links are followed",
-            "a link in the place of a picture leads out of the folder",
-            "os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK",
-            "os.O_RDONLY | os.O_NONBLOCK",
+            "        if name not in known:\n            return _nothing()\n        return await _send(request, partial(open_picture, self._folder, name), known[name], _KEPT)",
+            '        return await _send(request, _plain(self._folder / name), known.get(name, "image/png"), _KEPT)',
             _VIEW,
         ),
         (

@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import csv
 import io
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 
 from pipeline.plan.review import parse_review
+from pipeline.runtime import view
+from pipeline.runtime.door import Door
 from pipeline.runtime.guard import HEADERS, Guard
 from pipeline.runtime.portrait import REVIEW
 from pipeline.runtime.view import serving
@@ -108,11 +112,15 @@ async def test_another_page_cannot_change_anything(folder: Path, changed: dict[s
 
 
 async def test_what_another_site_embeds_is_refused(folder: Path) -> None:
-    """A picture or script of ours in another page gets nothing, where the browser says so."""
+    """A picture or script of ours in another page gets nothing, where the browser says so.
+
+    Another port of this machine is the same site, and gets our cookie: it is another page all the same.
+    """
     async with viewed(folder) as browser:
         for target in ("/app.js", "/data-000.js", "/events"):
-            said = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
-            assert (await browser.get(target, **said)).status == 403
+            for site in ("cross-site", "same-site"):
+                said = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "no-cors"}
+                assert (await browser.get(target, **said)).status == 403
 
 
 CLIMBING = [
@@ -232,6 +240,66 @@ async def test_a_browser_that_takes_nothing_holds_up_nobody(folder: Path) -> Non
             assert (await browser.get("/data-meta.js")).status == 200
         for _, writer in (*stalled, *begun):
             writer.close()
+
+
+async def test_connections_that_say_nothing_are_few_and_end_by_themselves() -> None:
+    """Silent ones and those that drip are closed at the deadline, or sooner to make room for one that asks."""
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text="here")
+
+    runner = web.ServerRunner(Door(answer, most=8, head_s=0.3))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    port = int(runner.addresses[0][1])
+    try:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(8)]
+        for _, writer in held[4:]:
+            writer.write(b"GET / HTTP/1.1\r\nHo")
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"200" in await asyncio.wait_for(reader.readline(), 10)
+        assert len(runner.server.connections) <= 8  # type: ignore[union-attr]  # it was set up
+        for _, dripping in held[4:]:
+            dripping.write(b"s")  # a letter at a time does not put the deadline off
+        for each, _ in held:
+            assert await _end_of(each) == b""
+        held.append((reader, writer))
+    finally:
+        for _, writer in held:
+            writer.close()
+        await runner.cleanup()
+
+
+async def _end_of(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the other end is gone, however it goes."""
+    try:
+        return await asyncio.wait_for(reader.read(), 10)
+    except ConnectionError:
+        return b""
+
+
+async def test_a_picture_that_shrinks_on_its_way_ends_the_connection(folder: Path, tmp_path: Path) -> None:
+    """Less than was promised must not be made up for by the next answer."""
+    place = tmp_path / "shrinking"
+    place.write_bytes(b"x" * 4_000_000)
+    opened = os.open(place, os.O_RDONLY)
+
+    async def answer(request: web.BaseRequest) -> web.StreamResponse:
+        return await view._send(request, lambda: opened, "image/png", {})
+
+    runner = web.ServerRunner(Door(view._safely(answer)))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(runner.addresses[0][1]), limit=1024)
+        writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        os.truncate(place, 1000)
+        assert len(await _end_of(reader)) < 4_000_000
+        writer.close()
+    finally:
+        await runner.cleanup()
 
 
 def test_tokens_are_long_and_new_and_their_place_is_this_machine() -> None:
