@@ -41,26 +41,20 @@ class KnownGateway:
     #: {"": the API, and the further addresses by name}.
     bases: Mapping[str, Base]
     key: Secret
-    auth_header: str
-    auth_prefix: str
     user_agent: str
     reuse: bool
     loopback: bool
     #: Takes the key out of what comes back.
     hider: Hider
+    #: What every request says, the key last.
+    own: tuple[tuple[str, str], ...]
 
     def headers(self, given: tuple[tuple[str, str], ...], *, keyed: bool) -> list[tuple[str, str]]:
         """A request's headers, with the key where it may go, and with nothing that could be a second one."""
-        own = [
-            ("User-Agent", self.user_agent),
-            # An answer in a coding that we asked not to have would be one more thing that can break after payment.
-            ("Accept-Encoding", "identity"),
-            (self.auth_header, Header(self.auth_prefix + self.key.reveal())),
-        ]
-        taken = {name.lower() for name, _ in own}
+        taken = {name.lower() for name, _ in self.own}
         if any(name.lower() in taken for name, _ in given):
             raise Bug("a request names a header that transport sets")
-        return [*given, *(own if keyed else own[:-1])]
+        return [*given, *(self.own if keyed else self.own[:-1])]
 
     def base(self, name: str) -> Base:
         """The address that a request names."""
@@ -117,12 +111,16 @@ def known_gateway(
     return KnownGateway(
         bases,
         found,
-        card.auth_header,
-        card.auth_prefix,
         card.user_agent,
         reuse=card.reuse_connections,
         loopback=names_loopback(bases[""].url.host or ""),
         hider=Hider(found),
+        own=(
+            ("User-Agent", card.user_agent),
+            # An answer in a coding that we asked not to have would be one more thing that can break after payment.
+            ("Accept-Encoding", "identity"),
+            (card.auth_header, Header(card.auth_prefix + found.reveal())),
+        ),
     )
 
 

@@ -24,9 +24,10 @@ from pipeline.transport.addresses import AddressGuard, BlockedAddress, checked_l
 from pipeline.transport.deadline import in_time
 from pipeline.transport.door import ANSWER_MAX, account_of
 from pipeline.transport.gateways import KnownGateway, known_gateway
+from pipeline.transport.leaving import LEAVING
 from pipeline.transport.receiving import Sink, answered, receive
 from pipeline.transport.secrets import RedactingFilter, Secret
-from pipeline.transport.sessions import CallClass, Mark, class_of, open_session
+from pipeline.transport.sessions import MARK, CallClass, Mark, class_of, open_session
 from pipeline.values.card import GatewayCard
 from pipeline.values.wire import Broken, DownloadBroken, DownloadOutcome, NotSent, Outcome, Request
 
@@ -116,17 +117,22 @@ class HttpDoor:
             kind = class_of(request, reuse=gateway.reuse)
         if url is None:
             return NotSent("the path leads out of the gateway's base URL")
-        mark, host = Mark(), url.host
+        paid = kind in {"submit", "submit anew"}
+        # A poll may run in the context of the call that it asks about, whose slot was taken long ago.
+        mark, host = Mark(LEAVING.get() if paid else None), url.host
+        MARK.set(mark)
         calling = self._session(kind).request(
             request.method,
             url,
             data=_body(request.body),
             headers=gateway.headers(request.headers, keyed=keyed),
             allow_redirects=False,
-            trace_request_ctx=mark,
         )
         try:
-            return await in_time(answered(calling, gateway.hider, host, body_max), timeout_s)
+            if paid:
+                return await in_time(answered(calling, gateway.hider, host, body_max), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                return await answered(calling, gateway.hider, host, body_max)
         except _FAILURES as error:
             # Nothing of the exception but its class goes further: its text and repr hold headers, so the key. Its
             # status is no answer either: a reply that cannot be parsed calls itself a 400.
@@ -145,6 +151,7 @@ class HttpDoor:
         guard = AddressGuard(loopback=known.loopback)
         session = self._session("download here" if known.loopback else "download")
         sink = Sink(write, size_max)
+        MARK.set(None)
         headers = {"User-Agent": known.user_agent, "Accept": "image/*,*/*;q=0.1", "Accept-Encoding": "identity"}
         try:
             async with asyncio.timeout(timeout_s):

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from types import SimpleNamespace
-from typing import Final, Literal, TypeAlias
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 import aiohttp
 
 from pipeline.transport.addresses import AddressGuard, GuardedResolver
-from pipeline.transport.leaving import LEAVING
 from pipeline.values.wire import Request
+
+if TYPE_CHECKING:
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
 #: A connection that was idle for longer may be half closed, and a POST on it would end in doubt (seconds).
 _SUBMIT_IDLE_S: Final = 2.0
@@ -30,15 +33,39 @@ CallClass: TypeAlias = Literal[
 class Mark:
     """Whether a connection was made or reused for a request: from then on bytes may have left."""
 
-    connected: bool = False
     #: Who is told then.
-    left: Callable[[], None] | None = field(default_factory=LEAVING.get)
+    left: Callable[[], None] | None = None
+    connected: bool = False
 
     def connect(self) -> None:
         """The connection stands: the request leaves."""
         self.connected = True
         if self.left is not None:
             self.left()
+
+
+#: The mark of the exchange that runs in this task.
+MARK: Final[ContextVar[Mark | None]] = ContextVar("MARK", default=None)
+
+
+class MarkingConnector(aiohttp.TCPConnector):
+    """Says when a connection is there: aiohttp writes a request once this returned, and no byte of it before.
+
+    Its own tracing says so too, at the price of some ten objects a request.
+    """
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - as aiohttp calls it
+    ) -> Connection:
+        """A connection that stands, TLS included, from the pool or new."""
+        connection = await super().connect(req, traces, timeout)
+        mark = MARK.get()
+        if mark is not None:
+            mark.connect()
+        return connection
 
 
 def class_of(request: Request, *, reuse: bool) -> CallClass:
@@ -56,34 +83,21 @@ def open_session(kind: CallClass) -> aiohttp.ClientSession:
     timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S)
     match kind:
         case "submit":
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_SUBMIT_IDLE_S)
+            connector = MarkingConnector(limit=0, keepalive_timeout=_SUBMIT_IDLE_S)
         case "submit anew":
-            connector = aiohttp.TCPConnector(limit=0, force_close=True)
+            connector = MarkingConnector(limit=0, force_close=True)
         case "ask" | "upload":
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_IDLE_S)
+            connector = MarkingConnector(limit=0, keepalive_timeout=_IDLE_S)
         case "download" | "download here" | "foreign" | "foreign here":
             guard = AddressGuard(loopback=kind.endswith(" here"))
             if kind.startswith("download"):
                 timeout = aiohttp.ClientTimeout(total=None, connect=_CONNECT_S, sock_read=_SILENT_S)
-            connector = aiohttp.TCPConnector(
+            connector = MarkingConnector(
                 limit=0,
                 keepalive_timeout=_IDLE_S,
                 resolver=GuardedResolver(aiohttp.ThreadedResolver(), guard),
                 socket_factory=guard.socket,
             )
-    trace = aiohttp.TraceConfig()
-    trace.on_connection_create_end.append(_connected)
-    trace.on_connection_reuseconn.append(_connected)
     return aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=timeout,
-        trust_env=False,
-        trace_configs=[trace],
+        connector=connector, cookie_jar=aiohttp.DummyCookieJar(), timeout=timeout, trust_env=False
     )
-
-
-async def _connected(_session: aiohttp.ClientSession, context: SimpleNamespace, _params: object) -> None:
-    mark = context.trace_request_ctx
-    if isinstance(mark, Mark):
-        mark.connect()

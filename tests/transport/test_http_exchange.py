@@ -10,6 +10,7 @@ import pytest
 from pipeline.errors import Bug, CardError, SecretMissing
 from pipeline.transport.gateways import base_url
 from pipeline.transport.http import HttpDoor
+from pipeline.transport.leaving import LEAVING
 from pipeline.values.wire import Answered, Broken, NotSent, Request
 from tests.transport.servers import CANARY, card, door_to, free_port, get, http, mute_server, post, raw_server
 
@@ -138,6 +139,17 @@ async def test_a_paid_call_reuses_no_connection_that_was_idle_for_two_seconds(mo
         await seen.left.wait()
         await door.exchange(post(), timeout_s=5)
     assert (seen.connections, len(seen.requests)) == (2, 2)
+
+
+async def test_only_a_paid_call_moves_its_slot_to_when_it_left() -> None:
+    """A poll that runs in the context of the call it asks about leaves that call's slot where it is."""
+    left: list[str] = []
+    LEAVING.set(lambda: left.append("left"))
+    async with raw_server(lambda _: http("200 OK", b"1"), keep=True) as seen, door_to(seen.port) as door:
+        await door.exchange(get(), timeout_s=5)
+        assert left == []
+        await door.exchange(post(), timeout_s=5)
+    assert left == ["left"]
 
 
 async def test_submits_and_polls_do_not_share_a_connection() -> None:
