@@ -330,6 +330,8 @@ def parked_lines(status: Mapping[str, object], found: Standing) -> list[str]:
     lines = [f"  parked    {who[name]}{_parked_words(kinds.get(name, ''), why)}" for name, why in told]
     held = words.money({account.unit: account.held for account in found.accounts if account.held})
     kept = f"{held} is held for what is still at the gateway" if held != "nothing" else "nothing is held"
+    if found.state not in ("parked", "running", "stopped"):
+        return lines  # Nothing waits there any more.
     # What is out has a line of its own.
     end = "" if _mapping(status.get("out")) else f"; {kept}"
     return [*lines, f"            what was refused or never sent was not charged{end}"]
@@ -354,7 +356,7 @@ def render_status(status: Mapping[str, object], folder: str, command: str = "pip
     lines += _unknown_lines(status)
     lines += [f"  faults    {_faults(found.faults)}"] if found.faults and not _list(status.get("failures")) else []
     lines += failure_lines(status)
-    lines += parked_lines(status, found) if found.state == "parked" else []
+    lines += parked_lines(status, found) if found.state != "running" else []
     lines += out_lines(status, found)
     lines += _budget_lines(status, found)
     lines += said_lines(status)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pipeline.engine.lifecycle import ENDED
 from pipeline.engine.messages import (
     Phase,
 )
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.history import doubts_of
 from pipeline.runtime.metrics import Metrics
-from pipeline.runtime.progress import ENDED, View, status_of
+from pipeline.runtime.progress import View, status_of
 from pipeline.runtime.session import Session
 
 Listener = Callable[[View], None]

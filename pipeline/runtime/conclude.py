@@ -6,16 +6,14 @@ import json
 import time
 from collections.abc import Callable
 
-from pipeline.engine.messages import (
-    Phase,
-)
+from pipeline.engine.lifecycle import ENDED
+from pipeline.engine.messages import Phase
 from pipeline.failpoints import reach
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.alive import status_now
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.history import EXITS, Result, failures_of, parked_of, state_of
 from pipeline.runtime.inspect import doubts_in, keep_status
-from pipeline.runtime.progress import ENDED
 from pipeline.runtime.remains import out_of
 from pipeline.runtime.said import said_of
 from pipeline.runtime.session import Session
@@ -26,7 +24,8 @@ def conclude(session: Session, driver: Driver, tell: Callable[[str], None], begu
     parked = parked_of(session.machine.lane_views(), driver.full, _room_wanted(session), session.plan.cards)
     state = state_of(
         draining=driver.draining,
-        parked=bool(parked),
+        # A lane that is parked keeps nothing back when nothing waits: why it is, is told all the same.
+        parked=driver.full is not None or (bool(parked) and driver.left_over()),
         doubts=len(session.machine.doubts()),
         budget=session.machine.budget_blocked() is not None,
         counts=session.machine.counts(),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Protocol, TypeAlias, assert_never
 
+from pipeline.engine.lifecycle import ENDED
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
     Command,
@@ -116,6 +117,7 @@ class Driver:
         self._unslotted: dict[str, int] = dict.fromkeys(pacers, 0)
         self._committing = 0
         self._fed = False
+        self._passed_over = False
         self._over: BaseException | None = None
         #: Nobody is told anything more: the journal is about to be closed.
         self._closed = False
@@ -408,8 +410,10 @@ class Driver:
                 self._offers.put_aside(task)
                 return
             facts = self.tell(Offered(task))
+            # A parked lane's tasks are passed over in this run.
+            self._passed_over |= any(isinstance(fact, LaneParked) for fact in facts)
             if self._over is not None or any(isinstance(fact, TaskAdmitted | LaneParked) for fact in facts):
-                return  # A parked lane's tasks are passed over in this run.
+                return
 
     async def _change(self) -> None:
         """Wait until something was told. Several may wait at once."""
@@ -473,6 +477,11 @@ class Driver:
         reach("drain.asked")
         asyncio.get_running_loop().call_later(self._grace_s + 0.01, self._touch)
         self._touch()
+
+    def left_over(self) -> bool:
+        """Whether a task was not offered, or stands where it is for the next run."""
+        waits = any(count for phase, count in self.machine.counts().items() if phase not in ENDED)
+        return waits or self._passed_over or not self._fed
 
     @property
     def left(self) -> bool:

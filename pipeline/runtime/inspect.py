@@ -106,7 +106,7 @@ def _told(folder: Path, journal: Journal, *, alive: bool) -> dict[str, object]:
     noted = journal.get_meta("state") or "stopped"
     # A run that says "running" and has no lock was killed.
     state = "running" if alive else "stopped" if noted == "running" else noted
-    parked = kept_parked(journal.get_meta("parked")) if state == "parked" else []
+    parked = kept_parked(journal.get_meta("parked")) if state == noted else []
     return {
         "state": state,
         "run": str(folder),

@@ -19,8 +19,6 @@ PATIENCE_S: Final = 60.0
 #: Rates are measured over this long at most, from one look a second (seconds).
 WINDOW_S: Final = 60.0
 LOOK_EVERY_S: Final = 1.0
-#: Phases in which a task needs nothing more.
-ENDED = (Phase.DONE, Phase.SHORT, Phase.FAILED, Phase.SKIPPED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipeline.engine.lifecycle import ENDED
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
     CapAsked,
@@ -27,7 +28,7 @@ from pipeline.runtime.owned import distinct
 from pipeline.runtime.perform import replay
 from pipeline.runtime.pictures import examine
 from pipeline.runtime.prepare import Options
-from pipeline.runtime.progress import ENDED, Pace, Tempo
+from pipeline.runtime.progress import Pace, Tempo
 from pipeline.spec.long_form import long_form
 from pipeline.store.blackbox import BlackBox, damage
 from pipeline.store.blobs import Blobs

@@ -7,6 +7,7 @@ import sqlite3
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
+from pipeline.engine.lifecycle import ENDED
 from pipeline.engine.messages import (
     Accepted,
     AttemptState,
@@ -63,8 +64,6 @@ _Rare: TypeAlias = (
     | Continued
     | DrainNoted
 )
-#: Phases in which a task has its time of completion.
-_ENDED: Final = (Phase.DONE, Phase.SHORT, Phase.FAILED, Phase.SKIPPED)
 #: Attempts of which late evidence may say that they were billed after all.
 _UNBILLED: Final = (
     " WHERE id=? AND (state IN ('VOID', 'WRITTEN_OFF') OR (state = 'SETTLED' AND images = 0 AND settled = 0))"
@@ -125,7 +124,7 @@ class Booking:
             case PictureStored():
                 self._stored(fact)
             case TaskMoved(task, phase, fault) if phase is not Phase.WAITING:
-                ended = self._at if phase in _ENDED else None
+                ended = self._at if phase in ENDED else None
                 self._gathered.move(task, (phase, *_fault(fault), ended))
             case BudgetReached() | LaneCooled() | LaneParked() | Draining() | DiskNoted():
                 pass

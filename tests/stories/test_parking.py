@@ -192,3 +192,17 @@ def test_a_picture_that_finds_no_room_is_fetched_by_the_next_run(
     assert list((tmp_path / "run" / ".parts").glob("*.part")) == []
     assert result.status["images"] == 2
     assert_finished(path)
+
+
+def test_a_lane_that_is_parked_when_nothing_waits_there_ends_a_whole_job(tmp_path: Path) -> None:
+    """A picture too many stops buying as long as there is something to buy; then the job is complete, and says why."""
+    path = spec(tmp_path, more="limits: {mulerouter: {in_flight: 1}}\n")
+    plenty = faults(tmp_path, "more: 1.0\n")
+    ends = [rehearse(path, faults=plenty) for _ in range(6)]
+    assert [(end.state, end.exit_code) for end in ends] == [("parked", 6)] * 5 + [("complete", 0)]
+    told = inspect.status(path.parent / "run")
+    for status in (ends[-1].status, told):
+        (parked,) = status["parked"]  # type: ignore[misc]  # a plain JSON object
+        assert "it made 2 pictures where 1 were asked for" in parked["why"]
+    again = rehearse(path)
+    assert (again.state, again.status["parked"]) == ("complete", told["parked"])
