@@ -28,8 +28,6 @@ STUCK_S: Final = 86_400.0
 RENEWAL_PATIENCE_S: Final = 600.0
 #: How many downloads a driver runs at once.
 FETCHES_AT_ONCE: Final = 24
-#: Past its patience, a poll comes this many times more rarely.
-SLOWER: Final = 4
 
 _MASK: Final = 2**64 - 1
 
