@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,9 @@ class Living:
                     with address_of(self.folder / CONTROL) as address:
                         line.connect(address)
                 except OSError:
+                    # It begins, or ends: whichever comes, nothing is gained by asking at full speed.
+                    with suppress(subprocess.TimeoutExpired):
+                        self.process.wait(0.02)
                     continue
                 line.sendall(b'{"ask": "watch"}\n')
                 with line.makefile("r") as answers:

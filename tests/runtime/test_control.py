@@ -58,10 +58,11 @@ def test_pause_continue_budget_and_drain_are_done_told_and_kept(tmp_path: Path, 
         sent = {lane: each["submits"] for lane, each in paused["gateways"].items()}
         assert "paused already" in run.do("pause")["said"]
         assert run.do("budget", amount="+1.50 USD")["said"].startswith("the budget is 51.50 USD now, it was 50.00 USD")
-        assert run.do("budget", amount="2 USD")["ok"], "lowering works as well"
+        assert run.do("budget", amount="0.01 USD")["said"].startswith("the budget is 0.01 USD now"), "as low as one likes"
+        assert run.do("budget", amount="5 USD")["ok"], "lowering works as well"
         still = run.ask(ask="status")
         assert {lane: each["submits"] for lane, each in still["gateways"].items()} == sent
-        assert still["money"]["USD"]["limit_micros"] == 2_000_000
+        assert still["money"]["USD"]["limit_micros"] == 5_000_000
         assert run.do("resume")["said"] == "the run goes on"
         run.until(lambda status: sum(each["submits"] for each in status["gateways"].values()) > sum(sent.values()) + 2)
         assert run.do("drain")["ok"]
@@ -71,17 +72,17 @@ def test_pause_continue_budget_and_drain_are_done_told_and_kept(tmp_path: Path, 
             said = [(each.what, each.lane, each.why) for each in journal.said_rows()]
             assert said == [("pause", None, WHO), ("continue", None, WHO), ("drain", None, WHO)]
             caps = [(row.cap_micros, row.why) for row in journal.cap_rows()]
-            assert caps == [(50_000_000, "the spec's budget"), (51_500_000, WHO), (2_000_000, WHO)]
+            assert caps == [(50_000_000, "the spec's budget"), (51_500_000, WHO), (10_000, WHO), (5_000_000, WHO)]
             assert all(each.at > 0 for each in journal.said_rows())
             assert journal.integrity_check() == []
         lines = [json.loads(text) for text in (run.folder / LOG).read_text().splitlines()]
         told = [(line["fact"], line["why"]) for line in lines if line.get("why") == WHO]
-        assert [fact for fact, _ in told] == ["Paused", "CapSet", "CapSet", "Continued", "DrainNoted"]
+        assert [fact for fact, _ in told] == ["Paused", *["CapSet"] * 3, "Continued", "DrainNoted"]
         assert not (run.folder / CONTROL).exists()
         # The same command goes on: not paused, and under the budget that was said.
         again = start("run", "cups.yaml", "--json", folder=tmp_path, environment=exports)
         out, err = again.communicate(timeout=60)
-        assert json.loads(out)["money"]["USD"]["limit_micros"] == 2_000_000, err
+        assert json.loads(out)["money"]["USD"]["limit_micros"] == 5_000_000, err
         assert again.returncode == 3, err
 
 
