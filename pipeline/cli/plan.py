@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from pipeline.cli.outlook import Outlook
     from pipeline.plan.check import Summary
     from pipeline.plan.expand import Plan
-    from pipeline.runtime.prepare import Options
+    from pipeline.runtime.prepare import Comparison, Options
     from pipeline.spec.job import JobSpec
     from pipeline.values.task import Task
 
@@ -116,7 +117,28 @@ def survey(job: JobSpec, made: Plan, checked: Summary, spec: Path, given: Option
     # A rehearsal comes first, in a folder of its own; a folder that is named and holds a run goes on as what it is.
     fresh = given.run_dir is None or not has_store(folder)
     step = command(spec, replace(given, simulate=fresh or inspect.origin(folder).simulate))
-    return Outlook(made.name, str(spec), shape(job), checked, against, str(folder), step, warnings(made, checked))
+    odd = (*warnings(made, checked), *little_room(checked.disk_bytes, against, checked.tasks, folder))
+    return Outlook(made.name, str(spec), shape(job), checked, against, str(folder), step, odd)
+
+
+#: A plan wants so much more room than its pictures: the store, what is under way, the manifest.
+_SPARE = 1.2
+
+
+def little_room(disk_bytes: int, against: Comparison | None, tasks: int, folder: Path) -> tuple[str, ...]:
+    """What is said of a disk that cannot take what is still to be made; a run would stop there and wait for room."""
+    still = disk_bytes * (1 if against is None else against.new / max(1, tasks)) * _SPARE
+    place = next((each for each in (folder, *folder.absolute().parents) if each.is_dir()), Path())
+    free = shutil.disk_usage(place).free
+    if still <= free:
+        return ()
+    return (
+        (
+            f"the disk has {free / 1e9:,.1f} GB free here, and what is still to be made needs about {still / 1e9:,.1f} GB: "
+            "make room first, or choose another disk with --run-dir; a run stops buying when the disk is full, and loses "
+            "nothing"
+        ),
+    )
 
 
 def warnings(made: Plan, checked: Summary) -> tuple[str, ...]:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pipeline.cli.outlook import Outlook, as_json, render
+from pipeline.cli.plan import little_room
 from pipeline.plan.check import LaneSummary, Summary
 from pipeline.runtime.prepare import Comparison
 from pipeline.values.money import UNLIMITED
@@ -177,3 +181,23 @@ def test_a_prompt_cannot_move_the_cursor_or_fill_the_screen() -> None:
     page = render(replace(MUGS, summary=replace(SUMMARY, first_prompt="\x1b[2J" + "long\n" * 100)))
     assert "\x1b" not in page
     assert len(page.splitlines()[-2]) < 150
+
+
+@pytest.mark.parametrize(
+    ("disk_bytes", "new", "said"),
+    [
+        (40_000_000_000, None, ()),
+        (60_000_000_000, None, ("has 50.0 GB free", "needs about 72.0 GB", "loses nothing")),
+        (60_000_000_000, 6, ()),
+        (600_000_000_000, 6, ("needs about 360.0 GB",)),
+    ],
+)
+def test_a_disk_that_cannot_take_what_is_left_is_said_before_anything_is_bought(
+    disk_bytes: int, new: int | None, said: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a fifth to spare, and only for the tasks that are new; a folder that is not there yet is on its parent's."""
+    monkeypatch.setattr(shutil, "disk_usage", lambda _place: SimpleNamespace(free=50_000_000_000))
+    against = None if new is None else Comparison(owned=6, new=new, changed=0, dropped=0)
+    found = little_room(disk_bytes, against, 12, tmp_path / "runs" / "none")
+    assert len(found) == bool(said)
+    assert all(part in found[0] for part in said)
