@@ -38,7 +38,7 @@ def report(run: str, *, single: bool, zipped: bool, limit: int | None, as_json: 
     origin = inspect.origin(folder)
     with reading(folder) as journal:
         told, sources = told_of(folder, journal, command(origin.spec, origin.options), run=run), sources_of(journal)
-        progress = _progress()
+        progress = _progress(_number(inspect.status(folder).get("images")))
         if single:
             written = write_single(folder, journal, told, sources, limit=limit, progress=progress)
         else:
@@ -58,14 +58,18 @@ def report(run: str, *, single: bool, zipped: bool, limit: int | None, as_json: 
     return Exit.COMPLETE
 
 
-def _progress() -> Callable[[int], None]:
-    """A line now and then: a hundred thousand thumbnails take a while."""
+def _number(found: object) -> int:
+    return found if isinstance(found, int) else 0
+
+
+def _progress(pictures: int) -> Callable[[int], None]:
+    """A line now and then, with the end in sight: a hundred thousand thumbnails take a while."""
     last = time.monotonic()
 
     def tell(made: int) -> None:
         nonlocal last
         if time.monotonic() - last >= _PACE_S:
             last = time.monotonic()
-            say(f"{words.count(made, 'thumbnail')} made")
+            say(f"{words.count(made, 'thumbnail')} made, of {words.count(max(pictures, made), 'picture')}")
 
     return tell

@@ -57,7 +57,7 @@ def _play(command: str, folder: Path, variables: Mapping[str, str]) -> str:
     )
     # Lines of progress come on slow machines only.
     said = (
-        re.sub(r"^\d+ thumbnails? made\n", "", done.stdout, flags=re.MULTILINE)
+        re.sub(r"^[\d,]+ thumbnails? made, of [\d,]+ pictures?\n", "", done.stdout, flags=re.MULTILINE)
         .rstrip("\n")
         .replace(str(folder.resolve()), "~")
     )
