@@ -132,13 +132,10 @@ def little_room(disk_bytes: int, against: Comparison | None, tasks: int, folder:
     free = shutil.disk_usage(place).free
     if still <= free:
         return ()
-    return (
-        (
-            f"the disk has {free / 1e9:,.1f} GB free here, and what is still to be made needs about {still / 1e9:,.1f} GB: "
-            "make room first, or choose another disk with --run-dir; a run stops buying when the disk is full, and loses "
-            "nothing"
-        ),
-    )
+    here, wanted = (f"{size / 1e9:,.1f} GB" for size in (free, still))
+    stops = "a run stops buying when the disk is full, and loses nothing"
+    first = "make room first, or choose another disk with --run-dir"
+    return (f"the disk has {here} free here, and what is still to be made needs about {wanted}: {first}; {stops}",)
 
 
 def warnings(made: Plan, checked: Summary) -> tuple[str, ...]:
