@@ -26,7 +26,7 @@ from pipeline.cli.panel import (
     unheard_words,
 )
 from pipeline.cli.statement import STATES
-from pipeline.engine.messages import Phase
+from pipeline.engine.phases import Phase
 from pipeline.values.money import format_money
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.cli import words
 from pipeline.cli.statement import STATES
-from pipeline.engine.messages import Phase, StoredAccount
+from pipeline.engine.phases import Phase
+from pipeline.engine.stored import StoredAccount
 from pipeline.values.money import UNLIMITED, format_money
 
 if TYPE_CHECKING:

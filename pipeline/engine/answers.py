@@ -6,24 +6,23 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import assert_never
 
-from pipeline.engine.lanes import LIMITED_S, UNREACHABLE_S, Lane
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     KNOWN_ALREADY,
     Accepted,
-    AttemptState,
     DoubtLifted,
     DoubtReleased,
     Fact,
     LaneCooled,
     LinksRenewed,
-    Phase,
     PictureLost,
     Released,
     RestReleased,
     Settled,
 )
+from pipeline.engine.lanes import LIMITED_S, UNREACHABLE_S, Lane
 from pipeline.engine.outcome import close, doubted, ended_unbilled, park, park_gateway, proceed, settled, unhold
 from pipeline.engine.pace import STORM
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.retry import (
     AFTER,
     COOLING_MAX_S,

@@ -9,51 +9,52 @@ from collections.abc import Iterator
 from typing import assert_never
 
 from pipeline.engine import answers, evidence, late, ledger, meter
-from pipeline.engine.hear import EARLY_S
-from pipeline.engine.messages import (
-    AttemptState,
-    BalanceTold,
+from pipeline.engine.facts import (
     BudgetReached,
-    CapAsked,
     CapSet,
-    ContinueAsked,
     Continued,
     DiskNoted,
-    DiskTold,
-    DrainAsked,
     Draining,
     DrainNoted,
     Fact,
-    Fetched,
-    FetchFailed,
     Held,
     LaneParked,
+    Paused,
+    Permitted,
+    PictureLost,
+    PictureStored,
+    Released,
+    RestReleased,
+    TaskAdmitted,
+    TaskMoved,
+    WrittenOff,
+)
+from pipeline.engine.hear import EARLY_S
+from pipeline.engine.messages import (
+    BalanceTold,
+    CapAsked,
+    ContinueAsked,
+    DiskTold,
+    DrainAsked,
+    Fetched,
+    FetchFailed,
     Listed,
     Observation,
     Offered,
-    OnDoubt,
     PauseAsked,
-    Paused,
-    Permitted,
-    Phase,
-    PictureLost,
-    PictureStored,
     PollAnswered,
-    Released,
-    RestReleased,
     Resumed,
     RetryAsked,
     SlotNear,
     SubmitAnswered,
-    TaskAdmitted,
-    TaskMoved,
     TimeCame,
     VerdictGiven,
-    WrittenOff,
 )
 from pipeline.engine.outcome import close, doubt_policy, doubted, proceed, release_held
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWALS_MAX, RENEWS
 from pipeline.engine.state import PENDING, LiveAttempt, LivePicture, LiveTask, State
+from pipeline.engine.terms import OnDoubt
 from pipeline.errors import Bug, RunError
 from pipeline.values.reply import Fault, FaultKind
 from pipeline.values.task import Task

@@ -11,18 +11,11 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from pipeline.engine import answers, late
+from pipeline.engine.facts import DoubtReleased, Fact, TaskMoved, WrittenOff
 from pipeline.engine.lanes import Lane
-from pipeline.engine.messages import (
-    Command,
-    DoubtReleased,
-    Fact,
-    Listed,
-    Look,
-    Phase,
-    TaskMoved,
-    WrittenOff,
-)
+from pipeline.engine.messages import Command, Listed, Look
 from pipeline.engine.outcome import close
+from pipeline.engine.phases import Phase
 from pipeline.engine.resemblance import SKEW_S, Suspect, attributed
 from pipeline.engine.retry import jitter
 from pipeline.engine.state import LiveAttempt, LiveTask, State

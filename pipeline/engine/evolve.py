@@ -6,10 +6,9 @@ import math
 from typing import TypeAlias, assert_never
 
 from pipeline.engine import ledger, lifecycle
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     BY_METER,
     Accepted,
-    AttemptState,
     BudgetReached,
     CapSet,
     Continued,
@@ -28,7 +27,6 @@ from pipeline.engine.messages import (
     LinksRenewed,
     Paused,
     Permitted,
-    Phase,
     PictureLost,
     PictureStored,
     Released,
@@ -38,6 +36,7 @@ from pipeline.engine.messages import (
     TaskMoved,
     WrittenOff,
 )
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.state import LOST, PENDING, STORED, LiveAttempt, LivePicture, LiveTask, Pause, State
 from pipeline.errors import Bug
 from pipeline.values.reply import why_of

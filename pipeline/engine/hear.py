@@ -12,17 +12,16 @@ from typing import Final, assert_never
 from pipeline.engine.evidence import absent_at, awaits_look, stands_still, unbilled_at
 from pipeline.engine.lanes import Lane
 from pipeline.engine.messages import (
-    AttemptState,
     Fetched,
     FetchFailed,
     Listed,
     Observation,
-    Phase,
     PollAnswered,
     Resumed,
     SubmitAnswered,
     TimeCame,
 )
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.retry import FETCH_TRIES_MAX, FETCHES_AT_ONCE, RENEWAL_PATIENCE_S, RENEWS, STUCK_S
 from pipeline.engine.state import LiveAttempt, State
 from pipeline.values.reply import (

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Final
 
-from pipeline.engine.messages import LaneTerms
 from pipeline.engine.pace import Pace
 from pipeline.engine.retry import jitter
+from pipeline.engine.terms import LaneTerms
 from pipeline.values.reply import Fault, FaultKind, Pending, Ready, Refused, Reply, Unknown, Unsent
 
 #: Beyond what is in flight, so many attempts are held ready per lane; and so many in all.

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from pipeline.engine.facts import Fact, LateBilled, LateFound, RestReleased
 from pipeline.engine.lanes import Lane
-from pipeline.engine.messages import AttemptState, Fact, LateBilled, LateFound, Phase, RestReleased
 from pipeline.engine.outcome import close, park, proceed, unhold
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.state import LiveAttempt, LiveTask, State
 from pipeline.errors import RunError
 from pipeline.values.reply import Fault, FaultKind

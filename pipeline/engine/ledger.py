@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.engine.messages import StoredAccount
+from pipeline.engine.stored import StoredAccount
 from pipeline.errors import Bug
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     Accepted,
-    AttemptState,
     Doubted,
     DoubtLifted,
     DoubtReleased,
@@ -17,7 +16,6 @@ from pipeline.engine.messages import (
     LateFound,
     LinksRenewed,
     Permitted,
-    Phase,
     PictureLost,
     PictureStored,
     Released,
@@ -25,6 +23,7 @@ from pipeline.engine.messages import (
     Settled,
     WrittenOff,
 )
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.errors import Bug
 
 #: {phase: the phases that may follow it}. IN_DOUBT can be left only by evidence or by `on_doubt: resubmit`.

@@ -10,23 +10,16 @@ from pipeline.engine import lifecycle
 from pipeline.engine.decide import decide
 from pipeline.engine.evidence import expects_look
 from pipeline.engine.evolve import evolve, forget
+from pipeline.engine.facts import BudgetReached, Fact
 from pipeline.engine.hear import hear
 from pipeline.engine.lanes import AHEAD_TOTAL, LaneView
-from pipeline.engine.messages import (
-    AttemptState,
-    BudgetReached,
-    Command,
-    Fact,
-    Observation,
-    Phase,
-    Policy,
-    Snapshot,
-    StoredAccount,
-    StoredTask,
-)
+from pipeline.engine.messages import Command, Observation
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.react import follow, react, resume
 from pipeline.engine.retry import DOUBT_RESUBMITS_MAX, GONE_GRACE_S
 from pipeline.engine.state import Pause, State, load, restored
+from pipeline.engine.stored import Snapshot, StoredAccount, StoredTask
+from pipeline.engine.terms import Policy
 from pipeline.errors import Bug
 from pipeline.values.reply import FaultKind
 from pipeline.values.task import Task

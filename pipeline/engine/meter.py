@@ -13,7 +13,8 @@ from math import prod
 from typing import Final
 
 from pipeline.engine.evidence import not_billed, stands_still, unbilled_at
-from pipeline.engine.messages import BY_METER, BalanceTold, DoubtReleased, Fact, WrittenOff
+from pipeline.engine.facts import BY_METER, DoubtReleased, Fact, WrittenOff
+from pipeline.engine.messages import BalanceTold
 from pipeline.engine.outcome import close
 from pipeline.engine.state import LiveAttempt, State
 from pipeline.values.reply import Fault, FaultKind

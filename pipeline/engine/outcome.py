@@ -11,14 +11,10 @@ from dataclasses import replace
 from typing import assert_never
 
 from pipeline.engine import lifecycle
-from pipeline.engine.lanes import Lane
-from pipeline.engine.messages import (
-    AttemptState,
+from pipeline.engine.facts import (
     Doubted,
     Fact,
     LaneParked,
-    OnDoubt,
-    Phase,
     PictureLost,
     Released,
     RestReleased,
@@ -26,8 +22,11 @@ from pipeline.engine.messages import (
     TaskMoved,
     WrittenOff,
 )
+from pipeline.engine.lanes import Lane
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.retry import AFTER, After, wait_s
 from pipeline.engine.state import LiveAttempt, LiveTask, State
+from pipeline.engine.terms import OnDoubt
 from pipeline.values.money import format_money
 from pipeline.values.reply import Fault, FaultKind, Ready
 

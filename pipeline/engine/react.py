@@ -7,29 +7,31 @@ from collections.abc import Iterator
 from pipeline.engine.answers import poll_after_s
 from pipeline.engine.decide import came
 from pipeline.engine.evidence import look
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     Accepted,
-    AttemptState,
-    Command,
     DiskNoted,
     Doubted,
     Fact,
-    Fetch,
-    FetchFailed,
     LaneCooled,
     LateFound,
     LinksRenewed,
+    Permitted,
+    Settled,
+    TaskMoved,
+)
+from pipeline.engine.messages import (
+    Command,
+    Fetch,
+    FetchFailed,
     Listed,
     Observation,
-    Permitted,
     Poll,
     PollAnswered,
-    Settled,
     Submit,
-    TaskMoved,
     TimeCame,
     Wake,
 )
+from pipeline.engine.phases import AttemptState
 from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWAL_FIRST_S, RENEWS, backoff_s, wait_s
 from pipeline.engine.state import PENDING, LiveAttempt, LivePicture, State
 

@@ -9,21 +9,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.engine import lifecycle
+from pipeline.engine.facts import KNOWN_ALREADY, BudgetReached
 from pipeline.engine.known import Operations
 from pipeline.engine.lanes import LEFTOVER, Lane
-from pipeline.engine.messages import (
-    KNOWN_ALREADY,
-    AttemptState,
-    BudgetReached,
-    OnDoubt,
-    Phase,
-    Policy,
-    Snapshot,
-    StoredAccount,
-    StoredAttempt,
-    StoredTask,
-)
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.retry import DOUBT_RESUBMITS_MAX, FETCHES_AT_ONCE
+from pipeline.engine.stored import Snapshot, StoredAccount, StoredAttempt, StoredTask
+from pipeline.engine.terms import OnDoubt, Policy
 from pipeline.errors import Bug
 from pipeline.values.reply import Fault, FaultKind
 from pipeline.values.task import Task

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from pipeline.engine.messages import StoredAccount
+from pipeline.engine.stored import StoredAccount
 from pipeline.report.data import CHUNK, Entry, key_of
 from pipeline.report.failures import Failures
 from pipeline.values.money import UNLIMITED

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pipeline.engine.lifecycle import ENDED
-from pipeline.engine.messages import (
-    Phase,
-)
+from pipeline.engine.phases import Phase
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.history import doubts_of
 from pipeline.runtime.metrics import Metrics

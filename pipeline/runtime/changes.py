@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from pipeline.engine.messages import Fact
+from pipeline.engine.facts import Fact
 
 #: Tasks and attempts that are remembered at most; whoever is further behind reads everything anew.
 REMEMBERED: Final = 50_000

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from pipeline.engine.messages import Fact
+from pipeline.engine.facts import Fact
 from pipeline.errors import Bug, StorageFailed
 from pipeline.values.rows import Placement
 

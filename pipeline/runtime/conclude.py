@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from pipeline.engine.lifecycle import ENDED
-from pipeline.engine.messages import Phase
+from pipeline.engine.phases import Phase
 from pipeline.failpoints import reach
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.alive import status_now

@@ -7,16 +7,10 @@ import unicodedata
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final, Protocol, TypeVar
 
+from pipeline.engine.facts import Fact
 from pipeline.engine.machine import Machine
-from pipeline.engine.messages import (
-    CapAsked,
-    ContinueAsked,
-    DrainAsked,
-    Fact,
-    Observation,
-    PauseAsked,
-    StoredAccount,
-)
+from pipeline.engine.messages import CapAsked, ContinueAsked, DrainAsked, Observation, PauseAsked
+from pipeline.engine.stored import StoredAccount
 from pipeline.errors import RunError
 from pipeline.report.data import entries, row_chunk
 from pipeline.runtime import prepare

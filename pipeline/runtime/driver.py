@@ -9,27 +9,21 @@ from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Protocol, TypeAlias, assert_never
 
+from pipeline.engine.facts import Fact, Held, LaneParked, Permitted, Released, TaskAdmitted, TaskMoved
 from pipeline.engine.lifecycle import ENDED
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
     Command,
     DiskTold,
     DrainAsked,
-    Fact,
     Fetch,
     Fetched,
-    Held,
-    LaneParked,
     Look,
     Observation,
     Offered,
-    Permitted,
     Poll,
-    Released,
     SlotNear,
     Submit,
-    TaskAdmitted,
-    TaskMoved,
     TimeCame,
     Wake,
 )

@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Doubt
-from pipeline.engine.messages import Phase
+from pipeline.engine.phases import Phase
 from pipeline.values.card import GatewayCard
 from pipeline.values.reply import PRICE_TOO_LOW, Fault, FaultKind
 from pipeline.values.rows import FailureRow, LaneRow

@@ -10,18 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.engine.machine import Doubt, Machine
-from pipeline.engine.messages import (
-    AttemptState,
-    Observation,
-    OnDoubt,
-    Phase,
-    Policy,
-    RetryAsked,
-    Snapshot,
-    StoredTask,
-    SubmitAnswered,
-    VerdictGiven,
-)
+from pipeline.engine.messages import Observation, RetryAsked, SubmitAnswered, VerdictGiven
+from pipeline.engine.phases import AttemptState, Phase
+from pipeline.engine.stored import Snapshot, StoredTask
+from pipeline.engine.terms import OnDoubt, Policy
 from pipeline.errors import RunError, RunNotFound, StorageFailed
 from pipeline.failpoints import reach
 from pipeline.runtime import prepare, wiring

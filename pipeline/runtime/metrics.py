@@ -16,7 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, TypeAlias
 
-from pipeline.engine.messages import Phase
+from pipeline.engine.phases import Phase
 from pipeline.errors import StorageFailed
 from pipeline.runtime.history import EXITS
 from pipeline.runtime.progress import View

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from pipeline.engine.messages import Phase
+from pipeline.engine.phases import Phase
 from pipeline.errors import Mistake, Place, PlanError, SpecError
 from pipeline.plan.bounds import constant_flaws
 from pipeline.plan.catalog import read_card

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from pipeline.engine.facts import BudgetReached
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Again, Unheard
-from pipeline.engine.messages import BudgetReached, Phase, StoredAccount
+from pipeline.engine.phases import Phase
 from pipeline.engine.state import Pause
+from pipeline.engine.stored import StoredAccount
 from pipeline.values.money import UNLIMITED
 from pipeline.values.reply import Fault, FaultKind
 

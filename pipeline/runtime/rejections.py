@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipeline.engine.messages import Phase, RetryAsked, StoredTask
+from pipeline.engine.messages import RetryAsked
+from pipeline.engine.phases import Phase
+from pipeline.engine.stored import StoredTask
 from pipeline.errors import RunError
 from pipeline.plan.review import Review, parse_review
 from pipeline.runtime.inspect import amending

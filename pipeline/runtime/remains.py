@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from pipeline.engine.messages import AttemptState
+from pipeline.engine.phases import AttemptState
 from pipeline.errors import JournalNewer, RunNotFound, StorageFailed
 from pipeline.runtime.history import utc
 from pipeline.store.folder import has_store

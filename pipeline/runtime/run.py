@@ -11,14 +11,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from pipeline.engine.messages import (
-    Accepted,
-    AttemptState,
-    Doubted,
-    Fact,
-    Released,
-    Settled,
-)
+from pipeline.engine.facts import Accepted, Doubted, Fact, Released, Settled
+from pipeline.engine.phases import AttemptState
 from pipeline.errors import StorageFailed
 from pipeline.failpoints import reach
 from pipeline.plan.expand import Plan

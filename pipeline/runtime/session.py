@@ -9,14 +9,8 @@ from pathlib import Path
 
 from pipeline.engine.lifecycle import ENDED
 from pipeline.engine.machine import Machine
-from pipeline.engine.messages import (
-    CapAsked,
-    Fetched,
-    Observation,
-    OnDoubt,
-    Policy,
-    Resumed,
-)
+from pipeline.engine.messages import CapAsked, Fetched, Observation, Resumed
+from pipeline.engine.terms import OnDoubt, Policy
 from pipeline.errors import RunError
 from pipeline.failpoints import reach
 from pipeline.plan.expand import Plan

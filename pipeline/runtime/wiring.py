@@ -12,7 +12,9 @@ from typing import Final
 
 import yaml
 
-from pipeline.engine.messages import AttemptState, LaneTerms, Snapshot
+from pipeline.engine.phases import AttemptState
+from pipeline.engine.stored import Snapshot
+from pipeline.engine.terms import LaneTerms
 from pipeline.plan.expand import Plan
 from pipeline.plan.proof import evidence_of
 from pipeline.runtime import prepare

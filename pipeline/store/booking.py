@@ -7,10 +7,8 @@ import sqlite3
 from dataclasses import dataclass, replace
 from typing import Final, TypeAlias, assert_never
 
-from pipeline.engine.lifecycle import ENDED
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     Accepted,
-    AttemptState,
     BudgetReached,
     CapSet,
     Continued,
@@ -29,7 +27,6 @@ from pipeline.engine.messages import (
     LinksRenewed,
     Paused,
     Permitted,
-    Phase,
     PictureLost,
     PictureStored,
     Released,
@@ -39,6 +36,8 @@ from pipeline.engine.messages import (
     TaskMoved,
     WrittenOff,
 )
+from pipeline.engine.lifecycle import ENDED
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.errors import Bug, StorageFailed
 from pipeline.store.gathered import Gathered, Step
 from pipeline.store.record import task_to_json

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from pipeline.engine.messages import Fact, Phase
+from pipeline.engine.facts import Fact
+from pipeline.engine.phases import Phase
 from pipeline.errors import PipelineError
 from pipeline.failpoints import reach
 from pipeline.store.booking import Booking

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Iterator
 
-from pipeline.engine.messages import Phase, Snapshot, StoredAccount, StoredTask
-from pipeline.store import figures, reading
+from pipeline.engine.phases import Phase
+from pipeline.engine.stored import Snapshot, StoredAccount, StoredTask
+from pipeline.store import columns, figures, reading
 from pipeline.values.rows import (
     AttemptRow,
     BillRow,
     CapRow,
+    Columns,
     EntryRow,
     FailureRow,
     ImageRow,
@@ -99,6 +101,10 @@ class Reader:
     def image_rows(self, only: Collection[int] | None = None) -> Iterator[ImageRow]:
         """Every stored picture (or those of these tasks), in the order of `task_rows`, then by image index."""
         return reading.image_rows(self._db, only)
+
+    def columns(self, size: int) -> Iterator[Columns]:
+        """Both of them as columns, in batches of this size."""
+        return columns.columns(self._db, size)
 
     def numbers_of(self, attempts: Collection[int]) -> set[int]:
         """The numbers of the tasks of these attempts."""

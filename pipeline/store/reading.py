@@ -8,17 +8,10 @@ from collections.abc import Collection, Iterator
 from itertools import groupby
 from typing import Final
 
+from pipeline.engine.facts import BY_METER
 from pipeline.engine.known import Operations
-from pipeline.engine.messages import (
-    BY_METER,
-    AttemptState,
-    Phase,
-    Snapshot,
-    StoredAccount,
-    StoredAttempt,
-    StoredPicture,
-    StoredTask,
-)
+from pipeline.engine.phases import AttemptState, Phase
+from pipeline.engine.stored import Snapshot, StoredAccount, StoredAttempt, StoredPicture, StoredTask
 from pipeline.store.record import task_from_json
 from pipeline.values.artifact import Artifact
 from pipeline.values.rows import AttemptRow, CapRow, EntryRow, ImageRow, SaidRow, TaskRow
@@ -299,9 +292,6 @@ def _image(task: Task, row: tuple[object, ...], first: int) -> ImageRow | None:
     if state != "STORED":
         return None
     assert isinstance(settled, int) and isinstance(images, int) and isinstance(index, int)  # noqa: PT018 - for the types
-    share, remainder = divmod(settled, max(1, images))
-    # A gateway may give more pictures than it billed: those cost nothing, and the sum stays what was settled.
-    cost = (share if index < max(1, images) else 0) + (remainder if index == 0 else 0)
     return ImageRow(
         task=task,
         in_spec=bool(in_spec),
@@ -312,13 +302,22 @@ def _image(task: Task, row: tuple[object, ...], first: int) -> ImageRow | None:
             str(sha256), str(media_type), _int(size), _int(width), _int(height), str(path), _int(stored_at)
         ),
         revised_prompt=None if revised is None else str(revised),
-        cost_micros=cost,
+        cost_micros=cost_of(settled, images, index),
         currency=str(currency),
         operation_id=str(operation),
         submitted_at=None if submitted is None else _int(submitted),
         completed_at=None if ended is None else _int(ended),
         superseded=bool(superseded),
     )
+
+
+def cost_of(settled: int, images: int, index: int) -> int:
+    """A picture's share of what its attempt cost; the remainder of the division is on the first one.
+
+    A gateway may give more pictures than it billed: those cost nothing, and the sum stays what was settled.
+    """
+    share, remainder = divmod(settled, max(1, images))
+    return (share if index < max(1, images) else 0) + (remainder if index == 0 else 0)
 
 
 def _int(value: object) -> int:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Self
 
-from pipeline.engine.messages import Fact, LinksRenewed, Settled, TaskAdmitted
+from pipeline.engine.facts import Fact, LinksRenewed, Settled, TaskAdmitted
 from pipeline.store.durable import end_of, open_private, taken_back, write_all
 from pipeline.store.redact import without_queries
 from pipeline.store.room import is_full

@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from pipeline.engine.messages import Fact, Settled
+from pipeline.engine.facts import Fact, Settled
 from pipeline.manifest.table import write_manifest
 from pipeline.providers import PROVIDERS
 from pipeline.runtime import prepare, wiring

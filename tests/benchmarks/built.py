@@ -20,19 +20,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Final
 
+from pipeline.engine.facts import Fact, Held, Permitted, PictureStored
 from pipeline.engine.machine import Machine
-from pipeline.engine.messages import (
-    Fact,
-    Fetched,
-    Held,
-    Observation,
-    Offered,
-    Permitted,
-    PictureStored,
-    PollAnswered,
-    SlotNear,
-    SubmitAnswered,
-)
+from pipeline.engine.messages import Fetched, Observation, Offered, PollAnswered, SlotNear, SubmitAnswered
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.session import Session
 from pipeline.store.shelves import names_for

@@ -20,7 +20,7 @@ import pipeline.runtime.run as run_module
 import pipeline.simulator.world as world_module
 import pipeline.store.file as file_module
 from pipeline.cli import run as _command  # noqa: F401 - the same
-from pipeline.engine.messages import Accepted, Fact, PictureStored
+from pipeline.engine.facts import Accepted, Fact, PictureStored
 from pipeline.runtime import wiring
 from pipeline.runtime.clock import Clock, VirtualLoop, run_virtual, until
 from pipeline.runtime.commits import ThreadCommitter

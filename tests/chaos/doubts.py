@@ -12,25 +12,18 @@ from heapq import heappop, heappush
 from random import Random
 from typing import Final
 
+from pipeline.engine.facts import Accepted, DoubtLifted, DoubtReleased, Fact, Permitted, WrittenOff
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
-    Accepted,
-    AttemptState,
     BalanceTold,
     CapAsked,
     Command,
-    DoubtLifted,
-    DoubtReleased,
-    Fact,
     Fetch,
     Fetched,
     Listed,
     Look,
     Observation,
     Offered,
-    OnDoubt,
-    Permitted,
-    Policy,
     Poll,
     PollAnswered,
     Resumed,
@@ -39,8 +32,9 @@ from pipeline.engine.messages import (
     SubmitAnswered,
     TimeCame,
     Wake,
-    WrittenOff,
 )
+from pipeline.engine.phases import AttemptState
+from pipeline.engine.terms import OnDoubt, Policy
 from pipeline.errors import Bug
 from pipeline.values.evidence import ListedOperation, Listing
 from pipeline.values.reply import Fault, FaultKind, Pending, Ready, Refused, Unknown

@@ -24,7 +24,7 @@ from PIL import Image
 import pipeline
 import pipeline.runtime.run as runs
 import pipeline.simulator.world as world_module
-from pipeline.engine.messages import Fact, Permitted
+from pipeline.engine.facts import Fact, Permitted
 from pipeline.runtime import wiring
 from pipeline.runtime.commits import ThreadCommitter
 from pipeline.runtime.prepare import Options

@@ -18,7 +18,8 @@ from hypothesis import Phase, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from pipeline.engine import lifecycle
-from pipeline.engine.messages import AttemptState, Fact
+from pipeline.engine.facts import Fact
+from pipeline.engine.phases import AttemptState
 from tests.chaos.report import Report
 from tests.engine.test_money_laws import LIMITS, World
 

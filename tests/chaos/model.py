@@ -7,7 +7,7 @@ import resource
 from concurrent.futures import ProcessPoolExecutor
 from typing import Final
 
-from pipeline.engine.messages import OnDoubt
+from pipeline.engine.terms import OnDoubt
 from tests.chaos.report import Report
 from tests.engine.model import Violation
 from tests.engine.reduced import Limits, Walk

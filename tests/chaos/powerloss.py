@@ -22,7 +22,7 @@ from typing import Any, Final
 from pyarrow import feather
 
 import pipeline
-from pipeline.engine.messages import AttemptState
+from pipeline.engine.phases import AttemptState
 from pipeline.runtime import prepare as preparing
 from pipeline.runtime import wiring
 from pipeline.runtime.session import Session

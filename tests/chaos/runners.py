@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from pipeline.engine.messages import CapSet
+from pipeline.engine.facts import CapSet
 from pipeline.errors import RunLocked, StorageFailed
 from pipeline.store.journal import Journal
 from pipeline.store.lock import RunLock

@@ -12,10 +12,12 @@ from rich.console import Console
 
 from pipeline.cli import display, panel
 from pipeline.cli.display import Kind, Lines, Panel, Picture, choose, plain_line
+from pipeline.engine.facts import BudgetReached
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Again, Unheard
-from pipeline.engine.messages import BudgetReached, Phase, StoredAccount
+from pipeline.engine.phases import Phase
 from pipeline.engine.state import Pause
+from pipeline.engine.stored import StoredAccount
 from pipeline.runtime.progress import Pace, Tempo, View, status_of
 from pipeline.values.money import UNLIMITED
 from pipeline.values.reply import Fault, FaultKind

@@ -10,9 +10,10 @@ import pytest
 
 from pipeline.cli.folders import FAULT_KINDS
 from pipeline.cli.kinds import KINDS, kind_of
+from pipeline.engine.facts import Fact
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Unheard
-from pipeline.engine.messages import Fact, StoredAccount
+from pipeline.engine.stored import StoredAccount
 from pipeline.runtime.metrics import STATES, families
 from pipeline.runtime.progress import View
 from pipeline.values.reply import FaultKind

@@ -7,12 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import assert_never
 
-from pipeline.engine.known import Operations
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     BY_METER,
-    PASSING,
     Accepted,
-    AttemptState,
     BudgetReached,
     CapSet,
     Continued,
@@ -31,21 +28,18 @@ from pipeline.engine.messages import (
     LinksRenewed,
     Paused,
     Permitted,
-    Phase,
     PictureLost,
     PictureStored,
     Released,
     RestReleased,
     Settled,
-    Snapshot,
-    StoredAccount,
-    StoredAttempt,
-    StoredPicture,
-    StoredTask,
     TaskAdmitted,
     TaskMoved,
     WrittenOff,
 )
+from pipeline.engine.known import Operations
+from pipeline.engine.phases import AttemptState, Phase
+from pipeline.engine.stored import Snapshot, StoredAccount, StoredAttempt, StoredPicture, StoredTask
 from pipeline.values.task import Task
 
 S = AttemptState
@@ -164,7 +158,7 @@ def _stored(each: FoldedAttempt) -> StoredAttempt:
 def _apply(folded: Folded, fact: Fact) -> None:
     match fact:
         case BudgetReached() | LaneCooled() | LaneParked() | Draining() | DiskNoted():
-            assert isinstance(fact, PASSING)
+            pass
         case Paused(lane, why):
             folded.said.append(("pause", lane, why))
         case Continued(lane, why):

@@ -14,37 +14,33 @@ from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from hashlib import blake2b
 
-from pipeline.engine import lifecycle, messages
+from pipeline.engine import facts, lifecycle, messages, phases, stored, terms
+from pipeline.engine.facts import Fact, TaskAdmitted
 from pipeline.engine.known import Operations
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
-    AttemptState,
     CapAsked,
     Command,
     ContinueAsked,
-    Fact,
     Fetch,
     Fetched,
-    LaneTerms,
     Observation,
     Offered,
-    OnDoubt,
     PauseAsked,
-    Phase,
-    Policy,
     Poll,
     PollAnswered,
     Resumed,
     SlotNear,
-    StoredAccount,
     Submit,
     SubmitAnswered,
-    TaskAdmitted,
     TimeCame,
     VerdictGiven,
     Wake,
 )
 from pipeline.engine.pace import Pace
+from pipeline.engine.phases import AttemptState, Phase
+from pipeline.engine.stored import StoredAccount
+from pipeline.engine.terms import LaneTerms, OnDoubt, Policy
 from pipeline.values import reply
 from pipeline.values.artifact import Artifact
 from pipeline.values.reply import (
@@ -470,7 +466,12 @@ def _operations(keys: tuple[int, ...]) -> Operations:
 
 
 SHARED: dict[type, Callable[..., tuple[Callable[..., object], tuple[object, ...]]]] = {
-    **{each: _by_number for room in (messages, reply) for each in vars(room).values() if isinstance(each, type)},
+    **{
+        each: _by_number
+        for room in (messages, facts, phases, stored, terms, reply)
+        for each in vars(room).values()
+        if isinstance(each, type)
+    },
     # Sorted: worlds in which the same ids came in another order are the same.
     Operations: lambda each: (_operations, (tuple(sorted(each._all())),)),
     TaskAdmitted: lambda each: (_admitted, (each.task.number, each.task.n)),

@@ -30,20 +30,18 @@ from operator import attrgetter
 from typing import Any, Final
 
 from pipeline.engine import lifecycle
+from pipeline.engine.facts import Fact
 from pipeline.engine.known import Operations
 from pipeline.engine.lanes import Lane
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
-    AttemptState,
     CapAsked,
     Command,
     ContinueAsked,
-    Fact,
     Fetch,
     Fetched,
     Observation,
     Offered,
-    OnDoubt,
     PauseAsked,
     Poll,
     PollAnswered,
@@ -56,7 +54,9 @@ from pipeline.engine.messages import (
     Wake,
 )
 from pipeline.engine.pace import Pace
+from pipeline.engine.phases import AttemptState
 from pipeline.engine.state import PENDING, LiveAttempt, LivePicture, LiveTask, State
+from pipeline.engine.terms import OnDoubt
 from pipeline.errors import Bug
 from pipeline.values.reply import (
     Fault,

@@ -7,17 +7,10 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.engine.facts import Fact
 from pipeline.engine.machine import Machine
-from pipeline.engine.messages import (
-    Fact,
-    Phase,
-    PollAnswered,
-    Resumed,
-    RetryAsked,
-    SlotNear,
-    SubmitAnswered,
-    TimeCame,
-)
+from pipeline.engine.messages import PollAnswered, Resumed, RetryAsked, SlotNear, SubmitAnswered, TimeCame
+from pipeline.engine.phases import Phase
 from pipeline.values.reply import FaultKind, OperationFailed, Pending, Refused, Reply, Unsent
 from tests.engine.folding import fold
 from tests.engine.worlds import LANE, Ring, fault, policy, ring, task

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import pytest
 
+from pipeline.engine.facts import BudgetReached, Held, LaneParked, Settled
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
-    BudgetReached,
     CapAsked,
-    Held,
-    LaneParked,
     Offered,
-    OnDoubt,
     PollAnswered,
     Resumed,
-    Settled,
     SlotNear,
     SubmitAnswered,
     TimeCame,
     VerdictGiven,
 )
+from pipeline.engine.terms import OnDoubt
 from pipeline.values.reply import FaultKind, OperationFailed, Pending, Ready, Refused, Unknown
 from tests.engine.folding import fold
 from tests.engine.worlds import EACH, LANE, Ring, fault, policy, ring, running, submitting, task

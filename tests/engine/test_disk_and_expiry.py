@@ -4,23 +4,22 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from pipeline.engine.facts import Released, TaskMoved
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
     DiskTold,
     Fetch,
     Fetched,
     FetchFailed,
-    OnDoubt,
-    Phase,
     Poll,
     PollAnswered,
-    Released,
     Resumed,
     SlotNear,
     SubmitAnswered,
-    TaskMoved,
 )
+from pipeline.engine.phases import Phase
 from pipeline.engine.retry import FETCH_TRIES_MAX
+from pipeline.engine.terms import OnDoubt
 from pipeline.values.reply import FaultKind, Pending, Ready
 from tests.engine.folding import fold
 from tests.engine.worlds import LANE, TERMS, Ring, artifact, fault, policy, ring, running, task

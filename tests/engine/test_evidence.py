@@ -6,22 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.engine.messages import (
-    Accepted,
-    DoubtLifted,
-    DoubtReleased,
-    Fact,
-    Held,
-    LateFound,
-    Listed,
-    Look,
-    OnDoubt,
-    Phase,
-    SlotNear,
-    SubmitAnswered,
-    TaskMoved,
-    WrittenOff,
-)
+from pipeline.engine.facts import Accepted, DoubtLifted, DoubtReleased, Fact, Held, LateFound, TaskMoved, WrittenOff
+from pipeline.engine.messages import Listed, Look, SlotNear, SubmitAnswered
+from pipeline.engine.phases import Phase
+from pipeline.engine.terms import OnDoubt
 from pipeline.values.evidence import ListedOperation, Listing
 from pipeline.values.reply import FaultKind, Pending, Unknown
 from pipeline.values.task import Task

@@ -4,22 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.engine.messages import (
-    Command,
-    Fact,
-    Fetch,
-    Fetched,
-    FetchFailed,
-    LaneParked,
-    LinksRenewed,
-    Phase,
-    PictureLost,
-    PictureStored,
-    Poll,
-    PollAnswered,
-    SubmitAnswered,
-    TaskMoved,
-)
+from pipeline.engine.facts import Fact, LaneParked, LinksRenewed, PictureLost, PictureStored, TaskMoved
+from pipeline.engine.messages import Command, Fetch, Fetched, FetchFailed, Poll, PollAnswered, SubmitAnswered
+from pipeline.engine.phases import Phase
 from pipeline.errors import Bug
 from pipeline.values.reply import FaultKind, Gone, OperationFailed, PollBroken, PollReply, Ready, StillRunning
 from tests.engine.worlds import Ring, artifact, fault, running, submitting

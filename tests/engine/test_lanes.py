@@ -6,29 +6,31 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.engine.lanes import LaneView
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     BudgetReached,
-    CapAsked,
     Doubted,
-    DrainAsked,
     Draining,
     Held,
     LaneCooled,
     LaneParked,
-    Offered,
-    OnDoubt,
     Permitted,
-    Phase,
+    Released,
+    TaskMoved,
+)
+from pipeline.engine.lanes import LaneView
+from pipeline.engine.messages import (
+    CapAsked,
+    DrainAsked,
+    Offered,
     Poll,
     PollAnswered,
-    Released,
     SlotNear,
     SubmitAnswered,
-    TaskMoved,
     TimeCame,
 )
+from pipeline.engine.phases import Phase
 from pipeline.engine.retry import asked_s, backoff_s, jitter
+from pipeline.engine.terms import OnDoubt
 from pipeline.errors import Bug
 from pipeline.values.reply import (
     FaultKind,

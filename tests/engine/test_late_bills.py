@@ -7,24 +7,20 @@ from dataclasses import replace
 import pytest
 
 from pipeline.engine.evolve import evolve
+from pipeline.engine.facts import LaneParked, LateBilled, LateFound, Settled, TaskMoved
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
     DrainAsked,
     Fetch,
     Fetched,
-    LaneParked,
-    LateBilled,
-    LateFound,
-    OnDoubt,
-    Phase,
     Poll,
     PollAnswered,
     Resumed,
-    Settled,
     SubmitAnswered,
-    TaskMoved,
     VerdictGiven,
 )
+from pipeline.engine.phases import Phase
+from pipeline.engine.terms import OnDoubt
 from pipeline.errors import Bug, RunError
 from pipeline.values.reply import (
     FaultKind,

@@ -9,24 +9,19 @@ from typing import Any
 import pytest
 
 from pipeline.engine.evidence import METER_LAG_S, SETTLED_LAG_S
+from pipeline.engine.facts import BY_METER, DoubtReleased, Fact, Permitted, TaskMoved, WrittenOff
 from pipeline.engine.messages import (
-    BY_METER,
     BalanceTold,
-    DoubtReleased,
-    Fact,
     Listed,
     Look,
-    OnDoubt,
-    Permitted,
-    Phase,
     PollAnswered,
     SlotNear,
     SubmitAnswered,
-    TaskMoved,
     TimeCame,
     VerdictGiven,
-    WrittenOff,
 )
+from pipeline.engine.phases import Phase
+from pipeline.engine.terms import OnDoubt
 from pipeline.values.evidence import Listing
 from pipeline.values.reply import FaultKind, Pending, Ready, Unknown
 from pipeline.values.task import Price, Task

@@ -11,20 +11,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from pipeline.engine import answers, decide, ledger, outcome, react
-from pipeline.engine.messages import (
-    AttemptState,
-    BudgetReached,
-    Command,
-    DoubtReleased,
-    Fact,
-    Held,
-    OnDoubt,
-    Phase,
-    Released,
-    Submit,
-    TaskMoved,
-)
+from pipeline.engine.facts import BudgetReached, DoubtReleased, Fact, Held, Released, TaskMoved
+from pipeline.engine.messages import Command, Submit
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.state import LiveAttempt, LiveTask, State
+from pipeline.engine.terms import OnDoubt
 from pipeline.values.reply import Fault
 from pipeline.values.task import Task
 from tests.engine.model import EVIDENCE, WORLD, Bounds, Model, Violation

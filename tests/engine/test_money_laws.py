@@ -17,34 +17,34 @@ from hypothesis.stateful import (
 )
 
 from pipeline.engine import answers, ledger, lifecycle
+from pipeline.engine.facts import Fact
 from pipeline.engine.late import open_to_evidence
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
-    AttemptState,
     CapAsked,
     Command,
     ContinueAsked,
     DrainAsked,
-    Fact,
     Fetch,
     Fetched,
     FetchFailed,
     Observation,
     Offered,
-    OnDoubt,
     PauseAsked,
     Poll,
     PollAnswered,
     Resumed,
     RetryAsked,
     SlotNear,
-    StoredAccount,
     Submit,
     SubmitAnswered,
     TimeCame,
     VerdictGiven,
     Wake,
 )
+from pipeline.engine.phases import AttemptState
+from pipeline.engine.stored import StoredAccount
+from pipeline.engine.terms import OnDoubt
 from pipeline.values.reply import (
     Fault,
     FaultKind,

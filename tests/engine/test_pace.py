@@ -6,16 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.engine.messages import (
-    Accepted,
-    LaneCooled,
-    Offered,
-    Permitted,
-    Poll,
-    PollAnswered,
-    SlotNear,
-    SubmitAnswered,
-)
+from pipeline.engine.facts import Accepted, LaneCooled, Permitted
+from pipeline.engine.messages import Offered, Poll, PollAnswered, SlotNear, SubmitAnswered
 from pipeline.engine.pace import RETRIES_MOST, SHARE_MIN, STORM, TIMES_MIN
 from pipeline.values.reply import FaultKind, Pending, PollBroken, Ready, Refused, Reply, StillRunning, Unsent
 from tests.engine.worlds import LANE, TERMS, Ring, fault, policy, ring, task

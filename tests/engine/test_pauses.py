@@ -6,30 +6,25 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.engine.facts import Continued, Draining, DrainNoted, Held, Paused, Released
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
     CapAsked,
     ContinueAsked,
-    Continued,
     DiskTold,
     DrainAsked,
-    Draining,
-    DrainNoted,
     Fetch,
     Fetched,
-    Held,
     Offered,
     PauseAsked,
-    Paused,
-    Phase,
     Poll,
     PollAnswered,
-    Released,
     Resumed,
     SlotNear,
     SubmitAnswered,
     TimeCame,
 )
+from pipeline.engine.phases import Phase
 from pipeline.values.reply import Fault, FaultKind, Pending, Ready, Refused
 from tests.engine.folding import fold
 from tests.engine.worlds import EACH, LANE, Ring, artifact, policy, ring, running, task

@@ -9,7 +9,9 @@ from __future__ import annotations
 import pytest
 
 from pipeline.engine import lifecycle
-from pipeline.engine.messages import OnDoubt, Phase, SlotNear, SubmitAnswered
+from pipeline.engine.messages import SlotNear, SubmitAnswered
+from pipeline.engine.phases import Phase
+from pipeline.engine.terms import OnDoubt
 from pipeline.values.reply import FaultKind, Pending, Ready, Refused, Reply, Unknown, Unsent
 from tests.engine.worlds import LANE, Ring, fault, policy, ring, submitting, task
 

@@ -7,38 +7,39 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.engine.facts import (
+    Accepted,
+    Doubted,
+    Fact,
+    Held,
+    PictureStored,
+    Released,
+    RestReleased,
+    Settled,
+    TaskMoved,
+    WrittenOff,
+)
 from pipeline.engine.machine import Doubt, Machine
 from pipeline.engine.messages import (
-    Accepted,
     Command,
-    Doubted,
     DrainAsked,
-    Fact,
     Fetch,
     Fetched,
     FetchFailed,
-    Held,
     Offered,
-    OnDoubt,
-    Phase,
-    PictureStored,
-    Policy,
     Poll,
     PollAnswered,
-    Released,
-    RestReleased,
     Resumed,
     RetryAsked,
-    Settled,
     SlotNear,
-    Snapshot,
     SubmitAnswered,
-    TaskMoved,
     TimeCame,
     VerdictGiven,
     Wake,
-    WrittenOff,
 )
+from pipeline.engine.phases import Phase
+from pipeline.engine.stored import Snapshot
+from pipeline.engine.terms import OnDoubt, Policy
 from pipeline.errors import Bug, RunError
 from pipeline.values.reply import Fault, FaultKind, Gone, OperationFailed, Pending, Ready, Refused, Reply, Unknown
 from tests.engine.folding import fold

@@ -11,19 +11,12 @@ from dataclasses import replace
 import pytest
 
 from pipeline.engine import answers, decide, ledger, outcome
-from pipeline.engine.messages import (
-    AttemptState,
-    DoubtReleased,
-    Fact,
-    Held,
-    OnDoubt,
-    Phase,
-    Released,
-    StoredAccount,
-    TaskMoved,
-    TimeCame,
-)
+from pipeline.engine.facts import DoubtReleased, Fact, Held, Released, TaskMoved
+from pipeline.engine.messages import TimeCame
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.state import LiveAttempt, LiveTask, State
+from pipeline.engine.stored import StoredAccount
+from pipeline.engine.terms import OnDoubt
 from pipeline.values.reply import Fault
 from tests.engine.model import Violation
 from tests.engine.reduced import EVERYTHING, Limits, Walk

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.engine.messages import (
-    Fetched,
-    Held,
-    Phase,
-    Resumed,
-    RetryAsked,
-    SlotNear,
-    SubmitAnswered,
-    TaskMoved,
-)
+from pipeline.engine.facts import Held, TaskMoved
+from pipeline.engine.messages import Fetched, Resumed, RetryAsked, SlotNear, SubmitAnswered
+from pipeline.engine.phases import Phase
 from pipeline.values.reply import FaultKind, Ready, Refused, Reply, Unknown
 from tests.engine.test_recovery import crashed
 from tests.engine.worlds import LANE, Ring, artifact, fault, submitting

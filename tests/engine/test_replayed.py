@@ -6,24 +6,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 
+from pipeline.engine.facts import KNOWN_ALREADY, Accepted, DoubtLifted, Released, TaskMoved
 from pipeline.engine.machine import Machine
 from pipeline.engine.messages import (
-    KNOWN_ALREADY,
-    Accepted,
-    DoubtLifted,
-    OnDoubt,
-    Phase,
     Poll,
     PollAnswered,
-    Released,
     Resumed,
     SlotNear,
     Submit,
     SubmitAnswered,
-    TaskMoved,
     TimeCame,
     VerdictGiven,
 )
+from pipeline.engine.phases import Phase
+from pipeline.engine.terms import OnDoubt
 from pipeline.values.reply import FaultKind, OperationFailed, Pending, Ready, Refused, Unknown
 from tests.engine.folding import fold
 from tests.engine.worlds import LANE, Ring, fault, policy, submitting

@@ -8,9 +8,8 @@ import pytest
 
 from pipeline.engine import ledger, lifecycle
 from pipeline.engine.evolve import evolve
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     Accepted,
-    AttemptState,
     CapSet,
     Doubted,
     DoubtLifted,
@@ -21,17 +20,17 @@ from pipeline.engine.messages import (
     LateFound,
     LinksRenewed,
     Permitted,
-    Phase,
     PictureLost,
     PictureStored,
     Released,
     RestReleased,
     Settled,
-    StoredAccount,
     TaskAdmitted,
     TaskMoved,
     WrittenOff,
 )
+from pipeline.engine.phases import AttemptState, Phase
+from pipeline.engine.stored import StoredAccount
 from pipeline.errors import Bug
 from pipeline.values.reply import Fault, FaultKind
 from tests.engine.worlds import artifact, ring, running, submitting, task

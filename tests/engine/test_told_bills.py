@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.engine.messages import LaneParked, PollAnswered, Settled
+from pipeline.engine.facts import LaneParked, Settled
+from pipeline.engine.messages import PollAnswered
 from pipeline.values.money import Money
 from pipeline.values.reply import Ready
 from pipeline.values.task import Price

@@ -7,49 +7,50 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     Accepted,
     BudgetReached,
-    CapAsked,
     CapSet,
-    Command,
     Doubted,
     DoubtLifted,
     DoubtReleased,
-    DrainAsked,
     Draining,
     Fact,
-    Fetch,
-    Fetched,
-    FetchFailed,
     Held,
     LaneCooled,
     LaneParked,
     LinksRenewed,
-    Observation,
-    Offered,
-    OnDoubt,
     Permitted,
-    Phase,
     PictureLost,
     PictureStored,
-    Policy,
-    Poll,
-    PollAnswered,
     Released,
     RestReleased,
     Settled,
+    TaskAdmitted,
+    TaskMoved,
+    WrittenOff,
+)
+from pipeline.engine.messages import (
+    CapAsked,
+    Command,
+    DrainAsked,
+    Fetch,
+    Fetched,
+    FetchFailed,
+    Observation,
+    Offered,
+    Poll,
+    PollAnswered,
     SlotNear,
     Submit,
     SubmitAnswered,
-    TaskAdmitted,
-    TaskMoved,
     TimeCame,
     VerdictGiven,
     Wake,
-    WrittenOff,
 )
+from pipeline.engine.phases import Phase
 from pipeline.engine.retry import backoff_s
+from pipeline.engine.terms import OnDoubt, Policy
 from pipeline.values.reply import (
     Fault,
     FaultKind,

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from pipeline.engine.facts import Fact
 from pipeline.engine.machine import Machine
-from pipeline.engine.messages import (
-    CapAsked,
-    Command,
-    Fact,
-    LaneTerms,
-    Observation,
-    Offered,
-    OnDoubt,
-    Policy,
-    SlotNear,
-    SubmitAnswered,
-)
+from pipeline.engine.messages import CapAsked, Command, Observation, Offered, SlotNear, SubmitAnswered
+from pipeline.engine.terms import LaneTerms, OnDoubt, Policy
 from pipeline.values.artifact import Artifact
 from pipeline.values.reply import Fault, FaultKind, Pending
 from pipeline.values.task import Price, Task

@@ -120,7 +120,7 @@ def columns(kind: str) -> str:
 def phases() -> str:
     """Every phase of a task with those that may follow it, from the engine's own table."""
     from pipeline.engine.lifecycle import PHASES
-    from pipeline.engine.messages import Phase
+    from pipeline.engine.phases import Phase
 
     order = list(Phase)
     rows = [

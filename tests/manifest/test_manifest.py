@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,19 +14,19 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import feather
 
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     CapSet,
     Doubted,
     Fact,
     Held,
     Permitted,
-    Phase,
     PictureLost,
     PictureStored,
     Settled,
     TaskAdmitted,
     TaskMoved,
 )
+from pipeline.engine.phases import Phase
 from pipeline.manifest import schema
 from pipeline.manifest.rows import BATCH, public_uri
 from pipeline.manifest.schema import ManifestMeta
@@ -37,7 +37,7 @@ from pipeline.store.folder import RunFolder
 from pipeline.store.journal import Journal
 from pipeline.values.artifact import Artifact
 from pipeline.values.digest import sha256_hex
-from pipeline.values.rows import ImageRow, NotedPlan
+from pipeline.values.rows import Columns, NotedPlan
 from pipeline.values.task import Task
 from tests.store.stories import EACH, FAULT, LINK, START, Ticking, edited, made, task
 
@@ -278,18 +278,15 @@ class Many:
 
     writable = False
 
-    def __init__(self, row: ImageRow, count: int) -> None:
-        """`count` times this row."""
-        self.row, self.count = row, count
+    def __init__(self, one: Columns, batches: Sequence[int]) -> None:
+        """The first row, so many times in each batch."""
+        self.one, self.batches = one, batches
 
-    def image_rows(self) -> Iterator[ImageRow]:
+    def columns(self, size: int) -> Iterator[Columns]:
         """All of them."""
-        for index in range(self.count):
-            yield replace(self.row, image_index=index % 100)
-
-    def task_rows(self) -> Iterator[object]:
-        """None."""
-        return iter(())
+        assert max(self.batches) <= size
+        for count in self.batches:
+            yield Columns("images", count, {name: [values[0]] * count for name, values in self.one.values.items()})
 
     def get_meta(self, key: str) -> None:
         """Nothing."""
@@ -297,7 +294,8 @@ class Many:
 
 def test_long_manifests_are_written_in_batches(run: Run, tmp_path: Path) -> None:
     """Memory does not grow with the rows: a batch is the unit; an empty table is a table too."""
-    store = Many(next(iter(run.journal.image_rows())), 2 * BATCH + 1)
+    images = next(each for each in run.journal.columns(BATCH) if each.table == "images")
+    store = Many(images, [BATCH, BATCH, 1])
     written = write_manifest(tmp_path, store)  # type: ignore[arg-type]
     assert (written.images, written.tasks) == (2 * BATCH + 1, 0)
     with pa.OSFile(str(tmp_path / "images.arrow"), "rb") as source:
@@ -305,6 +303,17 @@ def test_long_manifests_are_written_in_batches(run: Run, tmp_path: Path) -> None
         sizes = [reader.get_batch(index).num_rows for index in range(reader.num_record_batches)]
     assert sizes == [BATCH, BATCH, 1]
     assert feather.read_table(tmp_path / "tasks.arrow").num_rows == 0
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5000])
+def test_columns_come_in_batches_of_one_size(run: Run, size: int) -> None:
+    """Each table in its own batches, full but for the last one: the same store is cut the same way."""
+    counts: dict[str, list[int]] = {"tasks": [], "images": []}
+    for each in run.journal.columns(size):
+        counts[each.table].append(each.count)
+        assert {len(values) for values in each.values.values()} == {each.count}
+    for table, count in (("tasks", 4), ("images", 3)):
+        assert counts[table] == [size] * (count // size) + [count % size] * (count % size > 0)
 
 
 # --- verify ---

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pipeline.engine.messages import StoredAccount
+from pipeline.engine.stored import StoredAccount
 from pipeline.report.data import Entry
 from pipeline.report.summary import Told
 from pipeline.values.artifact import Artifact

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pipeline.engine.messages import Phase
+from pipeline.engine.phases import Phase
 from pipeline.manifest.rows import image_cells, task_cells
 from pipeline.report.data import COLUMNS, Entry, Links, entries, row, rows
 from pipeline.report.failures import Failures

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.engine.messages import BudgetReached, Draining, Permitted, Phase, PictureLost, TaskMoved
+from pipeline.engine.facts import BudgetReached, Draining, Permitted, PictureLost, TaskMoved
+from pipeline.engine.phases import Phase
 from pipeline.runtime import changes
 from pipeline.runtime.changes import FORGET_S, Changes
 from pipeline.values.reply import Fault, FaultKind

@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 import pytest
 
-from pipeline.engine.messages import Fact, Permitted
+from pipeline.engine.facts import Fact, Permitted
 from pipeline.errors import Bug, StorageFailed
 from pipeline.runtime.clock import VirtualClock, run_virtual
 from pipeline.runtime.commits import InlineCommitter, ThreadCommitter

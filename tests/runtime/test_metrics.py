@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli.main import cli
+from pipeline.engine.facts import BudgetReached
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Unheard
-from pipeline.engine.messages import BudgetReached, Phase, StoredAccount
+from pipeline.engine.phases import Phase
+from pipeline.engine.stored import StoredAccount
 from pipeline.runtime.metrics import EVERY_S, STATES, Metrics, text_of
 from pipeline.runtime.progress import View
 from pipeline.values.money import UNLIMITED

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine.messages import LaneTerms
+from pipeline.engine.terms import LaneTerms
 from pipeline.runtime import wiring
 from pipeline.runtime.clock import VirtualClock, VirtualLoop, run_virtual
 from pipeline.runtime.pacer import Pacer

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.engine.messages import CapSet, Settled
+from pipeline.engine.facts import CapSet, Settled
 from pipeline.runtime import prepare
 from pipeline.transport.http import HttpDoor
 from pipeline.transport.secrets import Environment, Header, Secret, find_key, hide, read_dotenv

@@ -6,9 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from random import Random
 
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     Accepted,
-    AttemptState,
     BudgetReached,
     CapSet,
     Continued,
@@ -23,7 +22,6 @@ from pipeline.engine.messages import (
     LinksRenewed,
     Paused,
     Permitted,
-    Phase,
     PictureLost,
     PictureStored,
     Released,
@@ -33,6 +31,7 @@ from pipeline.engine.messages import (
     TaskMoved,
     WrittenOff,
 )
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.store.journal import Journal
 from pipeline.values.artifact import Artifact
 from pipeline.values.reply import Fault, FaultKind

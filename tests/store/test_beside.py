@@ -14,7 +14,8 @@ from typing import Self
 
 import pytest
 
-from pipeline.engine.messages import Draining, LaneCooled, LinksRenewed, Phase, PictureStored, TaskMoved
+from pipeline.engine.facts import Draining, LaneCooled, LinksRenewed, PictureStored, TaskMoved
+from pipeline.engine.phases import Phase
 from pipeline.errors import RunError, RunLocked, RunNotFound
 from pipeline.store.blackbox import BlackBox, answered, damage
 from pipeline.store.folder import RunFolder

@@ -10,7 +10,7 @@ from random import Random
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.engine.messages import Fact
+from pipeline.engine.facts import Fact
 from pipeline.store.journal import Journal
 from tests.store.stories import START, Storyteller
 

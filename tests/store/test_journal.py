@@ -13,14 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     Accepted,
     CapSet,
     Doubted,
     Fact,
     Held,
     Permitted,
-    Phase,
     PictureLost,
     PictureStored,
     Released,
@@ -29,6 +28,7 @@ from pipeline.engine.messages import (
     TaskAdmitted,
     TaskMoved,
 )
+from pipeline.engine.phases import Phase
 from pipeline.errors import Bug, JournalNewer, RunNotFound, StorageFailed
 from pipeline.store.journal import Journal
 from pipeline.store.record import task_from_json, task_to_json

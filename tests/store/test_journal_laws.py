@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.engine.messages import Snapshot
+from pipeline.engine.stored import Snapshot
+from pipeline.manifest.rows import image_cells, input_cells, task_cells
 from pipeline.manifest.table import build, meta_of
 from pipeline.store.journal import Journal
 from pipeline.values.folder import IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW
@@ -53,6 +55,29 @@ def test_loading_the_tables_equals_folding_the_facts_laws(seed: int, count: int,
         assert timeless(reader.snapshot()) == timeless(folded.snapshot())
         reader.close(clean=False)
         again.close(clean=False)
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(st.integers(0, 2**32), st.integers(10, 80), st.integers(1, 9))
+def test_columns_say_what_rows_say_laws(seed: int, count: int, size: int) -> None:
+    """The manifest is written from columns, the report from rows: neither knows anything else than the other."""
+    with TemporaryDirectory() as place:
+        journal = opened(Path(place) / "state.db")
+        journal.commit(Storyteller(Random(seed)).tell(count))
+        told: dict[str, list[dict[str, Any]]] = {"tasks": [], "images": []}
+        for each in journal.columns(size):
+            rows = zip(*each.values.values(), strict=True)
+            told[each.table] += [_cells(dict(zip(each.values, row, strict=True))) for row in rows]
+        assert told["tasks"] == [task_cells(row) for row in journal.task_rows()]
+        assert told["images"] == [image_cells(row) for row in journal.image_rows()]
+        journal.close(clean=True)
+
+
+def _cells(row: dict[str, Any]) -> dict[str, Any]:
+    """With maps and inputs as the manifest has them."""
+    maps = {name: [tuple(pair) for pair in row[name]] for name in ("axes", "row") if name in row}
+    inputs = {"inputs": [input_cells(each) for each in row["inputs"]]} if "inputs" in row else {}
+    return row | maps | inputs
 
 
 @settings(max_examples=15, deadline=None, derandomize=True)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.engine.messages import (
+from pipeline.engine.facts import (
     BY_METER,
     Accepted,
-    AttemptState,
     CapSet,
     Doubted,
     DoubtReleased,
@@ -19,7 +18,6 @@ from pipeline.engine.messages import (
     LateBilled,
     LateFound,
     Permitted,
-    Phase,
     Released,
     RestReleased,
     Settled,
@@ -27,6 +25,7 @@ from pipeline.engine.messages import (
     TaskMoved,
     WrittenOff,
 )
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.errors import StorageFailed
 from pipeline.store.journal import Journal
 from pipeline.values.task import Price

@@ -11,7 +11,7 @@ from random import Random
 
 import pytest
 
-from pipeline.engine.messages import CapSet, TaskAdmitted
+from pipeline.engine.facts import CapSet, TaskAdmitted
 from pipeline.errors import RunLocked, StorageFailed
 from pipeline.store import file as file_module
 from pipeline.store import seal

@@ -9,8 +9,9 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
-from pipeline.engine import messages
-from pipeline.engine.messages import Fact, Phase, TaskAdmitted
+from pipeline.engine import facts
+from pipeline.engine.facts import Fact, TaskAdmitted
+from pipeline.engine.phases import Phase
 from pipeline.store.story import Story
 from pipeline.values.artifact import Artifact
 from pipeline.values.reply import Fault, FaultKind
@@ -40,7 +41,7 @@ def _value(hint: Any) -> object:
 def _hostile(sort: type[Any]) -> Fact:
     if sort is TaskAdmitted:
         return TaskAdmitted(task(0, prompt="SECRETPROMPT"))
-    hints = get_type_hints(sort, vars(messages))
+    hints = get_type_hints(sort, vars(facts))
     made: Fact = sort(**{name: _value(hints[name]) for name in sort.__slots__})
     return made
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import pipeline
-from pipeline.engine.messages import AttemptState
+from pipeline.engine.phases import AttemptState
 from pipeline.runtime import inspect, serve
 from pipeline.runtime.history import Result
 from pipeline.runtime.prepare import Options

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.cli.exits import Exit
 from pipeline.cli.failures import explain, render
-from pipeline.engine.messages import AttemptState
+from pipeline.engine.phases import AttemptState
 from pipeline.errors import RunError, StorageFailed
 from pipeline.runtime import inspect
 from pipeline.store import blackbox, story

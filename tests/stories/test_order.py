@@ -14,7 +14,8 @@ from pyarrow import feather
 
 import pipeline
 from pipeline import failpoints
-from pipeline.engine.messages import Fact, Permitted, Released, Submit
+from pipeline.engine.facts import Fact, Permitted, Released
+from pipeline.engine.messages import Submit
 from pipeline.errors import RunLocked, StorageFailed
 from pipeline.providers import mulerouter
 from pipeline.runtime import inspect
