@@ -16,16 +16,17 @@ from click.testing import CliRunner
 from pipeline.cli.main import cli
 from pipeline.runtime.control import CLIENTS_MAX, REQUEST_MAX, address_of, ask, request_of
 from pipeline.values.folder import CONTROL, LOG
-from tests.runtime.living import LANES, WHO, Living, living, simulated, start
+from tests.runtime.living import LANES, WHO, Living, living, start
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The emulators' variables."""
-    with simulated(tmp_path_factory.mktemp("simulated")) as found:
-        yield found
+def alive(tmp_path_factory: pytest.TempPathFactory, exports: dict[str, str]) -> Iterator[Living]:
+    """A run of which several tests ask something; the last of them ends it."""
+    with living(tmp_path_factory.mktemp("alive"), exports, cups=40, rate="60/min") as run:
+        run.until(lambda status: status["gateways"])
+        yield run
 
 
 def connected(run: Living) -> socket.socket:
@@ -58,7 +59,7 @@ def test_pause_continue_budget_and_drain_are_done_told_and_kept(tmp_path: Path, 
         sent = {lane: each["submits"] for lane, each in paused["gateways"].items()}
         assert "paused already" in run.do("pause")["said"]
         assert run.do("budget", amount="+1.50 USD")["said"].startswith("the budget is 51.50 USD now, it was 50.00 USD")
-        assert run.do("budget", amount="0.01 USD")["said"].startswith("the budget is 0.01 USD now"), "as low as one likes"
+        assert "below what is spent" in run.do("budget", amount="0.01 USD")["said"]
         assert run.do("budget", amount="5 USD")["ok"], "lowering works as well"
         still = run.ask(ask="status")
         assert {lane: each["submits"] for lane, each in still["gateways"].items()} == sent
@@ -101,33 +102,6 @@ def test_one_lane_waits_and_the_other_does_all_of_its_work(tmp_path: Path, expor
         assert code == 0, err
         with run.store() as journal:
             assert [row.phase for row in journal.task_rows()] == ["done"] * 24
-
-
-def test_what_cannot_be_done_is_refused_in_words(tmp_path: Path, exports: dict[str, str]) -> None:
-    """Unknown lanes, units, amounts and words; requests that are none; and too much of them."""
-    with living(tmp_path, exports) as run:
-        run.until(lambda status: status["tasks"]["total"] == 40)
-        run.do("pause")
-        refused = {
-            "has no lane x": run.do("pause", lane="x"),
-            "not in CNY": run.do("budget", amount="1 CNY"),
-            "an amount needs a unit": run.do("budget", amount="much"),
-            "below zero": run.do("budget", amount="-1 USD"),
-            "a run can be told": run.do("explode"),
-            "lane is a text": run.do("pause", lane=7),
-            "unknown request": run.ask(ask="everything"),
-        }
-        for words, answer in refused.items():
-            assert (answer["ok"], words in str(answer["said"])) == (False, True), (words, answer)
-        for data in (b"{\n", b"[]\n", b"7\n", b"x" * (2 * REQUEST_MAX), b"[" * 5000 + b"\n"):
-            (told,) = said_by(run, data)
-            assert isinstance(told, dict)
-            assert told["ok"] is False
-        several = said_by(run, b'{"ask": "status"}\n{"ask": "rows"}\n{"do": "resume", "by": "a\\nb\\u001b[31m"}\n')
-        assert len(several) == 3
-        assert run.ask(ask="status")["paused"] == []
-        with run.store() as journal:
-            assert [each.why for each in journal.said_rows()] == [WHO, "ab[31m"], "no line break, no escape"
 
 
 def test_many_clients_and_stalled_ones_cost_the_run_nothing(tmp_path: Path, exports: dict[str, str]) -> None:
@@ -177,31 +151,56 @@ def test_rows_are_told_since_a_cursor_and_once_each(tmp_path: Path, exports: dic
         assert len(done) >= 12, "all but what ended with the run"
 
 
+def test_what_cannot_be_done_is_refused_in_words(alive: Living) -> None:
+    """Unknown lanes, units, amounts and words; requests that are none; and too much of them."""
+    run = alive
+    run.do("pause")
+    refused = {
+        "has no lane x": run.do("pause", lane="x"),
+        "not in CNY": run.do("budget", amount="1 CNY"),
+        "an amount needs a unit": run.do("budget", amount="much"),
+        "below zero": run.do("budget", amount="-1 USD"),
+        "a run can be told": run.do("explode"),
+        "lane is a text": run.do("pause", lane=7),
+        "unknown request": run.ask(ask="everything"),
+    }
+    for words, answer in refused.items():
+        assert (answer["ok"], words in str(answer["said"])) == (False, True), (words, answer)
+    for data in (b"{\n", b"[]\n", b"7\n", b"x" * (2 * REQUEST_MAX), b"[" * 5000 + b"\n"):
+        (told,) = said_by(run, data)
+        assert isinstance(told, dict)
+        assert told["ok"] is False
+    several = said_by(run, b'{"ask": "status"}\n{"ask": "rows"}\n{"do": "resume", "by": "a\\nb\\u001b[31m"}\n')
+    assert len(several) == 3
+    assert run.ask(ask="status")["paused"] == []
+    with run.store() as journal:
+        assert [each.why for each in journal.said_rows()] == [WHO, "ab[31m"], "no line break, no escape"
+
+
 def test_the_command_line_says_the_same_and_ctrl_c_ends_a_paused_run(
-    tmp_path: Path, exports: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    alive: Living, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`pause`, `resume`, `budget`, `drain` by the job's name; clear words when nobody is alive.
 
     Whoever paused a run may be gone: the terminal has the last word.
     """
-    monkeypatch.chdir(tmp_path)
+    run = alive
+    monkeypatch.chdir(run.folder.parents[1])
 
     def said(*arguments: str) -> tuple[int, str]:
         result = CliRunner().invoke(cli, arguments)
         return result.exit_code, result.output
 
-    with living(tmp_path, exports, cups=30) as run:
-        run.until(lambda status: status["gateways"])
-        code, words = said("pause", "cups", "--lane", LANES[1])
-        assert (code, f"{LANES[1]} is paused" in words) == (0, True), words
-        code, words = said("budget", "cups", "7 USD", "--json")
-        assert (code, "the budget is 7.00 USD now" in json.loads(words)["said"]) == (0, True), words
-        assert said("resume", "cups")[0] == said("pause", "cups")[0] == 0
-        run.until(lambda status: not any(each["in_flight"] for each in status["gateways"].values()))
-        os.kill(run.process.pid, signal.SIGINT)
-        assert run.ended()[0] == 130
-        with run.store() as journal:
-            assert {each.why.partition(" user ")[0] for each in journal.said_rows()} == {"command line,"}
+    code, words = said("pause", "cups", "--lane", LANES[1])
+    assert (code, f"{LANES[1]} is paused" in words) == (0, True), words
+    code, words = said("budget", "cups", "7 USD", "--json")
+    assert (code, "the budget is 7.00 USD now" in json.loads(words)["said"]) == (0, True), words
+    assert said("resume", "cups")[0] == said("pause", "cups")[0] == 0
+    run.until(lambda status: not any(each["in_flight"] for each in status["gateways"].values()))
+    os.kill(run.process.pid, signal.SIGINT)
+    assert run.ended()[0] == 130
+    with run.store() as journal:
+        assert [each.why.partition(" user ")[0] for each in journal.said_rows()][-3:] == ["command line,"] * 3
     code, words = said("drain", "cups")
     assert (code, "no run is alive in runs/cups: there is nothing to drain" in words) == (2, True), words
     code, words = said("budget", "cups", "9 USD")

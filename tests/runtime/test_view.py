@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from pipeline.runtime.hub import Log
 from pipeline.runtime.view import serving
 from pipeline.values.folder import IMAGES
 from tests.runtime.browsing import Browser, rehearsed
-from tests.runtime.living import PATIENCE_S, Living, living, simulated
+from tests.runtime.living import PATIENCE_S, Living, living
 
 
 class Page:
@@ -73,13 +73,6 @@ async def viewed(folder: Path, *, pages: int = 1) -> AsyncIterator[list[Page]]:
         for page in opened:
             await page.browser.enter()
         yield opened
-
-
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The emulators' variables."""
-    with simulated(tmp_path_factory.mktemp("simulated")) as found:
-        yield found
 
 
 async def begun(run: Living) -> None:
