@@ -191,6 +191,8 @@ def _state(status: Mapping[str, object], found: Standing) -> str:
     """The state in words; a run that ended at its cap with attempts in doubt is not done."""
     if found.state == "in_doubt" and status.get("unsent"):
         return "stopped at the budget, with attempts in doubt"
+    if found.state == "running" and any(not _mapping(each).get("lane") for each in _list(status.get("paused"))):
+        return "running, and paused"
     return STATES.get(found.state, found.state)
 
 
@@ -350,6 +352,7 @@ def render_status(status: Mapping[str, object], folder: str, command: str = "pip
     lines = [words.clean(f"{folder}: {state}, {words.count(found.images, 'image')}")]
     counts = ", ".join(f"{count:,} {name.replace('_', ' ')}" for name, count in found.tasks.items())
     lines.append(words.clean(f"  tasks     {counts or 'none started'}, {found.total:,} in all"))
+    lines += _pace_lines(status, found)
     lines += [words.clean(f"  money     {account.line()}") for account in found.accounts]
     lines += _bill_lines(status)
     lines += [words.clean(f"  lane      {_lane_words(lane)}") for lane in found.lanes]
@@ -372,6 +375,14 @@ def render_status(status: Mapping[str, object], folder: str, command: str = "pip
             "  next      pipeline verify says all that is wrong; pipeline run sends nothing and says the remedies"
         )
     return "\n".join(lines)
+
+
+def _pace_lines(status: Mapping[str, object], found: Standing) -> list[str]:
+    """How fast a living run goes, and how long it takes yet, as far as anybody can say."""
+    speed, left = status.get("images_per_min"), status.get("left_s")
+    parts = [f"{speed:,.0f} images per minute"] if isinstance(speed, int | float) else []
+    parts += [f"about {words.duration(left)} left"] if isinstance(left, int | float) else []
+    return [f"  pace      {', '.join(parts)}"] if parts and found.state == "running" else []
 
 
 def said_lines(status: Mapping[str, object]) -> list[str]:

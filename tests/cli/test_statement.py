@@ -258,3 +258,17 @@ def test_status_says_when_doubts_are_sent_again() -> None:
     said = r"  again     3 tasks in doubt are sent again at \d\d:\d\d:\d\dZ \(on_doubt: resubmit\)"
     assert re.search(said, render_status(status, "runs/x"))
     assert "sent again" not in render_status({**status, "sent_again": None}, "runs/x")
+
+
+def test_the_status_of_a_living_run_says_its_pace_and_that_it_is_paused() -> None:
+    """Pictures a minute and the time left, as on the panel; a pause of every lane stands in the first line."""
+    alive = {**DONE, "state": "running", "images_per_min": 33.4, "left_s": 80.2}
+    lines = render_status(alive, "runs/mugs").splitlines()
+    assert lines[0].startswith("runs/mugs: running, ")
+    assert lines[2] == "  pace      33 images per minute, about 1 min 20 s left"
+    assert "  pace" not in render_status({**alive, "images_per_min": None, "left_s": None}, "runs/mugs")
+    assert "  pace" not in render_status({**alive, "state": "complete"}, "runs/mugs")
+    everywhere, one = ({"lane": lane, "why": "lunch", "for_s": 3} for lane in (None, "a/b"))
+    assert render_status({**alive, "paused": [everywhere]}, "runs/mugs").startswith("runs/mugs: running, and paused, ")
+    assert render_status({**alive, "paused": [one]}, "runs/mugs").startswith("runs/mugs: running, ")
+    assert "and paused" not in render_status({**alive, "paused": [one]}, "runs/mugs")
