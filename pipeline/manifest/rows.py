@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
-from typing import TYPE_CHECKING, Final, TypeAlias, assert_never
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, chain
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, assert_never
 from urllib.parse import urlsplit, urlunsplit
 
 from pipeline.values.digest import canonical_json
-from pipeline.values.rows import ImageRow, TaskRow
+from pipeline.values.rows import Columns, ImageRow, TaskRow
 from pipeline.values.task import InlineInput, Input, LocalInput, Task, UpstreamInput, UrlInput
 
 if TYPE_CHECKING:
@@ -26,22 +26,24 @@ def public_uri(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def image_batches(rows: Iterable[ImageRow], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """`images.arrow` as record batches."""
-    return _batches((image_cells(row) for row in rows), schema)
-
-
-def task_batches(rows: Iterable[TaskRow], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """`tasks.arrow` as record batches."""
-    return _batches((task_cells(row) for row in rows), schema)
-
-
-def _batches(rows: Iterator[dict[str, Cell]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+def batch(told: Columns, schema: pa.Schema) -> pa.RecordBatch:
+    """Columns of the store as a record batch."""
     import pyarrow as pa  # noqa: PLC0415 - 0.3 s, which those who only want cells need not wait
 
-    while chunk := list(islice(rows, BATCH)):
-        columns = [pa.array([row[field.name] for row in chunk], type=field.type) for field in schema]
-        yield pa.record_batch(columns, schema=schema)
+    return pa.record_batch([_array(told.values[field.name], field.type) for field in schema], schema=schema)
+
+
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array[Any]:
+    import pyarrow as pa  # noqa: PLC0415
+
+    if pa.types.is_map(kind):
+        flat = list(chain.from_iterable(chain.from_iterable(values)))
+        ends = pa.array([0, *accumulate(map(len, values))], type=pa.int32())
+        keys, words = pa.array(flat[::2], pa.string()), pa.array(flat[1::2], pa.string())
+        return pa.MapArray.from_arrays(ends, keys, words)  # type: ignore[call-overload,no-any-return]  # the stubs want int64, Arrow int32
+    if pa.types.is_list(kind):
+        return pa.array([[input_cells(source) for source in inputs] for inputs in values], type=kind)
+    return pa.array(values, type=kind)
 
 
 def image_cells(row: ImageRow) -> dict[str, Cell]:
@@ -75,7 +77,7 @@ def request_cells(task: Task) -> dict[str, Cell]:
         "negative_prompt": task.negative_prompt,
         "params": canonical_json(dict(task.params)).decode(),
         "size_requested": task.size,
-        "inputs": [_input(source) for source in task.inputs],
+        "inputs": [input_cells(source) for source in task.inputs],
         "price_source": task.price.source,
     }
 
@@ -114,7 +116,8 @@ def _labels(task: Task) -> dict[str, Cell]:
     }
 
 
-def _input(source: Input) -> dict[str, str | int | None]:
+def input_cells(source: Input) -> dict[str, str | int | None]:
+    """Where an input picture is from, without what may be secret in it."""
     match source:
         case LocalInput() | InlineInput():
             return {

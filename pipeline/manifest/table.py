@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +18,10 @@ import pyarrow.parquet as pq
 
 from pipeline.errors import StorageFailed
 from pipeline.failpoints import reach
-from pipeline.manifest.rows import image_batches, task_batches
+from pipeline.manifest.rows import BATCH, batch
 from pipeline.manifest.schema import ManifestMeta, images_schema, tasks_schema
 from pipeline.values.folder import IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW
-from pipeline.values.rows import EntryRow, ImageRow, TaskRow
+from pipeline.values.rows import Columns, EntryRow
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -40,12 +41,8 @@ class Store(Protocol):
         """Whether `set_meta` is possible."""
         ...
 
-    def image_rows(self) -> Iterator[ImageRow]:
-        """Every stored picture."""
-        ...
-
-    def task_rows(self) -> Iterator[TaskRow]:
-        """Every task."""
+    def columns(self, size: int) -> Iterator[Columns]:
+        """Every task and every stored picture, so many at once."""
         ...
 
     def money_entries(self) -> Iterator[EntryRow]:
@@ -113,40 +110,35 @@ def write_manifest(folder: Path, store: Store, meta: ManifestMeta | None = None)
 
 def build(paths: Mapping[str, Path], store: Store, meta: ManifestMeta) -> Written:
     """Write the three files durably at these paths ({file name: path}), mode 0600, without giving them their names."""
-    images = _write_images(paths[IMAGES_ARROW], paths[IMAGES_PARQUET], store, meta)
-    tasks = _write_tasks(paths[TASKS_ARROW], store, meta)
+    counts = _write(paths, store, meta)
     digests = {}
     for name in FILES:
         with paths[name].open("rb") as file:
             os.fsync(file.fileno())
             digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return Written(images, tasks, digests)
+    return Written(counts["images"], counts["tasks"], digests)
 
 
-def _write_images(arrow: Path, parquet: Path, store: Store, meta: ManifestMeta) -> int:
-    schema = images_schema(meta)
-    count = 0
+def _write(paths: Mapping[str, Path], store: Store, meta: ManifestMeta) -> Counter[str]:
+    images, tasks = images_schema(meta), tasks_schema(meta)
+    counts: Counter[str] = Counter()
     with (
-        _private(arrow) as arrow_sink,
-        _private(parquet) as parquet_sink,
-        pa.ipc.new_file(arrow_sink, schema, options=_options()) as writer,
-        pq.ParquetWriter(parquet_sink, schema, compression="zstd") as parquet_writer,
+        _private(paths[IMAGES_ARROW]) as arrow_sink,
+        _private(paths[IMAGES_PARQUET]) as parquet_sink,
+        _private(paths[TASKS_ARROW]) as tasks_sink,
+        pa.ipc.new_file(arrow_sink, images, options=_options()) as arrow,
+        pq.ParquetWriter(parquet_sink, images, compression="zstd") as parquet,
+        pa.ipc.new_file(tasks_sink, tasks, options=_options()) as of_tasks,
     ):
-        for batch in image_batches(store.image_rows(), schema):
-            writer.write_batch(batch)
-            parquet_writer.write_batch(batch)
-            count += batch.num_rows
-    return count
-
-
-def _write_tasks(arrow: Path, store: Store, meta: ManifestMeta) -> int:
-    schema = tasks_schema(meta)
-    count = 0
-    with _private(arrow) as sink, pa.ipc.new_file(sink, schema, options=_options()) as writer:
-        for batch in task_batches(store.task_rows(), schema):
-            writer.write_batch(batch)
-            count += batch.num_rows
-    return count
+        for told in store.columns(BATCH):
+            counts[told.table] += told.count
+            if told.table == "tasks":
+                of_tasks.write_batch(batch(told, tasks))
+            else:
+                made = batch(told, images)
+                arrow.write_batch(made)
+                parquet.write_batch(made)
+    return counts
 
 
 def _options() -> pa.ipc.IpcWriteOptions:

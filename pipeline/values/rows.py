@@ -5,8 +5,9 @@ Amounts are micro-units of `currency`; times are UTC microseconds, None where th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pipeline.values.artifact import Artifact
 from pipeline.values.task import Price, Task
@@ -92,6 +93,19 @@ class TaskRow:
     def sample(self) -> int:
         """Which sample of its combination it is, from 0."""
         return self.task.sample
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Many task rows or image rows at once, {column of the manifest: its values}.
+
+    As the manifest has them, but for maps, which are pairs of words here, and `inputs`, which are Inputs.
+    """
+
+    #: `tasks` or `images`.
+    table: str
+    count: int
+    values: Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True, slots=True)

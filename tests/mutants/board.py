@@ -689,12 +689,12 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
-        "pipeline/store/reading.py",
+        "pipeline/store/columns.py",
         (
             "manifest row for a lost picture",
             "a picture that was lost gets a row",
-            '    if state != "STORED":\n        return None\n',
-            '    if state == "PENDING":\n        return None\n',
+            '        if picture[0] != "STORED":\n            continue\n',
+            '        if picture[0] == "PENDING":\n            continue\n',
             "tests/manifest/test_manifest.py",
         ),
     ),
