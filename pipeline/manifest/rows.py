@@ -37,10 +37,10 @@ def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array[Any]:
     import pyarrow as pa  # noqa: PLC0415
 
     if pa.types.is_map(kind):
-        flat = list(chain.from_iterable(chain.from_iterable(values)))
-        ends = pa.array([0, *accumulate(map(len, values))], type=pa.int32())
-        keys, words = pa.array(flat[::2], pa.string()), pa.array(flat[1::2], pa.string())
-        return pa.MapArray.from_arrays(ends, keys, words)  # type: ignore[call-overload,no-any-return]  # the stubs want int64, Arrow int32
+        flat = list(chain.from_iterable(values))
+        ends = pa.array([0, *accumulate(len(words) // 2 for words in values)], type=pa.int32())
+        keys, items = pa.array(flat[::2], pa.string()), pa.array(flat[1::2], pa.string())
+        return pa.MapArray.from_arrays(ends, keys, items)  # type: ignore[call-overload,no-any-return]  # the stubs want int64, Arrow int32
     if pa.types.is_list(kind):
         return pa.array([[input_cells(source) for source in inputs] for inputs in values], type=kind)
     return pa.array(values, type=kind)

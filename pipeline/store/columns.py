@@ -71,13 +71,13 @@ def _of_task(rows: Sequence[Row], again: dict[str, int]) -> tuple[Row, list[Row]
     own, shared = parts(record)
     task_id = own["id"]
     labels: Row = (
-        *(task_id, own["step"], own["row_id"], own["axes"], own["sample"]),
+        *(task_id, own["step"], own["row_id"], tuple(chain.from_iterable(own["axes"])), own["sample"]),
         *(own["gateway"], shared.model, own["prompt"], own["seed"], shared.n),
     )
     posts = sum({row[8]: row[16] is not None for row in rows}.values()) if len(rows) > 1 else rows[0][16] is not None
     asked: Row = (
-        *(own["row"], shared.negative_prompt, shared.params, own["size"], shared.inputs, shared.price.source),
-        *(bool(in_spec), int(posts)),
+        *(tuple(chain.from_iterable(own["row"])), shared.negative_prompt, shared.params, own["size"]),
+        *(shared.inputs, shared.price.source, bool(in_spec), int(posts)),
     )
     held = settled_sum = doubt = 0
     currency = operation = ""

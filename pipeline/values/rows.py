@@ -99,7 +99,7 @@ class TaskRow:
 class Columns:
     """Many task rows or image rows at once, {column of the manifest: its values}.
 
-    As the manifest has them, but for maps, which are pairs of words here, and `inputs`, which are Inputs.
+    As the manifest has them, but for maps, which are words in a row here, and `inputs`, which are Inputs.
     """
 
     #: `tasks` or `images`.

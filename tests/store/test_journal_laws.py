@@ -75,7 +75,7 @@ def test_columns_say_what_rows_say_laws(seed: int, count: int, size: int) -> Non
 
 def _cells(row: dict[str, Any]) -> dict[str, Any]:
     """With maps and inputs as the manifest has them."""
-    maps = {name: [tuple(pair) for pair in row[name]] for name in ("axes", "row") if name in row}
+    maps = {name: list(zip(row[name][::2], row[name][1::2], strict=True)) for name in ("axes", "row") if name in row}
     inputs = {"inputs": [input_cells(each) for each in row["inputs"]]} if "inputs" in row else {}
     return row | maps | inputs
 
