@@ -25,7 +25,7 @@ from pipeline.cli.panel import (
     rows,
     unheard_words,
 )
-from pipeline.cli.statement import STATES
+from pipeline.cli.standing import STATES
 from pipeline.engine.phases import Phase
 from pipeline.values.money import format_money
 

@@ -40,7 +40,7 @@ class Forecast:
 def forecast(made: Plan, given: Options) -> Forecast:
     """Rehearse a plan in a folder that is gone afterwards, with a display. *Raises* as a run does, and Abort."""
     from pipeline.cli import display as displays
-    from pipeline.cli.statement import standing
+    from pipeline.cli.standing import standing
     from pipeline.runtime.run import run_sync
 
     kind = displays.choose(displays.Kind.AUTO, quiet=False, is_terminal=sys.stderr.isatty(), environment=os.environ)

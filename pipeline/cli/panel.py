@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pipeline.cli import words
-from pipeline.cli.statement import STATES
+from pipeline.cli.standing import STATES
 from pipeline.engine.phases import Phase
 from pipeline.engine.stored import StoredAccount
 from pipeline.values.money import UNLIMITED, format_money

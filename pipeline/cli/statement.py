@@ -11,125 +11,12 @@ from typing import Final
 
 from pipeline.cli import words
 from pipeline.cli.kinds import kind_of
+from pipeline.cli.standing import STATES, Account, Lane, Standing, list_of, mapping_of, number_of, standing
 from pipeline.values.folder import REPORT
 from pipeline.values.money import format_money
 
-#: The states of `status --json` in words.
-STATES: Final = {
-    "running": "running",
-    "complete": "done",
-    "budget_reached": "stopped at the budget",
-    "failed_tasks": "done, with failed tasks",
-    "in_doubt": "done, with attempts in doubt",
-    "parked": "parked",
-    "stopped": "stopped",
-    "damaged": "DAMAGED",
-}
 #: What people told a run last: so much is said again.
 _SAID_MAX: Final = 5
-#: The order in which task states are named; unknown ones follow.
-_ORDER: Final = (
-    "done",
-    "short",
-    "failed",
-    "in_doubt",
-    "skipped",
-    "fetching",
-    "running",
-    "submitting",
-    "held",
-    "waiting",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Account:
-    """A currency's account. *Units* - micro-units; `limit` None: no limit."""
-
-    unit: str
-    limit: int | None
-    settled: int
-    held: int
-    doubt: int
-
-    @property
-    def free(self) -> int:
-        """What may still be put aside; below zero when the cap was lowered below what is gone."""
-        return 0 if self.limit is None else self.limit - self.settled - self.held - self.doubt
-
-    def line(self) -> str:
-        """`0.60 USD of 1.00 USD`, with what is held and in doubt when there is any."""
-        parts = [format_money(self.settled, self.unit)]
-        parts.append("without a limit" if self.limit is None else f"of {format_money(self.limit, self.unit)}")
-        extra = [f"{format_money(self.held, self.unit)} held"] if self.held else []
-        extra += [f"{format_money(self.doubt, self.unit)} in doubt"] if self.doubt else []
-        return " ".join(parts) + (f" ({', '.join(extra)})" if extra else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Lane:
-    """One gateway and model of a run, as `status --json` has it."""
-
-    name: str
-    rate: str
-    submits: int
-    rate_limited: int
-    in_flight: int
-    parked: str
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """The object of `status --json`, typed."""
-
-    state: str
-    total: int
-    #: {state of tasks: how many}, in the order of reading.
-    tasks: Mapping[str, int]
-    images: int
-    accounts: tuple[Account, ...]
-    doubts: int
-    #: {kind: how many}
-    faults: Mapping[str, int]
-    lanes: tuple[Lane, ...]
-
-
-def standing(status: Mapping[str, object]) -> Standing:
-    """Read the status object; what is not there is nothing."""
-    counts = {name: _number(count) for name, count in _mapping(status.get("tasks")).items()}
-    total = counts.pop("total", sum(counts.values()))
-    known = [name for name in _ORDER if counts.get(name)]
-    others = [name for name in counts if name not in _ORDER and counts[name]]
-    doubts = status.get("in_doubt")
-    return Standing(
-        state=str(status.get("state", "")),
-        total=total,
-        tasks={name: counts[name] for name in (*known, *others)},
-        images=_number(status.get("images")),
-        accounts=tuple(_account(unit, _mapping(found)) for unit, found in _mapping(status.get("money")).items()),
-        doubts=len(doubts) if isinstance(doubts, Sequence) else 0,
-        faults={kind: _number(count) for kind, count in _mapping(status.get("faults")).items() if count},
-        lanes=tuple(_lane(name, _mapping(found)) for name, found in _mapping(status.get("gateways")).items()),
-    )
-
-
-def _account(unit: str, found: Mapping[str, object]) -> Account:
-    limit = found.get("limit_micros")
-    settled, held, doubt = (_number(found.get(f"{name}_micros")) for name in ("settled", "held", "doubt"))
-    return Account(unit, None if limit is None else _number(limit), settled, held, doubt)
-
-
-def _lane(name: str, found: Mapping[str, object]) -> Lane:
-    submits, limited, flying = (_number(found.get(key)) for key in ("submits", "rate_limited", "in_flight"))
-    return Lane(name, str(found.get("rate", "")), submits, limited, flying, str(found.get("parked") or ""))
-
-
-def _mapping(value: object) -> Mapping[str, object]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +39,7 @@ def render_end(ending: Ending) -> str:
     found = standing(ending.status)
     lines = [_headline(found, ending)]
     lines += [f"  {words.clean(note)}" for note in ending.notes]
-    if not _list(ending.status.get("failures")):
+    if not list_of(ending.status.get("failures")):
         lines += [f"  gave up   {_counts(found)}"] if _unfinished(found) else []
         lines += [f"  faults    {_faults(found.faults)}"] if found.faults else []
     lines += failure_lines(ending.status)
@@ -191,7 +78,7 @@ def _state(status: Mapping[str, object], found: Standing) -> str:
     """The state in words; a run that ended at its cap with attempts in doubt is not done."""
     if found.state == "in_doubt" and status.get("unsent"):
         return "stopped at the budget, with attempts in doubt"
-    if found.state == "running" and any(not _mapping(each).get("lane") for each in _list(status.get("paused"))):
+    if found.state == "running" and any(not mapping_of(each).get("lane") for each in list_of(status.get("paused"))):
         return "running, and paused"
     return STATES.get(found.state, found.state)
 
@@ -208,7 +95,7 @@ def _doubt_lines(found: Standing) -> list[str]:
 def _budget_lines(status: Mapping[str, object], found: Standing) -> list[str]:
     """What the cap keeps from being sent, and a cap below what is gone already."""
     lines = [f"  budget    {_overspent(account)}" for account in found.accounts if account.free < 0]
-    unsent = _number(status.get("unsent"))
+    unsent = number_of(status.get("unsent"))
     if unsent and not lines:
         doubt = "; what is in doubt counts until it is resolved" if any(each.doubt for each in found.accounts) else ""
         lines.append(f"  budget    {words.count(unsent, 'task')} not sent: the cap leaves no room{doubt}")
@@ -217,10 +104,10 @@ def _budget_lines(status: Mapping[str, object], found: Standing) -> list[str]:
 
 def out_lines(status: Mapping[str, object], found: Standing) -> list[str]:
     """What a run that is not at work left at the gateways, and what becomes of it."""
-    out = _mapping(status.get("out"))
+    out = mapping_of(status.get("out"))
     if found.state in ("running", "damaged") or not out:
         return []
-    calls, operations, pictures = (_number(out.get(name)) for name in ("unanswered", "operations", "pictures"))
+    calls, operations, pictures = (number_of(out.get(name)) for name in ("unanswered", "operations", "pictures"))
     parts = [f"{words.count(calls, 'call')} without an answer (in doubt unless one is found)"] if calls else []
     parts += [f"{words.count(operations, 'operation')} at the gateway"] if operations else []
     if pictures:
@@ -269,7 +156,7 @@ def _next(found: Standing, status: Mapping[str, object], command: str, folder: P
 
 def _remedies(status: Mapping[str, object]) -> str:
     """What to do about every lane that stands still; the command is said besides."""
-    found = dict.fromkeys(str(_mapping(each).get("remedy") or "") for each in _list(status.get("parked")))
+    found = dict.fromkeys(str(mapping_of(each).get("remedy") or "") for each in list_of(status.get("parked")))
     said = (text.removesuffix(", then run the same command again") for text in found if text)
     return "; ".join(words.short(text, 200) for text in said)
 
@@ -278,7 +165,7 @@ def _after_failures(found: Standing, status: Mapping[str, object], command: str,
     """What helps the failed tasks: an edit for what would fail again, a retry for the others."""
     if not (found.tasks.get("failed") or found.tasks.get("short")):
         return []
-    listed = [str(_mapping(each).get("fault")) for each in _list(status.get("failures"))] or list(found.faults)
+    listed = [str(mapping_of(each).get("fault")) for each in list_of(status.get("failures"))] or list(found.faults)
     edited = [kind for kind in listed if not kind_of(kind).again]
     others = [kind for kind in listed if kind_of(kind).again]
     steps = []
@@ -292,7 +179,7 @@ def _after_failures(found: Standing, status: Mapping[str, object], command: str,
         steps.append(f"edit what was {what} (it fails again as it is), then: {command}   ({kept})")
     if others or not listed:
         only = "".join(f" --fault {kind}" for kind in sorted(others)) if edited else ""
-        paid = any(_mapping(each).get("settled_micros") for each in _list(status.get("failures")))
+        paid = any(mapping_of(each).get("settled_micros") for each in list_of(status.get("failures")))
         steps.append(f"pipeline retry {place}{only}   {'buys' if paid else 'sends'} the failed tasks again")
     if found.tasks.get("short"):
         steps.append("a short task is paid for whole again: n: 1 with samples buys each picture by itself")
@@ -321,7 +208,7 @@ def _overspent(account: Account) -> str:
 
 def parked_lines(status: Mapping[str, object], found: Standing) -> list[str]:
     """One line for each lane that stands still: why, and whether money is gone for it."""
-    listed = [_mapping(each) for each in _list(status.get("parked"))]
+    listed = [mapping_of(each) for each in list_of(status.get("parked"))]
     told = [(str(each.get("lane") or ""), str(each.get("why") or "")) for each in listed]
     told = told or [(lane.name, lane.parked) for lane in found.lanes if lane.parked]
     if not told:
@@ -335,7 +222,7 @@ def parked_lines(status: Mapping[str, object], found: Standing) -> list[str]:
     if found.state not in ("parked", "running", "stopped"):
         return lines  # Nothing waits there any more.
     # What is out has a line of its own.
-    end = "" if _mapping(status.get("out")) else f"; {kept}"
+    end = "" if mapping_of(status.get("out")) else f"; {kept}"
     return [*lines, f"            what was refused or never sent was not charged{end}"]
 
 
@@ -357,16 +244,16 @@ def render_status(status: Mapping[str, object], folder: str, command: str = "pip
     lines += _bill_lines(status)
     lines += [words.clean(f"  lane      {_lane_words(lane)}") for lane in found.lanes]
     lines += _unknown_lines(status)
-    lines += [f"  faults    {_faults(found.faults)}"] if found.faults and not _list(status.get("failures")) else []
+    lines += [f"  faults    {_faults(found.faults)}"] if found.faults and not list_of(status.get("failures")) else []
     lines += failure_lines(status)
     lines += parked_lines(status, found) if found.state != "running" else []
     lines += out_lines(status, found)
     lines += _budget_lines(status, found)
     lines += said_lines(status)
-    lines += [f"  in doubt  {_doubt_words(doubt)}" for doubt in _list(status.get("in_doubt"))]
+    lines += [f"  in doubt  {_doubt_words(doubt)}" for doubt in list_of(status.get("in_doubt"))]
     lines += _again_lines(status)
-    lines += [f"  damage    {words.clean(fault)}" for fault in _list(status.get("damage"))]
-    lines += [f"  note      {words.clean(note)}" for note in _list(status.get("notes"))]
+    lines += [f"  damage    {words.clean(fault)}" for fault in list_of(status.get("damage"))]
+    lines += [f"  note      {words.clean(note)}" for note in list_of(status.get("notes"))]
     if found.state not in ("running", "damaged", "complete"):
         steps = _next(found, status, command, Path(folder))
         lines += [f"  next      {step}" for step in steps]
@@ -388,10 +275,10 @@ def _pace_lines(status: Mapping[str, object], found: Standing) -> list[str]:
 def said_lines(status: Mapping[str, object]) -> list[str]:
     """What stands still because somebody said so, and what people told the run last: when, what, who."""
     lines = []
-    for each in map(_mapping, _list(status.get("paused"))):
+    for each in map(mapping_of, list_of(status.get("paused"))):
         where = each.get("lane") or "the run"
-        lines.append(f"  paused    {where}, for {words.duration(_number(each.get('for_s')))}: {each.get('why')}")
-    for each in map(_mapping, _list(status.get("said"))[-_SAID_MAX:]):
+        lines.append(f"  paused    {where}, for {words.duration(number_of(each.get('for_s')))}: {each.get('why')}")
+    for each in map(mapping_of, list_of(status.get("said"))[-_SAID_MAX:]):
         what = " ".join(str(each[key]) for key in ("what", "lane", "amount") if each.get(key))
         lines.append(f"  told      {each.get('at')} {what} ({each.get('why')})")
     return [words.clean(line) for line in lines]
@@ -400,20 +287,20 @@ def said_lines(status: Mapping[str, object]) -> list[str]:
 def _bill_lines(status: Mapping[str, object]) -> list[str]:
     """Each gateway's part, in the vendor's own unit beside the cap's, where one account does not say it already."""
     bills = [
-        (gateway, unit, _mapping(bill))
-        for gateway, units in _mapping(status.get("by_gateway")).items()
-        for unit, bill in _mapping(units).items()
+        (gateway, unit, mapping_of(bill))
+        for gateway, units in mapping_of(status.get("by_gateway")).items()
+        for unit, bill in mapping_of(units).items()
     ]
-    if len(bills) < 2 and all(set(_mapping(bill.get("in_cap"))) <= {unit} for _, unit, bill in bills):
+    if len(bills) < 2 and all(set(mapping_of(bill.get("in_cap"))) <= {unit} for _, unit, bill in bills):
         return []
     lines = []
     for gateway, unit, bill in bills:
         parts = []
         for name, said in (("settled", "settled"), ("held", "held"), ("doubt", "in doubt")):
-            micros = _number(bill.get(f"{name}_micros"))
+            micros = number_of(bill.get(f"{name}_micros"))
             others = {
-                other: _number(_mapping(amounts).get(f"{name}_micros"))
-                for other, amounts in _mapping(bill.get("in_cap")).items()
+                other: number_of(mapping_of(amounts).get(f"{name}_micros"))
+                for other, amounts in mapping_of(bill.get("in_cap")).items()
                 if other != unit
             }
             beside = f" = {words.money(others)}" if any(others.values()) else ""
@@ -425,14 +312,14 @@ def _bill_lines(status: Mapping[str, object]) -> list[str]:
 
 def _again_lines(status: Mapping[str, object]) -> list[str]:
     """What a living run will buy again by itself, and when."""
-    found = _mapping(status.get("sent_again"))
+    found = mapping_of(status.get("sent_again"))
     if not found:
         return []
     first, last = (
-        time.strftime("%H:%M:%SZ", time.gmtime(time.time() + _number(found.get(k)))) for k in ("in_s", "last_in_s")
+        time.strftime("%H:%M:%SZ", time.gmtime(time.time() + number_of(found.get(k)))) for k in ("in_s", "last_in_s")
     )
     when = f"at {first}" if first == last else f"from {first} to {last}"
-    number = _number(found.get("tasks"))
+    number = number_of(found.get("tasks"))
     are = "is" if number == 1 else "are"
     return [f"  again     {words.count(number, 'task')} in doubt {are} sent again {when} (on_doubt: resubmit)"]
 
@@ -440,9 +327,9 @@ def _again_lines(status: Mapping[str, object]) -> list[str]:
 def _unknown_lines(status: Mapping[str, object]) -> list[str]:
     """Operations that the gateway does not know, of a living run, and what becomes of them."""
     lines = []
-    for lane, each in _mapping(status.get("unknown_operations")).items():
-        found = _mapping(each)
-        count, since, until = (_number(found.get(key)) for key in ("operations", "for_s", "doubt_in_s"))
+    for lane, each in mapping_of(status.get("unknown_operations")).items():
+        found = mapping_of(each)
+        count, since, until = (number_of(found.get(key)) for key in ("operations", "for_s", "doubt_in_s"))
         lines.append(
             f"  unknown   {words.clean(lane)}: the gateway has not known {words.count(count, 'operation')} for "
             f"{words.duration(since)}; in doubt again in {words.duration(until)} unless it answers"
@@ -454,15 +341,15 @@ def _unknown_lines(status: Mapping[str, object]) -> list[str]:
 def failure_lines(status: Mapping[str, object]) -> list[str]:
     """Two lines for each kind of failure: what happened with the gateway's own words, and what was taken for it."""
     lines = []
-    for failure in map(_mapping, _list(status.get("failures"))):
+    for failure in map(mapping_of, list_of(status.get("failures"))):
         name = str(failure.get("fault", ""))
-        kind, settled = kind_of(name), _mapping(failure.get("settled_micros"))
+        kind, settled = kind_of(name), mapping_of(failure.get("settled_micros"))
         what = f" ({kind.what})" if kind.what else ""
         said = words.short(failure.get("message", ""), 160)
-        lines.append(words.clean(f"  failed    {_number(failure.get('tasks')):,} {name}{what}: {said}"))
+        lines.append(words.clean(f"  failed    {number_of(failure.get('tasks')):,} {name}{what}: {said}"))
         if "settled_micros" not in failure:
             continue  # A run of an older version does not say it.
-        taken = words.money({unit: _number(micros) for unit, micros in settled.items()})
+        taken = words.money({unit: number_of(micros) for unit, micros in settled.items()})
         money = f"{taken} was charged for it" if settled else "nothing was charged for it"
         lines.append(words.clean(f"            {money}{kind.remedy and f'; {kind.remedy}'}"))
     return lines
@@ -477,14 +364,10 @@ def _lane_words(lane: Lane) -> str:
 
 
 def _doubt_words(doubt: object) -> str:
-    found = _mapping(doubt)
+    found = mapping_of(doubt)
     who = f"attempt {found['attempt']} of " if "attempt" in found else ""
-    money = format_money(_number(found.get("micros")), str(found.get("currency", "")))
+    money = format_money(number_of(found.get("micros")), str(found.get("currency", "")))
     return words.short(f"{who}task {found.get('task_id', '')}, {money}: {found.get('why') or 'no answer'}", 240)
-
-
-def _list(value: object) -> Sequence[object]:
-    return value if isinstance(value, Sequence) and not isinstance(value, str) else ()
 
 
 def render_runs(runs: Sequence[Mapping[str, object]]) -> str:
@@ -496,6 +379,8 @@ def render_runs(runs: Sequence[Mapping[str, object]]) -> str:
         done = f"{found.tasks.get('done', 0):,}/{found.total:,}"
         rows.append((str(run.get("run", "")), _state(run, found), done, f"{found.images:,}", money))
     faults = [
-        f"{words.clean(run.get('run', ''))}: {words.clean(fault)}" for run in runs for fault in _list(run.get("damage"))
+        f"{words.clean(run.get('run', ''))}: {words.clean(fault)}"
+        for run in runs
+        for fault in list_of(run.get("damage"))
     ]
     return "\n".join([words.table(rows, right=frozenset({2, 3}), indent=""), *faults])
