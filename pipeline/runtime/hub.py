@@ -85,6 +85,8 @@ class Hub:
         self._run = run
         self._drawing: Drawing | None = None
         self._drawing_now: asyncio.Task[Drawing] | None = None
+        #: Pages may still be loading these.
+        self._former: list[Drawing] = []
         #: Changes that the drawing before this one has; and this one.
         self._had = self._has = 0
         self._status: Mapping[str, Any] | None = None
@@ -177,7 +179,8 @@ class Hub:
                     self.log.put(row)
             # Pages that load the old one just now go on from there.
             self.log.drop(self._had)
-            asyncio.get_running_loop().call_later(LINGER_S, old.drop)
+            self._former.append(old)
+            asyncio.get_running_loop().call_later(LINGER_S, self._forget, old)
         self._had, self._has = (count, count) if old is None else (self._has, count)
         await self._tell(meta=True)
         return new
@@ -187,8 +190,12 @@ class Hub:
         if self._drawing_now is not None:
             self._drawing_now.cancel()
             await asyncio.wait([self._drawing_now])
-        if self._drawing is not None:
-            self._drawing.drop()
+        for each in (*self._former, *([self._drawing] if self._drawing is not None else [])):
+            each.drop()
+
+    def _forget(self, old: Drawing) -> None:
+        self._former.remove(old)
+        old.drop()
 
     # --- following --------------------------------------------------------------------------------------------------
 

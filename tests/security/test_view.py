@@ -6,6 +6,7 @@ import asyncio
 import csv
 import io
 import os
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from pipeline.plan.review import parse_review
-from pipeline.runtime import view
+from pipeline.runtime import hub, view
 from pipeline.runtime.door import Door
 from pipeline.runtime.guard import HEADERS, Guard
 from pipeline.runtime.portrait import REVIEW
@@ -300,6 +301,25 @@ async def test_a_picture_that_shrinks_on_its_way_ends_the_connection(folder: Pat
         writer.close()
     finally:
         await runner.cleanup()
+
+
+async def test_nothing_that_was_drawn_for_pages_outlives_the_server(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts are in it: the drawings before the last one go as well, however soon the server ends."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with viewed(folder) as browser:
+        for _ in range(3):
+            os.utime(folder / "state.db")
+            monkeypatch.setattr(hub, "FRESH_S", 0.0)
+            monkeypatch.setattr(hub, "FRESH_TIMES", 0.0)
+            assert (await browser.get("/data-meta.js")).status == 200
+        assert len(_names(tmp_path)) == 3
+    assert _names(tmp_path) == []
+
+
+def _names(place: Path) -> list[str]:
+    return [path.name for path in place.iterdir()]
 
 
 def test_tokens_are_long_and_new_and_their_place_is_this_machine() -> None:
