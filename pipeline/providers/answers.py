@@ -222,7 +222,9 @@ def words(value: object, length: int = MESSAGE_MAX) -> str:
     """
     if not isinstance(value, str):
         return ""
-    shown = "".join(letter if letter.isprintable() else " " for letter in value[: 2 * length])
+    shown = value[: 2 * length]
+    if not shown.isprintable():
+        shown = "".join(letter if letter.isprintable() else " " for letter in shown)
     # A cut link could end inside its signature, so links are mended first.
     return _QUERY.sub(r"\1", " ".join(shown.split()))[:length]
 

@@ -32,6 +32,7 @@ from pipeline.providers.dashscope_answers import (
     made,
     operation_of,
     output_of,
+    request_id,
     revised_prompt,
     unmade,
 )
@@ -239,7 +240,7 @@ def _ready(task: Task, response: Response, answer: Mapping[str, object]) -> Read
     links, billed = made(answer)
     if not believable(billed, task.n):
         billed = max(len(links), task.n)
-    return Ready(links, billed, revised_prompt(output_of(answer)), fault(FaultKind.UNKNOWN, response, "").request_id)
+    return Ready(links, billed, revised_prompt(output_of(answer)), request_id(response, answer))
 
 
 def _refused(task: Task, response: Response, not_billed: Sequence[NotBilled]) -> Reply:

@@ -83,8 +83,7 @@ def operation_of(output: Mapping[str, object]) -> str | None:
 
 def complete_error(answer: Mapping[str, object]) -> bool:
     """Whether this is a whole error of the API: a code and a request id, and not a word of work that was done."""
-    request_id = answer.get("request_id")
-    named = isinstance(request_id, str) and words(request_id, NAME_MAX) != ""
+    named = words(answer.get("request_id"), NAME_MAX) != ""
     return named and code_of(answer) != "" and not speaks_of_work(answer)
 
 
@@ -134,8 +133,13 @@ def fault(kind: FaultKind, response: Response, otherwise: str) -> Fault:
         code=code_of(answer) or code_of(output),
         status=response.status,
         retry_after_s=_retry_after_s(response),
-        request_id=words(answer.get("request_id"), NAME_MAX) or words(response.headers.get("x-request-id"), NAME_MAX),
+        request_id=request_id(response, answer),
     )
+
+
+def request_id(response: Response, answer: Mapping[str, object]) -> str:
+    """What the vendor's support asks for: the answer names it, or else its header."""
+    return words(answer.get("request_id"), NAME_MAX) or words(response.headers.get("x-request-id"), NAME_MAX)
 
 
 def _retry_after_s(response: Response) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -27,11 +28,17 @@ class Base:
 
     def below(self, path: str) -> URL | None:
         """The address of a path below it; None when it leads anywhere else."""
-        if not path.startswith("/") or not path.isprintable() or "\\" in path or "#" in path or " " in path:
-            return None
-        if any(part in {".", ".."} for part in path.partition("?")[0].lower().replace("%2e", ".").split("/")):
-            return None
-        return URL(str(self.url) + path, encoded=path.isascii())
+        return _below(self.url, path)
+
+
+@lru_cache(maxsize=64)
+def _below(url: URL, path: str) -> URL | None:
+    """Paid calls go to the same few paths again and again."""
+    if not path.startswith("/") or not path.isprintable() or "\\" in path or "#" in path or " " in path:
+        return None
+    if any(part in {".", ".."} for part in path.partition("?")[0].lower().replace("%2e", ".").split("/")):
+        return None
+    return URL(str(url) + path, encoded=path.isascii())
 
 
 @dataclass(frozen=True, slots=True)
