@@ -5,8 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from pipeline.plan.review import COLUMNS
@@ -15,30 +14,23 @@ from pipeline.plan.review import COLUMNS
 _FORMULA: Final = re.compile(r"[=+\-@\t\r]")
 
 
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """What a person said of one picture. `rating`: 1 to 5, None for none."""
+def review_csv(lines: Iterable[Sequence[str]]) -> bytes:
+    """The file, a line for each of these, UTF-8 with a byte order mark; `plan.review` reads it back.
 
-    task_id: str
-    image_index: int
-    rating: int | None = None
-    reject: bool = False
-    note: str = ""
-    prompt: str = ""
-
-
-def review_csv(judged: Iterable[Judged]) -> bytes:
-    """The file, UTF-8 with a byte order mark; `plan.review` reads it back."""
+    *Shape* - a line: one cell for each of `COLUMNS`.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(COLUMNS)
-    for each in judged:
-        rating, reject = "" if each.rating is None else str(each.rating), "yes" if each.reject else ""
-        cells = (each.task_id, str(each.image_index), rating, reject, each.note, each.prompt)
-        writer.writerow([guarded(cell) for cell in cells])
+    writer.writerows([guarded(cell) for cell in line] for line in lines)
     return ("\ufeff" + text.getvalue()).encode("utf-8", "backslashreplace")
 
 
 def guarded(cell: str) -> str:
     """A cell that no spreadsheet computes: an apostrophe before what would be a formula."""
     return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def unguarded(cell: str) -> str:
+    """A cell as it was before `guarded`."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell, 1) else cell

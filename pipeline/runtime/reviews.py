@@ -10,6 +10,7 @@ from typing import Final
 
 from pipeline.errors import RunError
 from pipeline.plan.review import COLUMNS
+from pipeline.report.review import review_csv, unguarded
 from pipeline.runtime.portrait import REVIEW
 from pipeline.runtime.remains import reading
 from pipeline.runtime.resources import read_plain
@@ -19,8 +20,6 @@ from pipeline.store.durable import replace
 _ID: Final = re.compile(r"([0-9a-f]{64})#(\d{1,6})", re.ASCII)
 _NOTE_MAX: Final = 10_000
 _RATING_MAX: Final = 5
-#: What a spreadsheet would take for a formula.
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _FILE_MAX: Final = 256 * 1024 * 1024
 
 
@@ -45,11 +44,7 @@ def save_review(folder: Path, entries: object) -> int:
             if prompt is None:
                 raise RunError(f"this run has no task {key[0]}")
             lines[key] = [*key, *line, prompt]
-    sink = io.StringIO(newline="")
-    writer = csv.writer(sink)
-    writer.writerow(COLUMNS)
-    writer.writerows([_guarded(cell) for cell in line] for line in lines.values())
-    replace(place, ("\ufeff" + sink.getvalue()).encode())
+    replace(place, review_csv(lines.values()))
     return len(lines)
 
 
@@ -75,7 +70,7 @@ def _read(place: Path) -> dict[tuple[str, str], list[str]]:
         raise RunError(f"{place} cannot be read; move it away: {error}") from error
     if not rows or tuple(rows[0]) != COLUMNS or any(len(row) != len(COLUMNS) for row in rows[1:]):
         raise RunError(f"{place} is not as this page writes it; move it away, or read it with `review` on the page")
-    return {(row[0], row[1]): [_unguarded(cell) for cell in row] for row in rows[1:]}
+    return {(row[0], row[1]): [unguarded(cell) for cell in row] for row in rows[1:]}
 
 
 def _prompts(folder: Path, tasks: set[str]) -> dict[str, str]:
@@ -86,11 +81,3 @@ def _prompts(folder: Path, tasks: set[str]) -> dict[str, str]:
             if stored is not None:
                 found[task] = stored.task.prompt or ""
     return found
-
-
-def _guarded(cell: str) -> str:
-    return f"'{cell}" if cell.startswith(_FORMULA) else cell
-
-
-def _unguarded(cell: str) -> str:
-    return cell[1:] if cell.startswith("'") and cell[1:].startswith(_FORMULA) else cell

@@ -21,7 +21,7 @@ from pipeline.plan.review import parse_review
 from pipeline.report import single
 from pipeline.report.data import Entry, Links, row_chunk, script
 from pipeline.report.pages import META, SITE, chunk_name, src_of
-from pipeline.report.review import Judged, review_csv
+from pipeline.report.review import review_csv, unguarded
 from pipeline.report.summary import Tally, meta
 from tests.report.rows import START, Saying, Store, of_image, of_task, task
 
@@ -309,10 +309,11 @@ def test_the_shipped_page_allows_its_own_files_and_nothing_else() -> None:
 @pytest.mark.parametrize("text", PAYLOADS)
 def test_a_review_is_never_computed_by_a_spreadsheet(text: str) -> None:
     """No cell begins like a formula, for any separator; and it is read back as it was."""
-    data = review_csv([Judged("a" * 64, 0, 5, reject=True, note=text, prompt=text)])
+    data = review_csv([("a" * 64, "0", "5", "yes", text, text)])
     lines = list(csv.reader(io.StringIO(data.decode("utf-8-sig"), newline="")))
     assert [len(line) for line in lines] == [6, 6]
     assert not [cell for line in lines for cell in line if re.match(r"[=+\-@\t\r]", cell)]
+    assert [unguarded(cell) for cell in lines[1][4:]] == [text.encode("utf-8", "backslashreplace").decode()] * 2
     assert parse_review(data.decode()).pictures == {("a" * 64, 0)}
 
 
