@@ -66,6 +66,8 @@ class StoreFile(Checked):
         self.epoch = 0
         #: What whoever goes on with this store must be told.
         self._note = ""
+        #: The file's state when it was summed, and its sum found right.
+        self._summed: tuple[int, ...] | None = None
 
     # --- opening and closing ---
 
@@ -113,6 +115,7 @@ class StoreFile(Checked):
             except ValueError:
                 sealed = None  # the store is looked at more closely instead, and gets a new one
             note = ""
+            before = seal.state_of_file(path) if path.is_file() else None
             if path.is_file() and (faults := seal.faults_of_file(path, sealed)):
                 note = cls._weighed(path, faults)
             # Made before SQLite sees it: its -wal file gets the same mode.
@@ -122,6 +125,7 @@ class StoreFile(Checked):
         journal = cls(db, path, clock=clock, doubt_keeps_slot=doubt_keeps_slot, sealed=sealed, relief=relief)
         journal._body = body
         journal._note = note
+        journal._summed = None if note else before
         reach("store.opening")
         try:
             with failing(f"the store cannot be opened: {path}"):
@@ -259,14 +263,15 @@ class StoreFile(Checked):
             migrate(db, MIGRATIONS)
             self.was_clean = self.get_meta("store:clean") == "1"
             head = self._kept_head()
-            self._check(head)
+            self._check(head, in_log=in_log)
             self.epoch = head.epoch + 1
             self._put({"store:clean": "0"})
             assert self._body is not None, "opened for writing"
             if self._note:
                 self._put({"store:note": self._note})
             folded = 0 if in_log else head.commits
-            self._seal = seal.Seal(self._path, self._body, self.run_id, head.commits, folded)
+            known = self._known_sum()
+            self._seal = seal.Seal(self._path, self._body, self.run_id, head.commits, folded=folded, known=known)
             self._file = identity(self._path), identity(seal.path_of(self._path))
             self._head = replace(head, epoch=self.epoch)
 
@@ -293,12 +298,24 @@ class StoreFile(Checked):
         if self._db.execute("PRAGMA application_id").fetchone()[0] != schema.APPLICATION:
             raise StorageFailed(f"not a store of this program; move it away: {self._path}")
 
-    def _check(self, head: seal.Head) -> None:
-        """Sums at every opening; every page and every entry too unless the file's own sum was right."""
+    def _known_sum(self) -> str:
+        """The file's sum, where nobody wrote since it was found right; by now nobody else can."""
+        assert self._body is not None, "opened for writing"
+        same = self._summed is not None and self._summed == seal.state_of_file(self._body)
+        return self._sealed.sha256 if same and self._sealed is not None else ""
+
+    def _check(self, head: seal.Head, *, in_log: bool) -> None:
+        """Sums at every opening; every page, entry and attempt too unless the file's own sum vouches for all there is.
+
+        What it vouches for is what our own transactions wrote, and each of them keeps attempts and entries in step.
+        """
         faults = seal.faults_of_head(self._path, self._sealed, self.run_id, head)
-        if not self.was_clean or self._sealed is None or not self._sealed.sha256:
+        vouched = self.was_clean and self._sealed is not None and bool(self._sealed.sha256)
+        if not vouched:
             faults += seal.faults_of_chain(self._db, head) + self._pages_off()
-        faults += self._sums_off() + self._attempts_off()
+        faults += self._sums_off()
+        if not vouched or in_log or self._note:
+            faults += self._attempts_off()
         if faults:
             raise seal.refused(faults, self._path)
 

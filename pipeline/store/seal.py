@@ -14,6 +14,7 @@ import hashlib
 import os
 import re
 import sqlite3
+import time
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from pipeline.store.durable import open_private, replace
 SUFFIX: Final = ".seal"
 _NO_SUM: Final = "-" * 64
 _CHUNK: Final = 1024 * 1024
+#: File systems keep the time of a write no finer than this, and some by seconds.
+_TELLING_NS: Final = 3_000_000_000
 #: Every seal has this length, so that writing over one is one write within one sector.
 _LINE: Final = re.compile(
     rb"seal [12] run=(\S{1,64}) +commits=([0-9]{20}) sha256=([0-9a-f]{64}|-{64}) "
@@ -102,6 +105,14 @@ def sum_of(store: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def state_of_file(store: Path | int) -> tuple[int, ...] | None:
+    """What changes with every write to a file; None where it was written so lately that a write might not show."""
+    found = os.fstat(store) if isinstance(store, int) else store.stat()
+    if time.time_ns() - found.st_mtime_ns < _TELLING_NS:
+        return None
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+
+
 def faults_of_file(store: Path, sealed: Sealed | None) -> list[str]:
     """Whether the file is as it was left, in words; not while this process has it open."""
     if sealed is None or not sealed.sha256 or sum_of(store) == sealed.sha256:
@@ -131,17 +142,18 @@ class Seal:
 
     __slots__ = ("_body", "_commits", "_folded", "_handle", "_path", "_run_id", "_sum")
 
-    def __init__(self, store: Path, body: int, run_id: str, commits: int, folded: int) -> None:
+    def __init__(self, store: Path, body: int, run_id: str, commits: int, *, folded: int, known: str = "") -> None:
         """Write a fresh seal, durably: whoever held this store before finds another file in the old one's place.
 
         `body` is a handle of the store's file that outlives SQLite's own: closing it earlier would drop its locks.
-        `folded` counts the commits that stand in the file and not in its log.
+        `folded` counts the commits that stand in the file and not in its log. `known` is the file's sum, where it was
+        summed a moment ago.
         """
         self._folded = folded
         self._body = body
         self._run_id = run_id
         self._commits = commits
-        self._sum = _sum(body)
+        self._sum = known or _sum(body)
         self._path = path_of(store)
         replace(self._path, self._line(), anew=True)
         self._handle = open_private(self._path, os.O_WRONLY)

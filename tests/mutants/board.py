@@ -388,8 +388,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "sums not checked at open",
             "accounts that differ from their entries are believed",
-            "        faults += self._sums_off() + self._attempts_off()\n        if faults:",
-            "        if faults:",
+            "        faults += self._sums_off()\n        if not vouched or in_log",
+            "        if not vouched or in_log",
             _JOURNAL,
         ),
         (

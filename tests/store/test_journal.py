@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from pipeline.engine.facts import (
 )
 from pipeline.engine.phases import Phase
 from pipeline.errors import Bug, JournalNewer, RunNotFound, StorageFailed
+from pipeline.store import seal
 from pipeline.store.journal import Journal
 from pipeline.store.record import task_from_json, task_to_json
 from pipeline.values.rows import NotedPlan
@@ -200,6 +202,26 @@ def test_an_attempt_that_differs_from_its_entries_is_named(place: Path) -> None:
         f"money: attempt 1 has {2 * EACH - 1} open and 0 settled, its entries say {2 * EACH} and 0"
     ]
     reader.close(clean=False)
+    with pytest.raises(StorageFailed, match="money: attempt 1 has"):
+        opened(place)
+
+
+def test_a_file_that_was_summed_is_summed_anew_once_it_was_touched(place: Path) -> None:
+    """The new seal takes the sum of before only for a file that nobody can have written to since."""
+    journal = opened(place)
+    journal.commit([CAP, *made(0, 1)])
+    journal.close(clean=True)
+    now = time.time_ns()
+    for age_s, told in ((0, False), (60, True)):
+        os.utime(place, ns=(now, now - age_s * 10**9))
+        journal = opened(place)
+        assert bool(journal._known_sum()) is told
+        os.utime(place)
+        assert journal._known_sum() == ""
+        journal.close(clean=True)
+        sealed = seal.read(place)
+        assert sealed is not None
+        assert sealed.sha256 == seal.sum_of(place)
 
 
 def _newer(place: Path) -> None:
