@@ -16,6 +16,7 @@ from pipeline.errors import Bug
 from pipeline.plan.pictures import is_uploaded
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.pictures import to_png
+from pipeline.store.shelves import EXTENSIONS
 from pipeline.transport.door import Door
 from pipeline.values.card import GatewayCard
 from pipeline.values.provider import CarriedBytes, Placed, Provider, UploadFailed
@@ -40,14 +41,6 @@ _USELESS_MAX: Final = 3
 DEFINITE: Final = frozenset(
     {FaultKind.REJECTED, FaultKind.UNAUTHORIZED, FaultKind.OUT_OF_CREDIT, FaultKind.CLOSED, FaultKind.MODERATED}
 )
-_ENDINGS: Final = {
-    "image/png": "png",
-    "image/jpeg": "jpg",
-    "image/webp": "webp",
-    "image/gif": "gif",
-    "image/bmp": "bmp",
-    "image/tiff": "tiff",
-}
 
 #: Gateway, account, model or nothing, digest.
 _Key: TypeAlias = tuple[str, str, str, str]
@@ -216,7 +209,7 @@ class Placements:
         except ValueError as error:
             return Fault(FaultKind.REJECTED, str(error))
         asset = CarriedBytes(source.sent_as or source.picture.media_type, data)
-        name = f"{source.picture.sha256[:24]}.{_ENDINGS.get(asset.media_type, 'bin')}"
+        name = f"{source.picture.sha256[:24]}.{EXTENSIONS.get(asset.media_type, 'bin')}"
         told: list[Outcome] = []
         while len(told) < _STEPS_MAX:
             step = self._providers[gateway].upload(model, asset, name, tuple(told))
