@@ -23,6 +23,8 @@ PAGES: Final = tuple(page for page in sorted((ROOT / "docs").glob("*.md")) if "`
 _BLOCK = re.compile(r"(```console\n)(.*?)(```\n)", re.DOTALL)
 #: What no two runs have alike: {pattern: what stands for it when pages are compared}.
 _VARIES: Final[Mapping[str, str]] = {
+    # How a run is getting on is said every few seconds: a quick machine is done before.
+    r"(?m)^\d\d:\d\d:\d\d [\d,]+/[\d,]+ done.*\n": "",
     r"\d\d:\d\d:\d\d": "HH:MM:SS",
     r"\b\d+(\.\d+)? (s|ms|min)\b": "TIME",
     r"\b\d+(\.\d+)? [kM]B\b": "SIZE",

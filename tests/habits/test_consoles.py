@@ -26,3 +26,11 @@ def test_no_console_shows_an_escape_or_a_place_of_the_machine_that_drew_it() -> 
         assert "\x1b" not in text
         assert "/tmp/" not in text
         assert "/home/" not in text
+
+
+def test_a_slow_machine_prints_the_same_page() -> None:
+    """Lines that say how a run is getting on come with the seconds that it takes."""
+    page = "$ pipeline run\nrehearsal\ndone: 24 images in 3 s\n"
+    line = "21:20:07 10/24 done, 6 active, 0 failed, 0.34 USD spent\n"
+    slow = page.replace("done:", f"{line}done:").replace("3 s", "41 s")
+    assert consoles.comparable(slow) == consoles.comparable(page)
