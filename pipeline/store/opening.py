@@ -8,6 +8,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import copyfileobj
 from tempfile import TemporaryDirectory
 from typing import Final
 
@@ -22,6 +23,8 @@ _UNREADABLE: Final = (
 )
 #: How often a store that is being written to is copied before we give up.
 _COPIES: Final = 20
+#: What is copied at once (bytes).
+_PIECE: Final = 1024 * 1024
 
 
 def newer(path: Path) -> JournalNewer:
@@ -113,10 +116,10 @@ def copied(path: Path) -> TemporaryDirectory[str]:
 
 def _copy_file(source: Path, target: Path) -> None:
     try:
-        data = source.read_bytes()
+        opened = source.open("rb")
     except FileNotFoundError:
         target.unlink(missing_ok=True)
         return
-    handle = open_private(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    with os.fdopen(handle, "wb") as file:
-        file.write(data)
+    with opened, os.fdopen(open_private(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as copy:
+        # Bit by bit: a store of a million tasks is larger than what a look may take.
+        copyfileobj(opened, copy, _PIECE)
