@@ -84,7 +84,7 @@ HOSTILE: Final[dict[str, tuple[Callable[[Path], object], str]]] = {
     "a random device": (lambda path: path.symlink_to("/dev/urandom"), "it is a device"),
     "the environment": (lambda path: path.symlink_to("/proc/self/environ"), ":1:"),
     "the memory": (lambda path: path.symlink_to("/proc/self/mem"), "cannot be read"),
-    "a link to itself": (lambda path: path.symlink_to(path), "does not exist"),
+    "a link to itself": (lambda path: path.symlink_to(path), "there is no spec"),
     "a gigabyte": (gigabyte, "larger than 10 MB"),
     "nothing": (text(""), ":1:1: error: the spec is empty"),
     "utf-16": (text(MINIMAL.encode("utf-16")), ":1:1: error: the spec is UTF-16"),
