@@ -26,9 +26,9 @@ from tests.chaos.tables import Tables
 
 _TASKS: Final = 6
 _KB: Final = 1024
-#: The first two are too small to buy anything on, which needs room for what is in flight twice over.
-_SIZES_KB: Final = (300, 2_000, 16_000, 24_000, 40_000, 64_000)
-_BUYING: Final = _SIZES_KB[2:]
+#: The first three are too small to buy anything on, which needs room for all that is held and in flight twice over.
+_SIZES_KB: Final = (300, 2_000, 16_000, 60_000, 80_000, 100_000)
+_BUYING: Final = _SIZES_KB[3:]
 _FREE_KB: Final = (0, 4, 16, 64)
 _PHASES: Final = (
     *("start", "commit 1", "commit 2", "commit 6", "commit 12", "commit 20", "commit 30", "post 1", "post 3"),
@@ -38,7 +38,7 @@ _PHASES: Final = (
 _COUNTS: Final = {"small": 6, "merge": 0}
 #: Parked, or fail-stop; or it had room enough after all. 5: in doubt.
 _ALLOWED: Final = frozenset({0, 5, 6, 70})
-_ROOM: Final = "128m"
+_ROOM: Final = "256m"
 #: How a child says that it may not mount either.
 _NO_MOUNT: Final = 77
 
