@@ -39,8 +39,9 @@ STALLED_S: Final = 5.0
 #: Watchers are told what changed this often at most, and that the run is alive this often at least (seconds).
 WATCH_EVERY_S: Final = 0.5
 WATCH_AT_LEAST_S: Final = 2.0
-#: How long the run waits for the socket's thread when it ends (seconds).
+#: How long the run waits for the socket's thread when it ends, and that for answers that are being given (seconds).
 _LEAVE_S: Final = 2.0
+_LAST_S: Final = 1.0
 
 Answer = dict[str, object]
 
@@ -65,6 +66,9 @@ class Control:
         self._stopped: asyncio.Event | None = None
         self._begun = threading.Event()
         self._clients = 0
+        #: Requests that were heard and are not answered yet; `_quiet` is set while there is none.
+        self._asking = 0
+        self._quiet = asyncio.Event()
 
     async def open(self) -> None:
         """Listen; a socket that a killed run left is replaced (the lock says that nobody else is alive)."""
@@ -83,7 +87,8 @@ class Control:
             with contextlib.suppress(RuntimeError):  # its loop is closed already
                 if self._loop is not None and self._stopped is not None:
                     self._loop.call_soon_threadsafe(self._stopped.set)
-            self._thread.join(_LEAVE_S)
+            # Not here: whoever asked a moment ago, for the very end perhaps, is answered on this loop.
+            await asyncio.to_thread(self._thread.join, _LEAVE_S)
         self._path.unlink(missing_ok=True)
 
     # --- in the socket's thread -------------------------------------------------------------------------------------
@@ -93,13 +98,16 @@ class Control:
 
     async def _listen(self, listening: socket.socket) -> None:
         self._loop, self._stopped = asyncio.get_running_loop(), asyncio.Event()
+        self._quiet.set()
         self._begun.set()
         server = await asyncio.start_unix_server(self._client, sock=listening, limit=REQUEST_MAX)
         try:
             await self._stopped.wait()
         finally:
-            # Conversations that go on are called off with the loop.
+            # What was asked is still answered; then conversations that go on are called off with the loop.
             server.close()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._quiet.wait(), _LAST_S)
 
     async def _client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._clients += 1
@@ -133,11 +141,22 @@ class Control:
             if request.get("ask") == "watch":
                 await self._watch(writer)
                 return
-            await _write(writer, await self._ask(request))
+            await self._tell(writer, request)
             try:
                 line = await asyncio.wait_for(reader.readline(), IDLE_S)
             except ValueError:
                 line = b"\0"
+
+    async def _tell(self, writer: asyncio.StreamWriter, request: Mapping[str, object]) -> None:
+        """Ask the run and pass its answer on: a drain's comes when the run is about to end."""
+        self._asking += 1
+        self._quiet.clear()
+        try:
+            await _write(writer, await self._ask(request))
+        finally:
+            self._asking -= 1
+            if not self._asking:
+                self._quiet.set()
 
     async def _watch(self, writer: asyncio.StreamWriter) -> None:
         """Tell what changed until the client goes away; one that reads slowly hears less often."""

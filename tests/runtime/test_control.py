@@ -127,7 +127,7 @@ def test_many_clients_and_stalled_ones_cost_the_run_nothing(tmp_path: Path, expo
 
 def test_rows_are_told_since_a_cursor_and_once_each(tmp_path: Path, exports: dict[str, str]) -> None:
     """Without a cursor there is only a place to begin; from there on, each answer has what changed since the last."""
-    with living(tmp_path, exports, cups=8, rate="240/min") as run:
+    with living(tmp_path, exports, cups=8, rate="120/min") as run:
         run.until(lambda status: status["gateways"])
         cursor = run.ask(ask="rows")["cursor"]
         seen: dict[str, str] = {}
@@ -143,12 +143,12 @@ def test_rows_are_told_since_a_cursor_and_once_each(tmp_path: Path, exports: dic
             seen |= {row["id"]: row["state"] for row in named}
             cursor = answer["cursor"]
             assert answer["more"] is False
-            for foreign in ("", "x.1", "999.0", f"{cursor}0", 7):
+            for foreign in ("", "x.1", "999.0", f"{cursor}999", 7):
                 reset = request_of(run.folder / CONTROL, {"ask": "rows", "since": foreign})
                 assert reset is None or (reset["rows"], reset["cursor"]) == (None, None)
         assert run.ended()[0] == 0
         done = [name for name, state in seen.items() if state == "done"]
-        assert len(done) >= 12, "all but what ended with the run"
+        assert len(done) >= 8, "all but what ended with the run"
 
 
 def test_what_cannot_be_done_is_refused_in_words(alive: Living) -> None:
