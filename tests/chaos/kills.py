@@ -38,7 +38,7 @@ KILLS_MAX: Final = 14
 TASKS: Final = {"small": 10, "merge": 28}
 _GOOD: Final = frozenset({0, 3, 4, 5, 6})
 #: What an opening writes to, with nothing to be done.
-_OPENED: Final = frozenset({"log.jsonl", "state.db", "state.db-wal", "state.db.seal"})
+_OPENED: Final = frozenset({"log.jsonl", "metrics.prom", "state.db", "state.db-wal", "state.db.seal"})
 #: A doubt is bought again after a quiet period of two minutes and more, which the small size has no time for.
 POLICIES: Final = {
     "small": ("hold", "hold", "write_off"),
