@@ -122,12 +122,17 @@ def retry(
 
     if rejected is not None and kinds:
         raise click.UsageError("--fault speaks of failed tasks and --rejected of done ones: give one of them")
-    folder = place.folder_of(run)
+    folder, followed = place.folder_of(run), 0
     if rejected is None:
-        number, sort = inspect.retry(folder, tuple(FaultKind(kind) for kind in kinds)), "failed task"
+        (number, followed), sort = inspect.retry(folder, tuple(FaultKind(kind) for kind in kinds)), "failed task"
+        if followed and not quiet:
+            say(
+                f"left as they are, an operation of them was found late and the next run follows it first: "
+                f"{words.count(followed, 'task')}"
+            )
     else:
         number, sort = agreed(folder, rejected, yes=yes, quiet=quiet), "rejected task"
-    if not number:
+    if not number and not followed:
         if as_json:
             answer_json({"folder": str(folder), "retried": 0})
         else:

@@ -35,7 +35,8 @@ from pipeline.engine.retry import (
     backoff_s,
     wait_s,
 )
-from pipeline.engine.state import PENDING, LiveAttempt, LiveTask, State
+from pipeline.engine.state import LiveAttempt, LiveTask, State
+from pipeline.engine.stored import PENDING
 from pipeline.errors import Bug
 from pipeline.values.reply import (
     Fault,

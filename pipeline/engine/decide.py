@@ -53,7 +53,8 @@ from pipeline.engine.messages import (
 from pipeline.engine.outcome import close, doubt_policy, doubted, proceed, release_held
 from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWALS_MAX, RENEWS
-from pipeline.engine.state import PENDING, LiveAttempt, LivePicture, LiveTask, State
+from pipeline.engine.state import LiveAttempt, LivePicture, LiveTask, State
+from pipeline.engine.stored import PENDING
 from pipeline.engine.terms import OnDoubt
 from pipeline.errors import Bug, RunError
 from pipeline.values.reply import Fault, FaultKind
@@ -260,7 +261,8 @@ def _retry(state: State, number: int, *, rejected: bool) -> Iterator[Fact]:
     live = state.tasks.get(number)
     if live is None:
         raise Bug(f"task {number} is to be sent again and was not loaded")
-    if live.phase in {Phase.FAILED, Phase.SHORT} or (rejected and live.phase is Phase.DONE):
+    # An operation that was found after its task had ended may still bring the pictures: it is followed first.
+    if not live.live and (live.phase in {Phase.FAILED, Phase.SHORT} or (rejected and live.phase is Phase.DONE)):
         yield TaskMoved(number, Phase.WAITING)
 
 

@@ -37,7 +37,8 @@ from pipeline.engine.facts import (
     WrittenOff,
 )
 from pipeline.engine.phases import AttemptState, Phase
-from pipeline.engine.state import LOST, PENDING, STORED, LiveAttempt, LivePicture, LiveTask, Pause, State
+from pipeline.engine.state import LiveAttempt, LivePicture, LiveTask, Pause, State
+from pipeline.engine.stored import LOST, PENDING, STORED
 from pipeline.errors import Bug
 from pipeline.values.reply import why_of
 

@@ -33,7 +33,8 @@ from pipeline.engine.messages import (
 )
 from pipeline.engine.phases import AttemptState
 from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWAL_FIRST_S, RENEWS, backoff_s, wait_s
-from pipeline.engine.state import PENDING, LiveAttempt, LivePicture, State
+from pipeline.engine.state import LiveAttempt, LivePicture, State
+from pipeline.engine.stored import PENDING
 
 
 def react(state: State, fact: Fact, now: float) -> Iterator[Command]:

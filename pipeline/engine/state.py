@@ -14,15 +14,12 @@ from pipeline.engine.known import Operations
 from pipeline.engine.lanes import LEFTOVER, Lane
 from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.retry import DOUBT_RESUBMITS_MAX, FETCHES_AT_ONCE
-from pipeline.engine.stored import Snapshot, StoredAccount, StoredAttempt, StoredTask
+from pipeline.engine.stored import PENDING, STORED, Snapshot, StoredAccount, StoredAttempt, StoredTask
 from pipeline.engine.terms import OnDoubt, Policy
 from pipeline.errors import Bug
 from pipeline.values.reply import Fault, FaultKind
 from pipeline.values.task import Task
 
-PENDING: Final = "PENDING"
-STORED: Final = "STORED"
-LOST: Final = "LOST"
 #: How many words of a task's story are kept for a Bug.
 STORY_LENGTH: Final = 40
 #: How long a download takes before any was seen (seconds).

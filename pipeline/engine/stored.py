@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from pipeline.engine.known import Operations
 from pipeline.engine.phases import AttemptState, Phase
 from pipeline.values.task import Task
+
+#: The states of a picture.
+PENDING: Final = "PENDING"
+STORED: Final = "STORED"
+LOST: Final = "LOST"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +62,14 @@ class StoredTask:
     task: Task
     phase: Phase
     attempts: tuple[StoredAttempt, ...]
+
+    @property
+    def followed(self) -> bool:
+        """Whether an operation of it runs, or a billed picture is still to be fetched: it may yet be whole."""
+        return any(
+            each.state is AttemptState.ACCEPTED or any(picture.state == PENDING for picture in each.pictures)
+            for each in self.attempts
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pipeline.engine.machine import Doubt, Machine
 from pipeline.engine.messages import Observation, RetryAsked, SubmitAnswered, VerdictGiven
@@ -48,6 +48,13 @@ if TYPE_CHECKING:
 
 _MANIFEST = (IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW)
 _UNANSWERED = Fault(FaultKind.UNKNOWN, "the process ended before an answer was written down")
+
+
+class Retried(NamedTuple):
+    """What `retry` did: how many tasks go again, and how many stay because an operation of them is followed first."""
+
+    tasks: int
+    followed: int
 
 
 @contextmanager
@@ -187,12 +194,13 @@ def rebuild_manifest(folder: Path) -> Written:
     return written
 
 
-def retry(folder: Path, kinds: Collection[str] = ()) -> int:
-    """Send failed and short tasks (of these fault kinds) again at the next run; answers how many."""
+def retry(folder: Path, kinds: Collection[str] = ()) -> Retried:
+    """Send failed and short tasks (of these fault kinds) again at the next run."""
     with amending(folder) as amend:
         failed = amend.journal.failed_tasks(set(kinds) or None)
-        amend.record([RetryAsked(stored.task.number) for stored in failed], failed)
-    return len(failed)
+        again = [stored for stored in failed if not stored.followed]
+        amend.record([RetryAsked(stored.task.number) for stored in again], again)
+    return Retried(len(again), len(failed) - len(again))
 
 
 def doubts(folder: Path) -> list[dict[str, object]]:

@@ -73,6 +73,8 @@ def look(folder: Path, review: Review) -> Rejections:
                 left["not done: `pipeline retry` sends those that failed"] += 1
             elif any(attempt.open_micros for attempt in stored.attempts):
                 left["not settled yet: a call of it is in doubt, or a rest of its money is still held"] += 1
+            elif stored.followed:
+                left["an operation of it was found late: the next run follows it first"] += 1
             else:
                 tasks.append(stored)
                 pictures += count

@@ -90,7 +90,7 @@ def test_a_short_task_that_is_sent_again_may_be_lost_or_refused_like_any_other(
     monkeypatch.setattr(f"{__name__}.SPEC", SHORT)
     Image.new("RGB", (400, 400)).save(tmp_path / "photo.png")
     assert rehearse(tmp_path, 'fewer: {prompt: "teal"}\n').exit_code == 4
-    assert inspect.retry(tmp_path / "run") == 1
+    assert inspect.retry(tmp_path / "run").tasks == 1
     assert rehearse(tmp_path, fault + ': {prompt: "teal"}\n').exit_code == code
     assert rehearse(tmp_path).exit_code == code
     assert inspect.verify(tmp_path / "run") == []

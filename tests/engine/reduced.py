@@ -55,7 +55,8 @@ from pipeline.engine.messages import (
 )
 from pipeline.engine.pace import Pace
 from pipeline.engine.phases import AttemptState
-from pipeline.engine.state import PENDING, LiveAttempt, LivePicture, LiveTask, State
+from pipeline.engine.state import LiveAttempt, LivePicture, LiveTask, State
+from pipeline.engine.stored import PENDING
 from pipeline.engine.terms import OnDoubt
 from pipeline.errors import Bug
 from pipeline.values.reply import (

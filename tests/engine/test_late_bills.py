@@ -16,6 +16,7 @@ from pipeline.engine.messages import (
     Poll,
     PollAnswered,
     Resumed,
+    RetryAsked,
     SubmitAnswered,
     VerdictGiven,
 )
@@ -217,3 +218,17 @@ def test_an_attempt_found_late_leaves_the_one_that_replaced_it_alone() -> None:
     assert state.machine.counts() == {Phase.RUNNING: 1}
     state.tell(PollAnswered(1, Ready(("a",), 1)))
     assert state.tell(Fetched(1, 0, artifact()))[0][-1] == TaskMoved(0, Phase.DONE)
+
+
+@pytest.mark.parametrize("rejected", [False, True])
+def test_a_task_whose_operation_is_followed_late_is_not_bought_again(rejected: bool) -> None:  # noqa: FBT001
+    """What was found may bring the pictures; only once it has ended without them may the task be sent again."""
+    before = submitting(policy(OnDoubt.WRITE_OFF))
+    before.tell(SubmitAnswered(1, Unknown(fault(K.UNKNOWN))))
+    found = [*before.facts, *written_off().tell(FOUND)[0]]
+    after = Ring(Machine.restore(policy(OnDoubt.WRITE_OFF), fold(found).snapshot()))
+    after.tell(Resumed())
+    assert after.tell(RetryAsked(0, rejected=rejected))[0] == []
+    ended = [*found, *after.tell(PollAnswered(1, OperationFailed(REJECTED, billed=False)))[0]]
+    last = Machine.restore(policy(OnDoubt.WRITE_OFF), fold(ended).snapshot(asked=[0]))
+    assert Ring(last).tell(RetryAsked(0, rejected=rejected))[0][0] == TaskMoved(0, Phase.WAITING)

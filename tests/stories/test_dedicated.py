@@ -120,14 +120,14 @@ def test_what_the_meter_has_shown_is_remembered(tmp_path: Path) -> None:
     """Sent again, lost again: the second remainder is told apart from the first."""
     path = job(tmp_path, EVOLINK, "budget: 200 evolink-credit\ndedicated: [evolink]\n")
     assert rehearse(path, faults=faults(tmp_path, BOTH_WAYS)).exit_code == 4
-    failed = inspect.retry(tmp_path / "run")
+    failed = inspect.retry(tmp_path / "run").tasks
     assert failed == 8
     again = rehearse(path, faults=faults(tmp_path, BOTH_WAYS))
     assert again.exit_code == 4
     accepted, billed = bill(tmp_path, "evolink")
     assert billed == accepted * CREDIT
     assert money(again, "evolink-credit") == (billed, 0, 0)
-    assert inspect.retry(tmp_path / "run") == 8
+    assert inspect.retry(tmp_path / "run").tasks == 8
     last = rehearse(path, faults=faults(tmp_path, ""))
     assert (last.exit_code, last.status["images"]) == (0, 18)
     assert money(last, "evolink-credit") == (bill(tmp_path, "evolink")[1], 0, 0)

@@ -48,7 +48,7 @@ def test_a_task_that_was_written_off_is_sent_again_when_asked(tmp_path: Path) ->
     path = spec(tmp_path, more="on_doubt: write_off\n")
     result = rehearse(path, faults=faults(tmp_path, f'cut_after: {{prompt: "{TEAL}"}}\n'))
     assert (result.exit_code, money(result)["settled_micros"]) == (4, 6 * PRICE)
-    assert inspect.retry(tmp_path / "run") == 1
+    assert inspect.retry(tmp_path / "run").tasks == 1
     again = rehearse(path)
     assert (again.exit_code, again.status["images"]) == (0, 6)
     assert money(again)["settled_micros"] == 7 * PRICE
@@ -68,6 +68,7 @@ def test_a_purchase_that_was_written_off_is_found_by_its_operation(tmp_path: Pat
     lost = unknown_operation(tmp_path)
     written_off = [number for number in range(1, 8) if _resolves(tmp_path / "run", number, lost)]
     assert len(written_off) == 1
+    assert inspect.retry(tmp_path / "run") == (0, 1), "what was found is followed before it is bought again"
     final = rehearse(path, faults=wrong)
     assert (final.exit_code, final.status["images"]) == (0, 6)
     assert bill(tmp_path) == (6, money(final)["settled_micros"])

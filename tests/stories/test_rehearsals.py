@@ -255,8 +255,8 @@ def test_failed_tasks_go_again_when_asked(tmp_path: Path) -> None:
     faults.write_text('moderated: {prompt: "teal"}\n')
     path = spec(tmp_path)
     assert rehearse(path, faults=faults).exit_code == 4
-    assert inspect.retry(tmp_path / "run", ["rejected"]) == 0
-    assert inspect.retry(tmp_path / "run", ["moderated"]) == 2
+    assert inspect.retry(tmp_path / "run", ["rejected"]).tasks == 0
+    assert inspect.retry(tmp_path / "run", ["moderated"]).tasks == 2
     assert rehearse(path).exit_code == 0
     assert bill(tmp_path)[1] == 450_000
 
