@@ -11,8 +11,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from pipeline.report.inside import open_picture
 from pipeline.store.durable import open_private
+from pipeline.store.inside import open_picture
 from pipeline.values.folder import REPORT
 from pipeline.values.rows import ImageRow
 

@@ -14,11 +14,11 @@ from typing import Final
 
 from pipeline.report.data import Entry, Links
 from pipeline.report.inputs import Sources
-from pipeline.report.inside import Pictures, is_digest
 from pipeline.report.pages import src_of
 from pipeline.report.pixels import CHANGED, DAMAGED, MISSING, Job, Made
 from pipeline.report.pool import made_of
 from pipeline.store.durable import open_private, write_all
+from pipeline.store.inside import Pictures, is_digest
 from pipeline.values.artifact import Artifact
 from pipeline.values.rows import ImageRow
 

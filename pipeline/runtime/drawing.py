@@ -17,12 +17,12 @@ from urllib.parse import unquote
 from pipeline.report.data import CHUNK, COLUMNS, Entry, Links, entries, row_chunk, script
 from pipeline.report.gallery import Gallery
 from pipeline.report.inputs import Sources
-from pipeline.report.inside import is_digest, is_picture_name
 from pipeline.report.pages import META, chunk_name, replace
 from pipeline.report.summary import Tally, meta
 from pipeline.runtime import served
 from pipeline.runtime.portrait import sources_of, told_of
 from pipeline.runtime.remains import reading
+from pipeline.store.inside import is_digest, is_picture_name
 from pipeline.store.journal import Journal
 from pipeline.values.artifact import Artifact
 from pipeline.values.folder import REPORT, STORE

@@ -24,7 +24,6 @@ from aiohttp import web
 
 from pipeline.errors import PipelineError, RunError, RunNotFound, StorageFailed
 from pipeline.report.data import COLUMNS
-from pipeline.report.inside import open_picture
 from pipeline.report.pages import INDEX, META, page_files
 from pipeline.runtime.control import DONE_S, Line
 from pipeline.runtime.door import Door
@@ -34,6 +33,7 @@ from pipeline.runtime.hub import ROWS_MAX, Hub
 from pipeline.runtime.portrait import REVIEW
 from pipeline.runtime.reviews import save_review
 from pipeline.runtime.thumbs import Thumbs, digest_of
+from pipeline.store.inside import open_picture
 from pipeline.values.folder import CONTROL
 
 _LOG: Final = logging.getLogger(__name__)

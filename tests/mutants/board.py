@@ -1040,7 +1040,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
-        "pipeline/report/inside.py",
+        "pipeline/store/inside.py",
         (
             "links are followed",
             "a link in the place of a picture leads out of the folder",

@@ -13,9 +13,9 @@ import pytest
 from click.testing import CliRunner
 
 from pipeline.cli.main import cli
-from pipeline.report.inside import Pictures, is_picture_name, open_picture
 from pipeline.runtime.guard import HEADERS
 from pipeline.runtime.view import serving
+from pipeline.store.inside import Pictures, is_picture_name, open_picture
 from tests.runtime.browsing import Browser, rehearsed
 
 SECRET = b"a secret of whoever looks at the run"
