@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from pipeline.plan.evaluation import Scope, TemplateFault
 from pipeline.plan.flaw import Flaw, Flawed, nearest
+from pipeline.plan.grammar import Look
 from pipeline.plan.matrix import Match, read_match
 from pipeline.plan.scalar import text_of, whole_number
 from pipeline.plan.table import Table
@@ -14,10 +16,7 @@ from pipeline.plan.template import (
     IMAGE_TEXT_MAX,
     TEXT_MAX,
     Expression,
-    Look,
-    Scope,
     Template,
-    TemplateFault,
     compile_expression,
     compile_template,
 )

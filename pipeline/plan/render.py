@@ -8,13 +8,13 @@ from typing import Final
 
 from pipeline.plan import identity
 from pipeline.plan.bounds import SIZE, SIZE_WORD, find_model, misspelt_size, seedless
+from pipeline.plan.evaluation import Scope
 from pipeline.plan.fields import Fields, Rule, Text, overlay
 from pipeline.plan.flaw import Flaw, Flawed
 from pipeline.plan.naming import safe_path
 from pipeline.plan.pictures import Pictures, sent_as
 from pipeline.plan.price import Tariff, tariff_of
 from pipeline.plan.scalar import text_of
-from pipeline.plan.template import Scope
 from pipeline.spec.job import DerivedSeed, JobSpec
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.digest import JSON

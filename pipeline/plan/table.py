@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
+from pipeline.plan.evaluation import TemplateFault
 from pipeline.plan.flaw import Flaw, Flawed, nearest
 from pipeline.plan.resources import ResourceMissing, Resources
 from pipeline.plan.scalar import text_of
-from pipeline.plan.template import Expression, TemplateFault, compile_expression
+from pipeline.plan.template import Expression, compile_expression
 from pipeline.spec.job import Inputs
 from pipeline.values.digest import JSON
 

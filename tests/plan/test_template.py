@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.plan.template import TemplateFault, compile_expression, compile_template
+from pipeline.plan.evaluation import TemplateFault
+from pipeline.plan.template import compile_expression, compile_template
 
 SCOPE: dict[str, Any] = {
     "row": {"sku": "a1", "price": 12, "empty": "", "nothing": None, "tags": ["x", "y"], "deep": {"er": "down"}},
