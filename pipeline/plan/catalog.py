@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
-from typing import Final, NoReturn, cast, get_args
+from typing import Final, cast, get_args
 
 from pipeline.errors import CardError
-from pipeline.plan.flaw import nearest
+from pipeline.plan.card_part import CardPart, fail
 from pipeline.values.card import (
     Base,
     Certainty,
     FailedBilled,
-    Figure,
     GatewayCard,
     ModelCard,
     NotBilled,
@@ -25,7 +22,7 @@ from pipeline.values.card import (
     SizeRule,
 )
 from pipeline.values.digest import JSON
-from pipeline.values.money import UNITS, micros_from_text
+from pipeline.values.money import UNITS
 from pipeline.values.reply import FaultKind
 
 OPERATIONS: Final = ("image.generate", "image.edit")
@@ -42,8 +39,8 @@ def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard
         except (ValueError, RecursionError) as error:
             raise CardError(f"{file}: not JSON: {error}") from error
     if not isinstance(data, dict):
-        _fail(file, "", "must be an object")
-    top = _Part(file, "", {key: value for key, value in data.items() if key != "$schema"})
+        fail(file, "", "must be an object")
+    top = CardPart(file, "", {key: value for key, value in data.items() if key != "$schema"})
     name = top.text("name")
     models = top.part("models")
     unbilled = top.text("errors_unbilled") if top.has("errors_unbilled") else ""
@@ -81,13 +78,13 @@ def read_card(card: str | Mapping[str, JSON], file: str = "card") -> GatewayCard
         *((f"bases.{key}.url", base.url) for key, base in made.bases.items()),
     ):
         if not url.startswith(_HTTPS):
-            _fail(file, key, f"must begin with {_HTTPS}")
+            fail(file, key, f"must begin with {_HTTPS}")
     if not made.models:
-        _fail(file, "models", "must name a model")
+        fail(file, "models", "must name a model")
     return made
 
 
-def _failed_billed(part: _Part) -> FailedBilled:
+def _failed_billed(part: CardPart) -> FailedBilled:
     made = FailedBilled(
         value=part.truth_or_none("value"),
         certainty=part.one_of("certainty", get_args(Certainty)),  # type: ignore[arg-type]  # checked against the same words
@@ -98,7 +95,7 @@ def _failed_billed(part: _Part) -> FailedBilled:
     return made
 
 
-def _bases(top: _Part) -> dict[str, Base]:
+def _bases(top: CardPart) -> dict[str, Base]:
     if not top.has("bases"):
         return {}
     part = top.part("bases")
@@ -112,7 +109,7 @@ def _bases(top: _Part) -> dict[str, Base]:
     return made
 
 
-def _region(part: _Part) -> Region:
+def _region(part: CardPart) -> Region:
     made = Region(
         host_suffix=part.text("host_suffix"),
         unit=part.one_of("unit", UNITS),
@@ -123,7 +120,7 @@ def _region(part: _Part) -> Region:
     return made
 
 
-def _price_rule(part: _Part) -> PriceRule:
+def _price_rule(part: CardPart) -> PriceRule:
     when = part.part("when")
     made = PriceRule(
         when={key: when.take(key) for key in when.names()},
@@ -135,7 +132,7 @@ def _price_rule(part: _Part) -> PriceRule:
     return made
 
 
-def _not_billed(part: _Part, greatest: int) -> NotBilled:
+def _not_billed(part: CardPart, greatest: int) -> NotBilled:
     made = NotBilled(
         status=part.whole("status", 400),
         code=None if part.take("code") is None else part.text("code"),
@@ -152,7 +149,7 @@ def _not_billed(part: _Part, greatest: int) -> NotBilled:
     return made
 
 
-def _model(gateway: str, name: str, part: _Part) -> ModelCard:
+def _model(gateway: str, name: str, part: CardPart) -> ModelCard:
     count, price, parameters = part.part("n"), part.part("price"), part.part("parameters")
     for key in ("source", "certainty", "date"):
         count.text(key)
@@ -202,7 +199,7 @@ def _model(gateway: str, name: str, part: _Part) -> ModelCard:
     return made
 
 
-def _size(part: _Part | None) -> SizeRule | None:
+def _size(part: CardPart | None) -> SizeRule | None:
     if part is None:
         return None
     made = SizeRule(
@@ -224,7 +221,7 @@ def _size(part: _Part | None) -> SizeRule | None:
     return made
 
 
-def _pictures(part: _Part | None) -> PictureRule | None:
+def _pictures(part: CardPart | None) -> PictureRule | None:
     if part is None:
         return None
     made = PictureRule(
@@ -246,7 +243,7 @@ def _pictures(part: _Part | None) -> PictureRule | None:
     return made
 
 
-def _parameter(name: str, part: _Part) -> Parameter:
+def _parameter(name: str, part: CardPart) -> Parameter:
     made = Parameter(
         name=name,
         kind=part.one_of("kind", _KINDS),  # type: ignore[arg-type]  # checked against the same four words
@@ -261,138 +258,3 @@ def _parameter(name: str, part: _Part) -> Parameter:
     )
     part.done()
     return made
-
-
-def _fail(file: str, key: str, what: str) -> NoReturn:
-    raise CardError(f"{file}: {key + ': ' if key else ''}{what}")
-
-
-class _Part:
-    """One object of a card: every key is taken exactly once, and what is left over is an error."""
-
-    def __init__(self, file: str, path: str, data: Mapping[str, JSON]) -> None:
-        self._file, self._path, self._data = file, path, data
-        self._taken: set[str] = set()
-
-    def fail(self, key: str, what: str) -> NoReturn:
-        _fail(self._file, f"{self._path}{key}", what)
-
-    def names(self) -> list[str]:
-        return list(self._data)
-
-    def has(self, key: str) -> bool:
-        return key in self._data
-
-    def done(self) -> None:
-        for key in self._data:
-            if key not in self._taken:
-                self.fail(key, f"unknown key; {nearest(key, self._taken)}")
-
-    def take(self, key: str) -> JSON:
-        if key not in self._data:
-            self.fail(key, "is missing")
-        self._taken.add(key)
-        return self._data[key]
-
-    def part(self, key: str) -> _Part:
-        value = self.take(key)
-        if not isinstance(value, dict):
-            self.fail(key, "must be an object")
-        return _Part(self._file, f"{self._path}{key}.", cast("Mapping[str, JSON]", value))
-
-    def parts(self, key: str) -> list[_Part]:
-        value = self.take(key)
-        if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-            self.fail(key, "must be a list of objects")
-        rows = cast("list[Mapping[str, JSON]]", value)
-        return [_Part(self._file, f"{self._path}{key}.{number}.", row) for number, row in enumerate(rows)]
-
-    def part_or_none(self, key: str) -> _Part | None:
-        return None if self.take(key) is None else self.part(key)
-
-    def text(self, key: str, *, empty: bool = False) -> str:
-        value = self.take(key)
-        if not isinstance(value, str) or not (value or empty):
-            self.fail(key, "must be text")
-        return value
-
-    def texts(self, key: str, allowed: Sequence[str] = ()) -> tuple[str, ...]:
-        value = self.take(key)
-        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-            self.fail(key, "must be a list of texts")
-        for item in cast("list[str]", value):
-            if allowed and item not in allowed:
-                self.fail(key, f"unknown value '{item}'; {nearest(item, allowed)}")
-        return tuple(cast("list[str]", value))
-
-    def one_of(self, key: str, allowed: Sequence[str]) -> str:
-        value = self.text(key)
-        if value not in allowed:
-            self.fail(key, f"unknown value '{value}'; {nearest(value, allowed)}")
-        return value
-
-    def whole(self, key: str, least: int = 0) -> int:
-        value = self.take(key)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            self.fail(key, f"must be a whole number from {least}")
-        return value
-
-    def whole_or_none(self, key: str) -> int | None:
-        return None if self.take(key) is None else self.whole(key)
-
-    def number_or_none(self, key: str) -> int | float | None:
-        value = self.take(key)
-        if value is not None and (not isinstance(value, int | float) or isinstance(value, bool)):
-            self.fail(key, "must be a number or null")
-        return value
-
-    def seconds(self, key: str, *, above_zero: bool = False) -> float:
-        value = self.number_or_none(key)
-        if value is None or value < 0 or (above_zero and not value):
-            self.fail(key, "must be a number of seconds")
-        return float(cast("float", value))
-
-    def truth(self, key: str) -> bool:
-        value = self.take(key)
-        if not isinstance(value, bool):
-            self.fail(key, "must be true or false")
-        return value
-
-    def truth_or_none(self, key: str) -> bool | None:
-        value = self.take(key)
-        if value is not None and not isinstance(value, bool):
-            self.fail(key, "must be true, false, or null when nobody knows")
-        return value
-
-    def amount(self, key: str) -> str:
-        value = self.take(key)
-        if not isinstance(value, str):
-            self.fail(key, 'must be decimal text, such as "0.075"')
-        try:
-            micros_from_text(value)
-        except ValueError as error:
-            self.fail(key, str(error))
-        return value
-
-    def amount_or_none(self, key: str) -> str | None:
-        return None if self.take(key) is None else self.amount(key)
-
-    def amounts(self, key: str) -> dict[str, str]:
-        part = self.part(key)
-        made = {}
-        for name in part.names():
-            made[name] = part.text(name)
-            # A quotient, such as 1/68, where a decimal number would have to be rounded.
-            if not re.fullmatch(r"[0-9]+(\.[0-9]+)?|[1-9][0-9]*/[1-9][0-9]*", made[name]) or not Fraction(made[name]):
-                part.fail(name, 'must be a rate above zero as text, such as "0.14" or "1/68"')
-        return made
-
-    def figure(self, key: str) -> Figure:
-        part = self.part(key)
-        value = part.number_or_none("value")
-        certainty = part.one_of("certainty", get_args(Certainty))
-        made = Figure(value, cast("Certainty", certainty), part.text("source"), part.text("date"))
-        part.done()
-        if value is not None and value <= 0:
-            part.fail("value", "must be above zero, or null when it is unknown")
-        return made
