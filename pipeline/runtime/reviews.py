@@ -10,11 +10,12 @@ from typing import Final
 
 from pipeline.errors import RunError
 from pipeline.plan.review import COLUMNS
-from pipeline.report.review import review_csv, unguarded
+from pipeline.report.review import review_csv
 from pipeline.runtime.portrait import REVIEW
 from pipeline.runtime.remains import reading
 from pipeline.runtime.resources import read_plain
 from pipeline.store.durable import replace
+from pipeline.values.sheet import unguarded
 
 #: One picture's id: its task and its index.
 _ID: Final = re.compile(r"([0-9a-f]{64})#(\d{1,6})", re.ASCII)

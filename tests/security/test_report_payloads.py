@@ -21,8 +21,9 @@ from pipeline.plan.review import parse_review
 from pipeline.report import single
 from pipeline.report.data import Entry, Links, row_chunk, script
 from pipeline.report.pages import META, SITE, chunk_name, src_of
-from pipeline.report.review import review_csv, unguarded
+from pipeline.report.review import review_csv
 from pipeline.report.summary import Tally, meta
+from pipeline.values.sheet import unguarded
 from tests.report.rows import START, Saying, Store, of_image, of_task, task
 
 PAYLOADS: Final = (
