@@ -37,7 +37,10 @@ def report(run: str, *, single: bool, zipped: bool, limit: int | None, as_json: 
     folder = place.folder_of(run)
     origin = inspect.origin(folder)
     with reading(folder) as journal:
-        told, sources = told_of(folder, journal, command(origin.spec, origin.options), run=run), sources_of(journal)
+        told, sources = (
+            told_of(folder, journal, command(origin.spec, origin.options, anywhere=True), run=run),
+            sources_of(journal),
+        )
         progress = _progress(_number(inspect.status(folder).get("images")))
         if single:
             written = write_single(folder, journal, told, sources, limit=limit, progress=progress)

@@ -93,16 +93,20 @@ def _refuse_held(spec: Path, run_dir: Path | None, settings: Sequence[tuple[str,
     from pipeline.store.lock import RunLock, is_held
     from pipeline.values.folder import LOCK
 
-    folder = run_dir
-    if folder is None:
-        if any(key == "name" for key, _ in settings):
-            return
-        with suppress(OSError, ValueError):
-            names = _NAME.findall(spec.read_text(encoding="utf-8"))
-            if len(names) == 1:
-                folder = Path("runs") / (f"{names[0]}.sim" if simulate else names[0])
+    folder = run_dir or _own_folder(spec, settings, simulate=simulate)
     if folder is not None and is_held(folder / LOCK):
         RunLock.take(folder / LOCK).release()
+
+
+def _own_folder(spec: Path, settings: Sequence[tuple[str, str]], *, simulate: bool) -> Path | None:
+    """The run folder that a spec leads to by itself, without reading it as a spec; None where that is not plain."""
+    if any(key == "name" for key, _ in settings):
+        return None
+    with suppress(OSError, ValueError):
+        names = _NAME.findall(spec.read_text(encoding="utf-8"))
+        if len(names) == 1:
+            return Path("runs") / (f"{names[0]}.sim" if simulate else names[0])
+    return None
 
 
 def perform(
@@ -187,16 +191,38 @@ def confirmer() -> Callable[[str], bool] | None:
     return lambda question: click.confirm(clean_lines(question), err=True)
 
 
-def command(spec: Path, options: Options) -> str:
-    """The command that goes on with this run, as one would type it; without what was meant for this time only."""
-    parts = ["pipeline", "run", str(spec)]
+def command(spec: Path, options: Options, *, anywhere: bool = False) -> str:
+    """The command that goes on with this run, as one would type it; without what was meant for this time only.
+
+    Paths are said from the working directory, and a run folder that the spec leads to is left out. A command that is
+    read elsewhere (`anywhere`, a page) names everything whole: from another directory a short one finds no run folder,
+    begins a second run, and buys all again.
+    """
+    path = os.path.abspath if anywhere else _typed
+    parts = ["pipeline", "run", path(spec)]
     parts += ["--simulate"] if options.simulate else []
-    parts += ["--faults", str(options.faults)] if options.faults else []
+    parts += ["--faults", path(options.faults)] if options.faults else []
     parts += ["--seed", str(options.seed)] if options.seed else []
-    parts += ["--run-dir", str(options.run_dir)] if options.run_dir else []
+    folder = options.run_dir
+    if folder is not None and (anywhere or not _is_own(folder, spec, options)):
+        parts += ["--run-dir", path(folder)]
     parts += ["--limit", str(options.limit)] if options.limit else []
     for key, value in options.settings:
         parts += ["--set", f"{key}={value}"]
-    for path in options.allow_paths:
-        parts += ["--allow-path", str(path)]
+    for allowed in options.allow_paths:
+        parts += ["--allow-path", path(allowed)]
     return shlex.join(parts)
+
+
+def _is_own(folder: Path, spec: Path, options: Options) -> bool:
+    own = _own_folder(spec, options.settings, simulate=options.simulate)
+    return own is not None and folder.absolute() == own.absolute()
+
+
+def _typed(path: Path) -> str:
+    """A path from the working directory if it lies below; as it is elsewhere, or if it would look like an option."""
+    here = Path.cwd()
+    if not path.is_absolute() or not path.is_relative_to(here):
+        return str(path)
+    near = str(path.relative_to(here))
+    return str(path) if near.startswith("-") else near

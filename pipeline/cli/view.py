@@ -31,7 +31,7 @@ def view(run: str, *, port: int, no_open: bool) -> Exit:
 
     folder = place.folder_of(run)
     origin = inspect.origin(folder)
-    asyncio.run(_serve(folder, port, command(origin.spec, origin.options), run, opens=not no_open))
+    asyncio.run(_serve(folder, port, command(origin.spec, origin.options, anywhere=True), run, opens=not no_open))
     return Exit.COMPLETE
 
 

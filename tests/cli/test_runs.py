@@ -268,7 +268,7 @@ def test_retry_runs_no_other_spec_than_the_folder_s_own(desk: Desk, spoil: Calla
     code, out, _ = desk.call("retry", "mugs.sim")
     assert code == 0
     assert out.startswith(f"1 failed task will go again with the next run; {why}")
-    assert f"next:  pipeline run {desk.folder}/mugs.yaml --simulate --faults" in out
+    assert "next:  pipeline run mugs.yaml --simulate --faults" in out
     code, found = desk.answer("status", "mugs.sim", "--json")
     assert found["tasks"] == {"done": 1, "waiting": 1, "total": 2}
 
@@ -281,7 +281,7 @@ def test_plan_and_status_tell_failed_tasks_from_owned_ones(desk: Desk) -> None:
     assert desk.answer("status", "mugs.sim", "--json")[1]["faults"] == found["faults"]
     _, out, _ = desk.call("plan", "mugs.yaml", "--run-dir", "runs/mugs.sim", "--set", "budget=2 USD")
     assert "run folder runs/mugs.sim: 1 owned, 1 failed, 0 new, 0 changed, 0 dropped; nothing more to pay" in out
-    assert "next:  pipeline run mugs.yaml --simulate --run-dir runs/mugs.sim --set 'budget=2 USD'" in out
+    assert "next:  pipeline run mugs.yaml --simulate --set 'budget=2 USD'" in out
 
 
 def test_the_end_of_a_run_with_a_smaller_limit_counts_what_the_folder_has(desk: Desk) -> None:
