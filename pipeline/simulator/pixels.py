@@ -10,16 +10,14 @@ import hashlib
 import io
 import math
 import random
-import unicodedata
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
-from typing import Final, TypeAlias
+from typing import Final
 
-from PIL import Image, ImageChops, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
-Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+from pipeline.simulator.lettering import TEXT_MIN, drawable, fit, font_of, length_of
+from pipeline.simulator.scenery import landscape
 
 #: Ramps from the darkest to the lightest grey; text is light on dark in all of them.
 RAMPS: Final = (
@@ -34,8 +32,6 @@ RAMPS: Final = (
     ("#220a2b", "#8a1c62", "#f0587e", "#ffe3d1"),
     ("#08221f", "#1c6e5c", "#e0b050", "#fff4d8"),
 )
-#: The smallest text, in pixels: below it nothing can be read.
-_TEXT_MIN: Final = 13
 #: The caption takes at most this part of the picture's height.
 _CAPTION_PART: Final = 0.52
 
@@ -95,104 +91,8 @@ def _palette(ramp: tuple[str, ...]) -> list[int]:
 
 def _landscape(scene: Scene, dice: random.Random) -> Image.Image:
     small = (scene.width + 1) // 2, (scene.height + 1) // 2
-    canvas = _sky(small, dice)
-    dice.choice(_PAINTERS)(canvas, dice)
+    canvas = landscape(small, dice)
     return canvas.resize((scene.width, scene.height), Image.Resampling.BILINEAR)
-
-
-def _sky(size: tuple[int, int], dice: random.Random) -> Image.Image:
-    """A soft sky: lighter towards the horizon, with a little weather."""
-    rows = 4
-    levels = [min(235, max(20, round(70 + 42 * row + dice.uniform(-16, 16)))) for row in range(rows) for _ in range(5)]
-    return Image.frombytes("L", (5, rows), bytes(levels)).resize(size, Image.Resampling.BICUBIC)
-
-
-def _ridge(width: int, base: float, swing: float, dice: random.Random, waves: int = 3) -> list[tuple[float, float]]:
-    """Points of a rolling line from left to right."""
-    parts = [(dice.uniform(0.5, 2.4) * (k + 1), dice.uniform(0, math.tau), swing / (k + 1)) for k in range(waves)]
-    return [
-        (x, base + sum(high * math.sin(often * x / width * math.pi + at) for often, at, high in parts))
-        for x in range(0, width + 6, 6)
-    ]
-
-
-def _sun(canvas: Image.Image, dice: random.Random, radius: float) -> None:
-    width, height = canvas.size
-    x, y = dice.uniform(0.2, 0.8) * width, dice.uniform(0.14, 0.36) * height
-    brush = ImageDraw.Draw(canvas)
-    for part, level in ((1.5, 200), (1.22, 222), (1.0, 252)):
-        brush.ellipse((x - radius * part, y - radius * part, x + radius * part, y + radius * part), fill=level)
-
-
-def _dunes(canvas: Image.Image, dice: random.Random) -> None:
-    width, height = canvas.size
-    _sun(canvas, dice, dice.uniform(0.08, 0.15) * height)
-    brush, count = ImageDraw.Draw(canvas), dice.randint(4, 6)
-    for layer in range(count):
-        ridge = _ridge(width, height * (0.42 + 0.5 * layer / count), height * 0.06, dice)
-        brush.polygon([(0, height), *ridge, (width, height)], fill=round(150 - 118 * layer / (count - 1)))
-
-
-def _peaks(canvas: Image.Image, dice: random.Random) -> None:
-    width, height = canvas.size
-    _sun(canvas, dice, dice.uniform(0.06, 0.1) * height)
-    brush, count = ImageDraw.Draw(canvas), 4
-    for layer in range(count):
-        base, level = height * (0.5 + 0.14 * layer), round(158 - 36 * layer)
-        x, points = -width * 0.1, []
-        while x < width * 1.1:
-            points.append((x, base - dice.uniform(0.02, 0.3 - 0.04 * layer) * height))
-            x += dice.uniform(0.07, 0.16) * width
-            points.append((x, base + dice.uniform(0.0, 0.05) * height))
-            x += dice.uniform(0.05, 0.12) * width
-        brush.polygon([(-width, height), *points, (2 * width, height)], fill=level)
-        for (left, low), (top, high), (right, low_right) in zip(points[1::2], points[2::2], points[3::2], strict=False):
-            foot = max(low, low_right)
-            shade = [(top, high), (right, low_right), (top + (right - left) * 0.08, foot)]
-            brush.polygon(shade, fill=max(8, level - 16))
-
-
-def _discs(canvas: Image.Image, dice: random.Random) -> None:
-    width, height = canvas.size
-    for _ in range(dice.randint(9, 14)):
-        radius = dice.uniform(0.05, 0.3) * height
-        x, y = dice.uniform(0, width), dice.uniform(0, height * 0.8)
-        box = tuple(map(round, (x - radius, y - radius, x + radius, y + radius)))
-        disc = Image.new("L", (box[2] - box[0], box[3] - box[1]), 0)
-        ImageDraw.Draw(disc).ellipse((0, 0, disc.width - 1, disc.height - 1), fill=dice.randint(22, 60))
-        under = canvas.crop((box[0], box[1], box[2], box[3]))
-        join = ImageChops.add if dice.random() < 0.65 else ImageChops.subtract
-        canvas.paste(join(under, disc), (box[0], box[1]))
-
-
-def _ribbons(canvas: Image.Image, dice: random.Random) -> None:
-    width, height = canvas.size
-    brush, count = ImageDraw.Draw(canvas), dice.randint(6, 9)
-    levels = [round(232 - 205 * layer / (count - 1)) for layer in range(count)]
-    tilt = dice.uniform(-0.3, 0.3) * height
-    for layer, level in enumerate(levels):
-        line = _ridge(width, height * (0.08 + 0.92 * layer / count), height * 0.07, dice, waves=2)
-        tilted = [(x, y + tilt * (x / width - 0.5)) for x, y in line]
-        brush.polygon([(0, height + abs(tilt)), *tilted, (width, height + abs(tilt))], fill=level)
-
-
-def _rays(canvas: Image.Image, dice: random.Random) -> None:
-    width, height = canvas.size
-    x, y, reach = dice.uniform(0.3, 0.7) * width, height * dice.uniform(0.34, 0.46), width + height
-    brush, count, turn = ImageDraw.Draw(canvas), dice.choice((14, 18, 22)), dice.uniform(0, math.tau)
-    for ray in range(count):
-        one, other = turn + math.tau * ray / count, turn + math.tau * (ray + 0.5) / count
-        ends = [(x + reach * math.cos(angle), y + reach * math.sin(angle)) for angle in (one, other)]
-        brush.polygon([(x, y), *ends], fill=112 + 10 * (ray % 2))
-    for part, level in ((0.27, 190), (0.235, 150), (0.2, 248)):
-        radius = part * height
-        brush.ellipse((x - radius, y - radius, x + radius, y + radius), fill=level)
-    for layer in range(3):
-        ridge = _ridge(width, height * (0.62 + 0.12 * layer), height * 0.03, dice)
-        brush.polygon([(0, height), *ridge, (width, height)], fill=92 - 30 * layer)
-
-
-_PAINTERS: Final[tuple[Callable[[Image.Image, random.Random], None], ...]] = (_dunes, _peaks, _discs, _ribbons, _rays)
 
 
 # --- edits: the inputs as mirrored prints on a soft enlargement of the last one -----------------------------------
@@ -203,8 +103,7 @@ def _collage(scene: Scene, dice: random.Random, caption: _Caption) -> Image.Imag
     last = prints[-1]
     small = (scene.width + 1) // 2, (scene.height + 1) // 2
     if last is None:
-        canvas = _sky(small, dice)
-        dice.choice(_PAINTERS)(canvas, dice)
+        canvas = landscape(small, dice)
     else:
         tiny = ImageOps.fit(last, (20, max(4, round(20 * small[1] / small[0]))))
         canvas = tiny.point([round(36 + 0.42 * level) for level in range(256)]).resize(small, Image.Resampling.BICUBIC)
@@ -252,11 +151,10 @@ def _hang(canvas: Image.Image, picture: Image.Image, at: tuple[int, int], size: 
 
 def _stand_in(size: tuple[int, int], number: int, dice: random.Random) -> Image.Image:
     """For an input that only its gateway could fetch: a scene that says so."""
-    inside = _sky(size, dice)
-    dice.choice(_PAINTERS)(inside, dice)
-    letters = max(_TEXT_MIN, round(0.09 * min(size)))
+    inside = landscape(size, dice)
+    letters = max(TEXT_MIN, round(0.09 * min(size)))
     text = f"Image {number + 1}, by URL"
-    ImageDraw.Draw(inside).text((letters, letters // 2), text, font=_font(letters), fill=8)
+    ImageDraw.Draw(inside).text((letters, letters // 2), text, font=font_of(letters), fill=8)
     return inside
 
 
@@ -292,10 +190,10 @@ class _Caption:
 def _plan_caption(scene: Scene) -> _Caption:
     """The prompt as large as fits the foot of the picture; an edit leaves more of the height to its prints."""
     shorter = min(scene.width, scene.height)
-    margin, note_size = round(0.05 * shorter), max(_TEXT_MIN - 2, round(0.024 * shorter))
+    margin, note_size = round(0.05 * shorter), max(TEXT_MIN - 2, round(0.024 * shorter))
     room = round(scene.height * _CAPTION_PART) - 3 * margin // 2 - note_size
     largest = round((0.06 if scene.edits else 0.085) * shorter)
-    lines, size = _fit(drawable(scene.prompt), scene.width - 2 * margin, room, largest)
+    lines, size = fit(drawable(scene.prompt), scene.width - 2 * margin, room, largest)
     top = scene.height - margin - round(note_size * 1.7) - round(size * 1.24) * len(lines)
     return _Caption(lines, size, top, margin, note_size)
 
@@ -303,7 +201,7 @@ def _plan_caption(scene: Scene) -> _Caption:
 def _write(canvas: Image.Image, scene: Scene, caption: _Caption) -> None:
     """The prompt over a darkened foot of the picture, and a line that says what made it."""
     _darken(canvas, max(0, caption.top - caption.margin), caption.margin)
-    brush, font = ImageDraw.Draw(canvas), _font(caption.size)
+    brush, font = ImageDraw.Draw(canvas), font_of(caption.size)
     for number, line in enumerate(caption.lines):
         brush.text((caption.margin, caption.top + number * round(caption.size * 1.24)), line, font=font, fill=255)
     _note(brush, scene, caption.margin, caption.note_size)
@@ -327,93 +225,8 @@ def _note(brush: ImageDraw.ImageDraw, scene: Scene, margin: int, size: int) -> N
     if scene.negative_prompt:
         parts.append(f"without: {drawable(scene.negative_prompt)}")
     text, room = "   |   ".join(parts), scene.width - 2 * margin
-    if _length(text, size) > room:
-        while text and _length(text + "...", size) > room:
+    if length_of(text, size) > room:
+        while text and length_of(text + "...", size) > room:
             text = text[: -max(1, len(text) // 40)]
         text += "..."
-    brush.text((margin, scene.height - margin - size), text, font=_font(size), fill=176)
-
-
-def _fit(text: str, width: int, height: int, largest: int) -> tuple[list[str], int]:
-    """The text in lines at the largest size that fits the room; cut with dots if even the smallest does not."""
-    size = max(_TEXT_MIN, largest)
-    while True:
-        lines = _wrap(text, width, size)
-        if len(lines) * size * 1.24 <= height:
-            return lines, size
-        if size <= _TEXT_MIN:
-            room = max(1, int(height // (size * 1.24)))
-            return [*lines[: room - 1], lines[room - 1][:-3] + "..."], size
-        size = max(_TEXT_MIN, round(size * 0.88))
-
-
-def _wrap(text: str, width: int, size: int) -> list[str]:
-    lines, line, length, space = [], "", 0.0, _length(" ", size)
-    for word in text.split():
-        long = _length(word, size)
-        if line and length + space + long > width:
-            lines.append(line)
-            line, length = "", 0.0
-        for piece in [word] if long <= width else _pieces(word, width, size):
-            if line and piece is not word:
-                lines.append(line)
-                line, length = "", 0.0
-            length = length + space + _length(piece, size) if line else _length(piece, size)
-            line = f"{line} {piece}" if line else piece
-    return [*lines, line] if line else lines
-
-
-def _pieces(word: str, width: int, size: int) -> list[str]:
-    """A word too long for a line, in parts that are not."""
-    step = max(1, int(len(word) * width / _length(word, size) * 0.9))
-    return [word[start : start + step] for start in range(0, len(word), step)]
-
-
-def drawable(text: str) -> str:
-    """A text in the letters that Pillow's own font has; runs of others are named: `[7 CJK characters]`."""
-    parts = []
-    for script, letters in groupby(map(_nearest, unicodedata.normalize("NFC", text)), key=_script):
-        run = "".join(letters)
-        count = len(run)
-        parts.append(f" [{count} {script} character{'s' if count > 1 else ''}] " if script else run)
-    return " ".join("".join(parts).split())
-
-
-@lru_cache(maxsize=4_096)
-def _nearest(letter: str) -> str:
-    """The letter, or the plain one under its accents where the font has only that."""
-    plain = unicodedata.normalize("NFKD", letter)
-    return plain[0] if not _has_glyph(letter) and _has_glyph(plain[0]) else letter
-
-
-@lru_cache(maxsize=4_096)
-def _script(letter: str) -> str:
-    """Empty for letters that can be drawn, else the first word of the letter's name, which is its script."""
-    if letter.isspace() or _has_glyph(letter):
-        return ""
-    return unicodedata.name(letter, "other").partition(" ")[0].partition("-")[0]
-
-
-@lru_cache(maxsize=4_096)
-def _has_glyph(letter: str) -> bool:
-    """Whether the font draws the letter as something other than its sign for what it lacks."""
-    if "\ud800" <= letter <= "\udfff":
-        return False
-    font = _font(20)
-    return bytes(font.getmask(letter)) != bytes(font.getmask("\U0010ffff"))
-
-
-@lru_cache(maxsize=128)
-def _font(size: int) -> Font:
-    return ImageFont.load_default(size)
-
-
-@lru_cache(maxsize=16_384)
-def _letter_length(letter: str, size: int) -> float:
-    return float(_font(size).getlength(letter))
-
-
-@lru_cache(maxsize=16_384)
-def _length(text: str, size: int) -> float:
-    """Width of a text in pixels, without kerning: quick, and never much too small."""
-    return sum(_letter_length(letter, size) for letter in text)
+    brush.text((margin, scene.height - margin - size), text, font=font_of(size), fill=176)

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from pipeline.simulator.pixels import Scene, draw, drawable
+from pipeline.simulator.lettering import drawable
+from pipeline.simulator.pixels import Scene, draw
 
 SCENE = Scene(
     width=1664,
