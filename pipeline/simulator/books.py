@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import base64
 import json
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from heapq import heapify, heappop, heappush
 from math import ceil
 from typing import Final, Literal
 
+from pipeline.simulator.bill import bill_of, entry_of
 from pipeline.simulator.faults import Dice, FaultPlan
+from pipeline.simulator.lines import line_of, read_line, read_operation, read_upload
 from pipeline.simulator.orders import Operation, Order, Upload
 from pipeline.simulator.pictures import PictureLimits, SeenPicture, look, look_at, media_type_of
 from pipeline.values.digest import sha256_hex
 
-#: Version of the journal lines.
-VERSION: Final = 1
 #: Two stamps closer than this to a window's edge count as evenly spaced, in seconds.
 _EDGE_S: Final = 1e-6
 #: The clock gets a line of its own after this many seconds without another.
 _CLOCK_LINE_S: Final = 60.0
-#: What a gateway's bill counts.
-_BOOK: Final = ("accepted", "completed", "failed", "running", "images", "micros", "uploads")
 
 
 @dataclass(slots=True)
@@ -127,7 +125,7 @@ class Books:
 
     def _keep_upload(self, upload: Upload) -> Upload:
         self.uploads[upload.gateway, upload.id] = upload
-        self._unsaved.append(_line("uploaded", **asdict(upload)))
+        self._unsaved.append(line_of("uploaded", **asdict(upload)))
         return upload
 
     def uploaded(self, gateway: str, identity: str, now: float, *, model: str = "") -> SeenPicture | None:
@@ -157,7 +155,7 @@ class Books:
             vanished=self.strikes("vanished", occasion, order.prompt),
         )
         self._enter(operation)
-        self._unsaved.append(_line("accepted", **asdict(operation)))
+        self._unsaved.append(line_of("accepted", **asdict(operation)))
         return operation
 
     def cancel(self, operation: Operation, now: float) -> Operation:
@@ -166,7 +164,7 @@ class Books:
         self._unbilled = [one for one in self._unbilled if one[1] != operation.id]
         heapify(self._unbilled)
         self._enter(ended)
-        self._unsaved.append(_line("canceled", id=operation.id, at=now))
+        self._unsaved.append(line_of("canceled", id=operation.id, at=now))
         return ended
 
     def link(self, operation: Operation, index: int, expires: int) -> str:
@@ -181,45 +179,23 @@ class Books:
     def bill(self, *, operations: bool = False) -> dict[str, object]:
         """The vendors' own books at the world's latest moment. *Units* - micros: 10^-6 of the gateway's `unit`.
 
-        *Shape* - {"clock", "gateways": {name: {"unit", "micros", "accepted", "completed", "failed", "running",
-        "images", "uploads"}}}, and "operations", a list with one entry for each accepted one, if asked for.
-
-        *Raises* ValueError when a gateway billed in two units: one world is one region.
+        *Shape*, *Raises* - as `bill_of`.
         """
-        counts: dict[str, Counter[str]] = {}
-        units: dict[str, str] = {}
-        for operation in self.operations.values():
-            gateway, unit = operation.order.gateway, operation.order.unit
-            if units.setdefault(gateway, unit) != unit:
-                raise ValueError(f"{gateway} billed in {units[gateway]} and in {unit}")
-            book = counts.setdefault(gateway, Counter())
-            book["accepted"] += 1
-            book[self._standing(operation)] += 1
-            book["images"] += operation.billed_images(self.clock)
-            book["micros"] += operation.billed_micros(self.clock)
-        for upload in self.uploads.values():
-            counts.setdefault(upload.gateway, Counter())["uploads"] += 1
-        gateways = {
-            name: {"unit": units.get(name), **{key: book[key] for key in _BOOK}} for name, book in counts.items()
-        }
-        bill: dict[str, object] = {"clock": self.clock, "gateways": gateways}
-        if operations:
-            bill["operations"] = [self._entry(operation) for operation in self.operations.values()]
-        return bill
+        return bill_of(self.operations.values(), self.uploads.values(), self.clock, whole=operations)
 
     def lines(self) -> list[str]:
         """Journal lines, without newlines, for everything that happened since the last call."""
         if self._unsaved_seen:
-            self._unsaved.append(_line("seen", counts={key: self._seen[key] for key in sorted(self._unsaved_seen)}))
+            self._unsaved.append(line_of("seen", counts={key: self._seen[key] for key in sorted(self._unsaved_seen)}))
             self._unsaved_seen.clear()
         while self._unbilled and self._unbilled[0][0] <= self.clock:
             operation = self.operations[heappop(self._unbilled)[1]]
-            self._unsaved.append(_line("billed", **self._entry(operation)))
+            self._unsaved.append(line_of("billed", **entry_of(operation, self.clock)))
         counters = self._counters()
         # The clock alone is worth a line once in a while only: a poll that changes nothing writes nothing.
         if self._unsaved or counters[1] != self._saved[1] or counters[0] >= self._saved[0] + _CLOCK_LINE_S:
             self._saved = counters
-            self._unsaved.append(_line("counters", clock=counters[0], seed=self.dice.seed, occasions=counters[1]))
+            self._unsaved.append(line_of("counters", clock=counters[0], seed=self.dice.seed, occasions=counters[1]))
         lines, self._unsaved = self._unsaved, []
         return lines
 
@@ -231,7 +207,7 @@ class Books:
         written = [line for line in lines if line.strip()]
         for number, line in enumerate(written, start=1):
             try:
-                self._take_in(_entry(line))
+                self._take_in(read_line(line))
             except (ValueError, KeyError, TypeError) as error:
                 if number == len(written) and isinstance(error, json.JSONDecodeError):
                     break
@@ -252,25 +228,6 @@ class Books:
             self.keyed[operation.order.gateway, key] = operation.id
         if operation.end != "stuck":
             heappush(self._unbilled, (operation.ends_at, operation.id))
-
-    def _standing(self, operation: Operation) -> str:
-        if not operation.has_ended(self.clock):
-            return "running"
-        return "completed" if operation.end == "completed" else "failed"
-
-    def _entry(self, operation: Operation) -> dict[str, object]:
-        images = operation.billed_images(self.clock)
-        return {
-            "id": operation.id,
-            "gateway": operation.order.gateway,
-            "model": operation.order.model,
-            "status": self._standing(operation),
-            "asked": operation.order.n,
-            "images": images,
-            "unit": operation.order.unit,
-            "micros": operation.billed_micros(self.clock),
-            "at": operation.ends_at,
-        }
 
     def _new_id(self) -> str:
         digits = sha256_hex(f"{self.dice.seed}/operation/{len(self.operations)}".encode())
@@ -294,13 +251,13 @@ class Books:
         self.pictures[picture.digest] = picture
         thumbnail = base64.b64encode(picture.thumbnail).decode("ascii")
         self._unsaved.append(
-            _line("picture", digest=picture.digest, width=picture.width, height=picture.height, thumbnail=thumbnail)
+            line_of("picture", digest=picture.digest, width=picture.width, height=picture.height, thumbnail=thumbnail)
         )
 
     def _take_in(self, entry: Mapping[str, object]) -> None:
         match entry:
             case {"kind": "accepted"}:
-                operation = _operation(entry)
+                operation = read_operation(entry)
                 self._enter(operation)
                 self._windows.setdefault(f"{operation.order.gateway}/{operation.order.model}", deque()).append(
                     operation.accepted_at
@@ -310,8 +267,7 @@ class Books:
                 self.cancel(self.operations[identity], float(at))
                 self._unsaved.clear()
             case {"kind": "uploaded"}:
-                values = {key: value for key, value in entry.items() if key not in {"v", "kind"}}
-                upload = Upload(**values)  # type: ignore[arg-type]  # our own line, written from an Upload
+                upload = read_upload(entry)
                 self.uploads[upload.gateway, upload.id] = upload
                 self.tick(upload.at)
             case {"kind": "picture", "digest": str(digest), "width": int(width), "height": int(height)}:
@@ -327,23 +283,3 @@ class Books:
                 self.dice.occasions.update(struck)
             case _:
                 raise ValueError(f"unknown entry {entry.get('kind')!r}")
-
-
-def _line(kind: str, **entry: object) -> str:
-    return json.dumps({"v": VERSION, "kind": kind, **entry}, separators=(",", ":"))
-
-
-def _entry(line: str) -> Mapping[str, object]:
-    entry = json.loads(line)
-    if not isinstance(entry, dict):
-        raise TypeError("not an object")
-    return entry
-
-
-def _operation(entry: Mapping[str, object]) -> Operation:
-    values = {key: value for key, value in entry.items() if key not in {"v", "kind"}}
-    order = values["order"]
-    if not isinstance(order, dict):
-        raise TypeError("no order")
-    values["order"] = Order(**{**order, "inputs": tuple(order["inputs"])})
-    return Operation(**values)  # type: ignore[arg-type]  # our own line, written from an Operation
