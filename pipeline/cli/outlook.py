@@ -10,7 +10,7 @@ from pipeline.values.money import UNLIMITED, format_money
 
 if TYPE_CHECKING:
     from pipeline.cli.forecast import Forecast
-    from pipeline.plan.check import LaneSummary, Summary
+    from pipeline.plan.summary import LaneSummary, Summary
     from pipeline.runtime.prepare import Comparison
 
 

@@ -10,8 +10,8 @@ from pipeline.cli.output import say
 from pipeline.cli.words import duration
 
 if TYPE_CHECKING:
-    from pipeline.plan.check import Summary
     from pipeline.plan.expand import Plan
+    from pipeline.plan.summary import Summary
 
 #: Plans of so many tasks take seconds to check.
 LARGE: Final = 100_000

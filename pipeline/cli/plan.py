@@ -18,8 +18,8 @@ from pipeline.cli.output import answer, answer_json, for_screen, json_line
 
 if TYPE_CHECKING:
     from pipeline.cli.outlook import Outlook
-    from pipeline.plan.check import Summary
     from pipeline.plan.expand import Plan
+    from pipeline.plan.summary import Summary
     from pipeline.runtime.prepare import Comparison, Options
     from pipeline.spec.job import JobSpec
     from pipeline.values.task import Task

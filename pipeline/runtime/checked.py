@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pipeline
-from pipeline.plan.check import LaneSummary, Summary
 from pipeline.plan.expand import Plan
+from pipeline.plan.summary import LaneSummary, Summary
 from pipeline.runtime import bundled
 from pipeline.runtime.resources import cache_folder
 from pipeline.spec.long_form import long_form

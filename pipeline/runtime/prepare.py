@@ -14,10 +14,11 @@ from pipeline.engine.phases import Phase
 from pipeline.errors import Mistake, Place, PlanError, SpecError
 from pipeline.plan.bounds import constant_flaws
 from pipeline.plan.catalog import read_card
-from pipeline.plan.check import Summary, check
+from pipeline.plan.check import check
 from pipeline.plan.expand import Plan, make_plan
 from pipeline.plan.flaw import FlawBook
 from pipeline.plan.price import in_region
+from pipeline.plan.summary import Summary
 from pipeline.runtime import bundled, checked
 from pipeline.runtime.resources import DigestCache, Files, read_plain
 from pipeline.spec.job import JobSpec

@@ -12,7 +12,7 @@ import pytest
 
 from pipeline.cli.outlook import Outlook, as_json, render
 from pipeline.cli.plan import little_room
-from pipeline.plan.check import LaneSummary, Summary
+from pipeline.plan.summary import LaneSummary, Summary
 from pipeline.runtime.prepare import Comparison
 from pipeline.values.money import UNLIMITED
 
