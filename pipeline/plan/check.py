@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from pipeline.plan.bounds import check_task, constant_flaws
-from pipeline.plan.expand import Plan, too_many
+from pipeline.plan.expand import Plan
 from pipeline.plan.flaw import Flaw, FlawBook, Flawed
 from pipeline.plan.naming import names_of
 from pipeline.plan.pictures import is_uploaded
+from pipeline.plan.places import too_many
 from pipeline.plan.summary import Summary, Sums, count, summarise
 from pipeline.values.card import GatewayCard, ModelCard
 from pipeline.values.task import InlineInput, LocalInput, Task

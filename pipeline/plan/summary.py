@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.plan.expand import Lane, Plan
+from pipeline.plan.expand import Plan
+from pipeline.plan.lanes import Lane
 from pipeline.plan.proof import doubt_words, evidence_of
 from pipeline.values.money import UNLIMITED
 from pipeline.values.task import Task

@@ -15,8 +15,9 @@ from pipeline.errors import Mistake, Place, PlanError, SpecError
 from pipeline.plan.bounds import constant_flaws
 from pipeline.plan.catalog import read_card
 from pipeline.plan.check import check
-from pipeline.plan.expand import Plan, make_plan
+from pipeline.plan.expand import Plan
 from pipeline.plan.flaw import FlawBook
+from pipeline.plan.make import make_plan
 from pipeline.plan.price import in_region
 from pipeline.plan.summary import Summary
 from pipeline.runtime import bundled, checked

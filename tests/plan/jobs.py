@@ -12,7 +12,8 @@ from typing import Any, Final
 
 from pipeline.errors import Place
 from pipeline.plan.catalog import read_card
-from pipeline.plan.expand import Plan, make_plan
+from pipeline.plan.expand import Plan
+from pipeline.plan.make import make_plan
 from pipeline.plan.resources import ResourceMissing
 from pipeline.spec.job import Axis, JobSpec, ListAxis, Matrix, ZipGroup
 from pipeline.values.card import GatewayCard

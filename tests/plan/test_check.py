@@ -10,7 +10,7 @@ import pytest
 
 from pipeline.errors import Place, PlanError
 from pipeline.plan.check import check
-from pipeline.plan.expand import make_plan
+from pipeline.plan.make import make_plan
 from pipeline.spec.job import DerivedSeed, FixedSeed, Inputs, LaneLimits, Override
 from pipeline.values.money import UNLIMITED, Money
 from tests.plan.jobs import CARDS, Memory, job, matrix, plan_of

@@ -230,5 +230,5 @@ def test_rows_that_rules_cannot_tell_apart_share_a_count() -> None:
     memory = Memory({"t.csv": "id\n" + "\n".join(f"r{index}" for index in range(5000)) + "\n"})
     plan = plan_of(memory, inputs=Inputs("t.csv", "id"), matrix=matrix(a=["1", "2"], exclude=[{"row.id": "r7"}]))
     assert len(plan) == 9998
-    assert len(plan._kinds) == 2
+    assert len(plan._places._kinds) == 2
     assert plan.task(14).row_id == "r8"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pipeline.errors import PlanError
-from pipeline.plan.expand import make_plan
+from pipeline.plan.make import make_plan
 from pipeline.values.money import UNLIMITED, Money
 from pipeline.values.task import Price
 from tests.plan.jobs import CARDS, Memory, job

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.plan.check import check
-from pipeline.plan.expand import make_plan
+from pipeline.plan.make import make_plan
 from pipeline.plan.proof import doubt_words, evidence_of
 from tests.plan.jobs import CARDS, Memory, job, plan_of
 

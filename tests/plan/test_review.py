@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import pytest
 
 from pipeline.errors import PlanError
-from pipeline.plan.expand import Plan, make_plan
+from pipeline.plan.expand import Plan
+from pipeline.plan.make import make_plan
 from pipeline.plan.review import Review, parse_review
 from tests.plan.jobs import CARDS, Memory
 from tests.spec.specs import load

@@ -9,7 +9,8 @@ import pytest
 
 from pipeline.errors import PlanError
 from pipeline.plan.check import check
-from pipeline.plan.expand import Plan, make_plan
+from pipeline.plan.expand import Plan
+from pipeline.plan.make import make_plan
 from pipeline.plan.price import in_region
 from pipeline.values.card import Figure, GatewayCard, Parameter, PriceRule, Region, SizeRule
 from pipeline.values.money import Money

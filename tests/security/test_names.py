@@ -99,7 +99,7 @@ def test_thousands_of_hostile_names_stay_below_and_never_meet_unnoticed() -> Non
 )  # fmt: skip
 def test_names_that_some_disk_takes_for_one_are_refused_before_any_money_moves(one: str, two: str) -> None:
     """A plan in which two different pictures would have one name is a mistake that names it."""
-    from pipeline.plan.expand import make_plan
+    from pipeline.plan.make import make_plan
 
     wanted = job(prompt="a {{ x }}", matrix=matrix(x=[one, two]), output_path="{{ x }}")
     if safe_path(one) == safe_path(two) or names_of(safe_path(one), 1) == names_of(safe_path(two), 1):

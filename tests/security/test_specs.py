@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from pipeline.cli.failures import explain, render
 from pipeline.errors import PlanError, SpecError
 from pipeline.plan.check import check
-from pipeline.plan.expand import make_plan
+from pipeline.plan.make import make_plan
 from pipeline.spec.load import decode_spec, load_job
 from tests.plan.jobs import CARDS, Memory
 from tests.spec.specs import EVERYTHING, HEAD, MINIMAL, SCHEMA, TYPICAL

@@ -12,7 +12,7 @@ import pytest
 from pipeline.errors import PlanError
 from pipeline.plan.check import check
 from pipeline.plan.evaluation import TemplateFault
-from pipeline.plan.expand import make_plan
+from pipeline.plan.make import make_plan
 from pipeline.plan.template import IMAGE_TEXT_MAX, TEXT_MAX, compile_expression, compile_template
 from pipeline.spec.load import load_job
 from tests.plan.jobs import CARDS, Memory
