@@ -83,7 +83,7 @@ def choose(kind: Kind, *, quiet: bool, is_terminal: bool, environment: Mapping[s
 
 
 #: What a rehearsal's panel says beside its name: its clock is not the one on the wall.
-_REHEARSAL: Final = "(rehearsal: nothing is bought, times as in the real job)"
+_REHEARSAL: Final = "(rehearsal, in the real job's time)"
 
 
 def open_display(kind: Kind, title: str, *, rehearsal: bool = False) -> Display:

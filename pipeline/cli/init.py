@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Final
 
 import click
 
 from pipeline.cli.exits import Exit
-from pipeline.cli.output import answer, answer_json
+from pipeline.cli.output import answer, answer_json, for_screen
 from pipeline.cli.words import clean, table
 
 #: {template: what it makes}. Each is a folder of specs/templates; a test compares the figures with the plan's.
@@ -60,10 +62,18 @@ def init(folder: Path, template: str, as_json: bool) -> Exit:
         (f"{'kept' if name in kept else 'wrote'} {folder / name}", _said(name, template, kept=name in kept))
         for name in contents
     ]
-    answer(table(rows, indent=""))
+    answer(_listed(rows))
     spec = clean(folder / "spec.yaml")
     answer(f"next:  pipeline plan {spec}\n       pipeline run {spec} --simulate")
     return Exit.COMPLETE
+
+
+def _listed(rows: list[tuple[str, str]]) -> str:
+    """A line for each file; two, where a terminal has no room for what is said of it."""
+    wide = table(rows, indent="")
+    if not sys.stdout.isatty() or max(map(len, wide.splitlines())) <= shutil.get_terminal_size().columns:
+        return wide
+    return for_screen("\n".join(f"{clean(wrote)}\n      {clean(said)}" for wrote, said in rows), sys.stdout)
 
 
 def files_of(template: str, name: str) -> dict[str, bytes]:
