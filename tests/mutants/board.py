@@ -634,7 +634,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
-        "pipeline/report/review.py",
+        "pipeline/values/sheet.py",
         (
             "a formula in the review",
             "a note that begins like a formula is one",
