@@ -12,6 +12,7 @@ from pipeline.plan.flaw import Flaw, Flawed
 from pipeline.plan.resources import ResourceMissing, Resources
 from pipeline.plan.scalar import text_of
 from pipeline.plan.table import Table
+from pipeline.values.sheet import unguarded
 
 PATH: Final = "inputs.exclude_from"
 #: The columns of a review, as it is written.
@@ -19,8 +20,6 @@ COLUMNS: Final = ("task_id", "image_index", "rating", "reject", "note", "prompt"
 _YES: Final = frozenset({"yes", "y", "true", "1", "x", "reject", "rejected"})
 _NO: Final = frozenset({"", "no", "n", "false", "0"})
 _TASK_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-#: What a spreadsheet takes for a formula; a cell that begins so gets an apostrophe, which is taken off again.
-_FORMULA: Final = re.compile(r"'[=+\-@\t\r]")
 #: Rows of a review and letters of a cell, at most.
 _ROWS_MAX: Final = 1_000_000
 _CELL_MAX: Final = 1_000_000
@@ -71,7 +70,7 @@ def parse_review(text: str) -> Review:
 
 
 def _plain(cell: str) -> str:
-    return (cell[1:] if _FORMULA.match(cell) else cell).strip()
+    return unguarded(cell).strip()
 
 
 def _take(line: dict[str, str], number: int, pictures: set[tuple[str, int | None]], rows: set[str]) -> None:
