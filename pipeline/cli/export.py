@@ -100,6 +100,8 @@ def told(made: Exported) -> list[str]:
     lines.append(
         f"nothing to do: {made.place} holds this very export already, {what}"
         if made.already
+        else f"{what} named in {made.place}"
+        if made.named_only
         else f"{what}, {_size(made.size_bytes)}, in {made.place}"
     )
     lines += [f"left out, {why}: {words.count(count, 'picture')}" for why, count in made.left_out.items()]

@@ -52,6 +52,8 @@ class Exported:
     told: list[str] = field(default_factory=list)
     #: It stood there already, whole.
     already: bool = False
+    #: Pictures are named and not copied.
+    named_only: bool = False
     #: The rest of an earlier try was dropped first.
     begun_anew: bool = False
 
@@ -89,7 +91,7 @@ def export(
     found = survey(store, wanted)
     meta = meta_of(store)
     identity = Identity(store.run_id, meta.job, form.value, found.digest, meta.spec_sha256, shard_mb)
-    made = Exported(place, left_out=dict(found.left_out))
+    made = Exported(place, left_out=dict(found.left_out), named_only=form is Format.CSV)
     if not found.pictures:
         why = "".join(f"; {count:,} left out: {reason}" for reason, count in found.left_out.items())
         raise RunError(f"there is no picture to export in {folder}{why}; nothing was written")
