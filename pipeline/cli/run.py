@@ -169,8 +169,8 @@ def perform(
 
 def _stopped(folder: Path) -> Exception:
     """A signal that came before the run was at work, or for the second time: what is out all the same."""
+    from pipeline.cli.lines import out_lines
     from pipeline.cli.standing import standing
-    from pipeline.cli.statement import out_lines
     from pipeline.errors import PipelineError, RunStopped
     from pipeline.runtime import inspect
 
