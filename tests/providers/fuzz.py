@@ -74,9 +74,11 @@ _NOTHING: Final = frozenset({"null", "false", "0", "-0.0", "0.0", '""', "[]", "{
 class Fuzz:
     """Answers drawn from a seed. It writes JSON by hand, because most of it is not what a library would write."""
 
-    def __init__(self, seed: int, tongue: Tongue) -> None:
+    def __init__(self, seed: int, tongue: Tongue, *, large: bool = True) -> None:
         self._draw = random.Random(seed)
         self._tongue = tongue
+        #: Whether one in 400 is about as large as an answer may be, which costs as much as the 399 others.
+        self._large = large
 
     def response(self) -> Response:
         """One answer."""
@@ -93,13 +95,13 @@ class Fuzz:
 
     def _body(self) -> bytes:
         kinds: tuple[tuple[Callable[[], bytes], int], ...] = (
-            (self._honest, 70),
-            (lambda: self._text(4).encode(errors="surrogatepass"), 20),
-            (lambda: self._draw.randbytes(self._draw.randint(0, 200)), 6),
-            (self._deep, 3),
-            (self._at_the_cap, 1),
-            (lambda: b"<!DOCTYPE html><p>1010", 3),
-            (lambda: self._text(3).encode(self._draw.choice(("utf-16", "utf-32", "utf-8-sig")), "replace"), 3),
+            (self._honest, 280),
+            (lambda: self._text(4).encode(errors="surrogatepass"), 80),
+            (lambda: self._draw.randbytes(self._draw.randint(0, 200)), 24),
+            (self._deep, 12),
+            (self._at_the_cap, int(self._large)),
+            (lambda: b"<!DOCTYPE html><p>1010", 12),
+            (lambda: self._text(3).encode(self._draw.choice(("utf-16", "utf-32", "utf-8-sig")), "replace"), 12),
         )
         (made,) = self._draw.choices([make for make, _ in kinds], [weight for _, weight in kinds])
         return made()
@@ -294,11 +296,11 @@ def _judge_fault(fault: Fault) -> None:
     assert wait is None or (math.isfinite(wait) and 0 <= wait <= 86_400), "a wait without end"
 
 
-def run(examples: int, seed: int, tongue: Tongue) -> list[str]:
+def run(examples: int, seed: int, tongue: Tongue, *, large: bool = True) -> list[str]:
     """Judge so many answers; a line for each that has no proper meaning."""
     found = []
     for number in range(examples):
-        fuzz = Fuzz(seed * 1_000_003 + number, tongue)
+        fuzz = Fuzz(seed * 1_000_003 + number, tongue, large=large)
         response = fuzz.response()
         try:
             judge(tongue, fuzz.task(), response)

@@ -27,7 +27,7 @@ def test_the_fuzz_reaches_every_meaning(gateway: str) -> None:
     """A fuzz that only ever hears nonsense proves nothing: each meaning of a submit and of a poll comes up."""
     tongue, seen = TONGUES[gateway], set()
     for number in range(1_500):
-        fuzz = Fuzz(number, tongue)
+        fuzz = Fuzz(number, tongue, large=False)
         outcome, task = Answered(fuzz.response()), fuzz.task()
         seen |= {type(tongue.module.submitted(task, outcome, tongue.card.not_billed)).__name__}
         seen |= {type(tongue.module.polled(task, outcome)).__name__}
@@ -41,7 +41,7 @@ def test_the_fuzz_reaches_every_meaning_of_a_synchronous_answer() -> None:
     """The same of 1min.ai, whose POST is answered with the pictures, and of its uploads."""
     tongue, seen = TONGUES["1min"], set()
     for number in range(600):
-        fuzz = Fuzz(number, tongue)
+        fuzz = Fuzz(number, tongue, large=False)
         outcome, task = Answered(fuzz.response()), fuzz.task()
         seen |= {type(tongue.module.submitted(task, outcome, tongue.card.not_billed)).__name__}
         seen |= {type(tongue.module.upload(task.model, CarriedBytes("image/png", b""), "a.png", [outcome])).__name__}
@@ -64,4 +64,4 @@ def test_the_judge_sees_an_adapter_without_its_guard(gateway: str, monkeypatch: 
     tongue = TONGUES[gateway]
     module = dashscope_answers if gateway == "dashscope" else tongue.module
     monkeypatch.setattr(module, "speaks_of_work", lambda _: False)
-    assert any("released, though the body" in line for line in run(700, 1, tongue))
+    assert any("released, though the body" in line for line in run(700, 1, tongue, large=False))
