@@ -13,7 +13,6 @@ from pipeline.plan.bounds import find_model
 from pipeline.plan.fields import Rule
 from pipeline.plan.flaw import FlawBook, Flawed
 from pipeline.plan.lanes import Lane, lane_of
-from pipeline.plan.matrix import Added, Group, Match
 from pipeline.plan.named import Named
 from pipeline.plan.places import Places
 from pipeline.plan.render import Placed, Renderer
@@ -33,9 +32,7 @@ class Plan:
         cards: Mapping[str, GatewayCard],
         caps: Mapping[str, int] | None,
         table: Table | None,
-        groups: tuple[Group, ...],
-        added: tuple[Added, ...],
-        excludes: tuple[Match, ...],
+        places: Places,
         rules: tuple[Rule, ...],
         renderer: Renderer,
     ) -> None:
@@ -43,12 +40,12 @@ class Plan:
         self.cards = cards
         #: {unit: cap in micro-units}; None when the spec has no budget.
         self.caps = caps
-        self.groups = groups
+        self.groups = places.groups
         self._table = table
         self._rules = rules
         self._renderer = renderer
-        self._places = Places(job, table, groups, added, excludes, rules, renderer)
-        self._named = Named(self._places, rules, renderer)
+        self._places = places
+        self._named = Named(places, rules, renderer)
         #: How many tasks before it are kept, of each one that a review leaves out, in order.
         self._left_out = array("q")
         self._digest: str | None = None

@@ -10,6 +10,7 @@ from pipeline.plan.expand import Plan
 from pipeline.plan.fields import Compiler
 from pipeline.plan.flaw import Flaw, FlawBook, Flawed
 from pipeline.plan.pictures import Pictures
+from pipeline.plan.places import Places
 from pipeline.plan.price import caps_of
 from pipeline.plan.render import Renderer
 from pipeline.plan.resources import Resources
@@ -50,7 +51,8 @@ def make_plan(
     caps = caps_of(job, budget, cards)
     renderer = Renderer(job, cards, caps, fields, rules, path, Pictures(resources))
     try:
-        plan = Plan(job, cards, caps, table, groups, added, excludes, rules, renderer)
+        places = Places(job, table, groups, added, excludes, rules, renderer)
+        plan = Plan(job, cards, caps, table, places, rules, renderer)
     except Flawed as flawed:
         for flaw in flawed.flaws:
             book.add(flaw)

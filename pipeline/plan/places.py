@@ -56,7 +56,7 @@ class _Rows:
 class Places:
     """All places of a job, in its order. Memory: rows and axis values, whatever their number."""
 
-    def __init__(  # noqa: PLR0917 - made by Plan only
+    def __init__(  # noqa: PLR0917 - made by make_plan only
         self,
         job: JobSpec,
         table: Table | None,
