@@ -213,14 +213,14 @@ def counting(limit: int, window_s: float, *, module: str = "tests.benchmarks.cou
             child.stdin.close()
 
 
-def main() -> None:
-    """Serve what the arguments ask for."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.counting", description=__doc__)
+def main(make: Callable[[Window], Counter] = Counter, about: str | None = __doc__) -> None:
+    """Serve what the arguments ask for: connections that `make` makes, all with one window."""
+    parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--limit", type=int, default=50)
     parser.add_argument("--window", type=float, default=1.0, metavar="SECONDS")
     asked = parser.parse_args()
     window = Window(asked.limit, asked.window)
-    asyncio.run(serve(lambda: Counter(window)))
+    asyncio.run(serve(lambda: make(window)))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-
 from tests.benchmarks import gateways
-from tests.benchmarks.counting import Counter, Window, answer_bytes, serve
+from tests.benchmarks.counting import Counter, answer_bytes, main
 from tests.benchmarks.pictures import picture
 
 
@@ -34,15 +31,5 @@ class PacedGateway(Counter):
         return answer_bytes(200, gateways.made(gateways.operation_id(number), link, self.png.width, self.png.height))
 
 
-def main() -> None:
-    """Serve what the arguments ask for."""
-    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.paced", description=__doc__)
-    parser.add_argument("--limit", type=int, default=50)
-    parser.add_argument("--window", type=float, default=1.0, metavar="SECONDS")
-    asked = parser.parse_args()
-    window = Window(asked.limit, asked.window)
-    asyncio.run(serve(lambda: PacedGateway(window)))
-
-
 if __name__ == "__main__":
-    main()
+    main(PacedGateway, __doc__)
