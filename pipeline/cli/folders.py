@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +14,7 @@ from pipeline.cli import place, words
 from pipeline.cli.exits import Exit
 from pipeline.cli.options import json_option, run_argument, running_options
 from pipeline.cli.output import answer, answer_json, for_screen, say
+from pipeline.cli.standing import list_of
 
 if TYPE_CHECKING:
     from pipeline.runtime.inspect import Origin
@@ -44,19 +46,36 @@ FAULT_KINDS = (
 
 @click.command()
 @run_argument
+@click.option(
+    "--csv", "as_csv", is_flag=True, help="The account instead, for spreadsheets: a line for each movement of money."
+)
 @json_option
-def status(run: str, as_json: bool) -> Exit:
+def status(run: str, *, as_csv: bool, as_json: bool) -> Exit:
     """States, money, rates and faults of RUN (a folder, a job's name or its spec), also while it is alive."""
     from pipeline.cli.statement import render_status
     from pipeline.runtime import inspect
 
+    if as_csv and as_json:
+        raise click.UsageError("--csv and --json contradict each other: give one of them")
     folder = place.folder_of(run)
     found = inspect.status(folder)
+    if as_csv:
+        return _account(folder, list_of(found.get("damage")))
     if as_json:
         answer_json(found)
     else:
         answer(for_screen(render_status(found, str(folder), _command(folder)), sys.stdout))
     return Exit.STORAGE_FAILED if found.get("damage") else Exit.COMPLETE
+
+
+def _account(folder: Path, damage: Sequence[object]) -> Exit:
+    """The statement on stdout; of a store that is not to be trusted there is none."""
+    from pipeline.cli.ledger import statement
+
+    odd = [*map(str, damage)] or statement(folder, sys.stdout.buffer)
+    for line in odd:
+        say(words.clean(line))
+    return Exit.STORAGE_FAILED if odd else Exit.COMPLETE
 
 
 def _command(folder: Path) -> str:

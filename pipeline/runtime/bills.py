@@ -30,11 +30,12 @@ def bills_of(rows: Iterable[BillRow]) -> dict[str, dict[str, dict[str, object]]]
             in_cap[name] += row.attempts * micros
             known = bill[name]
             assert isinstance(known, int)
-            bill[name] = known + row.attempts * _native(micros, row.currency, row.price)
+            bill[name] = known + row.attempts * native_of(micros, row.currency, row.price)
     return found
 
 
-def _native(micros: int, currency: str, price: Price) -> int:
+def native_of(micros: int, currency: str, price: Price) -> int:
+    """An amount of the cap's currency in the vendor's own unit, by the rate that the hold was made with."""
     if currency == price.native_unit or not price.per_image:
         return micros
     return round(micros * price.native_per_image / price.per_image)

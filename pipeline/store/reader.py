@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from pipeline.engine.phases import Phase
 from pipeline.engine.stored import Snapshot, StoredAccount, StoredTask
-from pipeline.store import columns, figures, reading
+from pipeline.store import columns, figures, moves, reading
 from pipeline.values.rows import (
     AttemptRow,
     BillRow,
@@ -17,6 +17,7 @@ from pipeline.values.rows import (
     FailureRow,
     ImageRow,
     LaneRow,
+    MoveRow,
     NotedPlan,
     SaidRow,
     TaskRow,
@@ -137,6 +138,10 @@ class Reader:
     def money_entries(self) -> Iterator[EntryRow]:
         """Every movement of money, oldest first."""
         return reading.entry_rows(self._db)
+
+    def moves(self) -> Iterator[MoveRow]:
+        """Every movement of money with what it was for, oldest first."""
+        return moves.moves(self._db)
 
     def cap_rows(self) -> Iterator[CapRow]:
         """Every setting of a cap, oldest first."""

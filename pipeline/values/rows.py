@@ -149,6 +149,25 @@ class EntryRow:
 
 
 @dataclass(frozen=True, slots=True)
+class MoveRow:
+    """One movement of money and what it was for, as a statement of the account tells it."""
+
+    entry: EntryRow
+    task_id: str
+    gateway: str
+    model: str
+    #: The gateway's operation id, else its request id, else empty.
+    operation_id: str
+    #: What the attempt is now (an AttemptState's text), what it cost, and the pictures that were billed for it.
+    state: str
+    settled_micros: int
+    images: int
+    #: Why it ended without a bill, or is in doubt; empty when neither.
+    fault_message: str
+    price: Price
+
+
+@dataclass(frozen=True, slots=True)
 class SaidRow:
     """What a person told a living run: `pause`, `continue` or `drain`. *Units* - at: UTC microseconds."""
 

@@ -297,7 +297,7 @@ cli.main(["export", sys.argv[1], "--to", sys.argv[3], sys.argv[2]])
 @pytest.mark.parametrize("form", FOLDERS)
 def test_a_disk_that_refuses_leaves_nothing_behind(run: Path, tmp_path: Path, form: str) -> None:
     """Exit 70, with the reason."""
-    command = [sys.executable, "-c", FULL, run, tmp_path / "out", form]
+    command = [sys.executable, "-c", FULL, str(run), str(tmp_path / "out"), form]
     done = subprocess.run(command, timeout=60, check=False, capture_output=True, text=True)
     assert done.returncode == 70, done.stderr
     assert "nothing of it was kept" in done.stderr
