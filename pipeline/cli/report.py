@@ -31,21 +31,22 @@ def report(run: str, *, single: bool, zipped: bool, limit: int | None, as_json: 
     from pipeline.runtime import inspect
     from pipeline.runtime.portrait import sources_of, told_of
     from pipeline.runtime.remains import reading
+    from pipeline.runtime.sound import Rows, check_told, sound
 
     if single and zipped:
         raise click.UsageError("--single-file and --zip contradict each other: give one of them")
     folder = place.folder_of(run)
-    origin = inspect.origin(folder)
+    with sound(folder):
+        origin = inspect.origin(folder)
+    resume = command(origin.spec, origin.options, anywhere=True)
     with reading(folder) as journal:
-        told, sources = (
-            told_of(folder, journal, command(origin.spec, origin.options, anywhere=True), run=run),
-            sources_of(journal),
-        )
-        progress = _progress(_number(inspect.status(folder).get("images")))
+        with sound(folder):
+            told, sources = check_told(told_of(folder, journal, resume, run=run)), sources_of(journal)
+        rows, progress = Rows(folder, journal), _progress(_number(inspect.status(folder).get("images")))
         if single:
-            written = write_single(folder, journal, told, sources, limit=limit, progress=progress)
+            written = write_single(folder, rows, told, sources, limit=limit, progress=progress)
         else:
-            written = write(folder, journal, told, sources, limit=limit, progress=progress, zipped=zipped)
+            written = write(folder, rows, told, sources, limit=limit, progress=progress, zipped=zipped)
     if as_json:
         answer_json(
             {

@@ -19,7 +19,7 @@ VERSION: Final = 1
 #: Points of the chart over time, at most.
 POINTS: Final = 200
 #: {kind of an entry: (what it adds to settled money, what it adds to held money)}.
-_MOVES: Final = {
+MOVES: Final = {
     "hold": (0, 1),
     "settle": (1, -1),
     "release": (0, -1),
@@ -159,12 +159,12 @@ class Tally:
 
     def over_time(self, moves: Iterable[EntryRow]) -> list[dict[str, object]]:
         """The chart of money and pictures over time: cumulative, at most 200 points."""
-        settled: dict[str, array[int]] = {}
-        held: dict[str, array[int]] = {}
+        settled: dict[str, list[int]] = {}
+        held: dict[str, list[int]] = {}
         for move in moves:
             place = self._bucket(move.at)
-            for sums, sign in zip((settled, held), _MOVES[move.kind], strict=True):
-                sums.setdefault(move.currency, array("q", bytes(8 * POINTS)))[place] += sign * move.amount_micros
+            for sums, sign in zip((settled, held), MOVES[move.kind], strict=True):
+                sums.setdefault(move.currency, [0] * POINTS)[place] += sign * move.amount_micros
         span = max(1, self.ended - self.began)
         points: list[dict[str, object]] = []
         images, sums_now = 0, [dict.fromkeys(settled, 0), dict.fromkeys(held, 0)]

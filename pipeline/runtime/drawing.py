@@ -22,8 +22,8 @@ from pipeline.report.summary import Tally, meta
 from pipeline.runtime import served
 from pipeline.runtime.portrait import sources_of, told_of
 from pipeline.runtime.remains import reading
+from pipeline.runtime.sound import Rows, check_told, sound
 from pipeline.store.inside import is_digest, is_picture_name
-from pipeline.store.journal import Journal
 from pipeline.values.artifact import Artifact
 from pipeline.values.folder import REPORT, STORE
 
@@ -124,12 +124,14 @@ def draw(folder: Path, book: Book, resume: str, run: str) -> tuple[Drawing, list
     with reading(folder) as journal:
         place = Path(tempfile.mkdtemp(prefix="pipeline-view-"))
         try:
-            told = told_of(folder, journal, resume, run=run)
+            with sound(folder):
+                told, sources = check_told(told_of(folder, journal, resume, run=run)), sources_of(journal)
+            rows = Rows(folder, journal)
             tally = Tally(told.created_at or told.updated_at, told.updated_at)
-            placer = _Placer(folder, book, sources_of(journal))
+            placer = _Placer(folder, book, sources)
             changed: list[list[Any]] = []
-            chunks = _chunks(journal, tally, placer, place, lambda row: _note(book, changed, row))
-            found = meta(told, tally, journal.money_entries())
+            chunks = _chunks(rows, tally, placer, place, lambda row: _note(book, changed, row))
+            found = meta(told, tally, rows.money_entries())
             replace(place / META, script(found))
         except BaseException:
             shutil.rmtree(place, ignore_errors=True)
@@ -143,8 +145,8 @@ def _note(book: Book, changed: list[list[Any]], row: list[Any]) -> None:
         changed.append(row)
 
 
-def _chunks(journal: Journal, tally: Tally, placer: _Placer, place: Path, note: Callable[[list[Any]], None]) -> int:
-    found = _counted(entries(journal.task_rows(), journal.image_rows()), tally)
+def _chunks(rows: Rows, tally: Tally, placer: _Placer, place: Path, note: Callable[[list[Any]], None]) -> int:
+    found = _counted(entries(rows.task_rows(), rows.image_rows()), tally)
     chunks = 0
     while picked := list(islice(found, CHUNK)):
         drawn = row_chunk(picked, chunks, placer)
