@@ -36,25 +36,11 @@ from pipeline.values.reply import (
 from pipeline.values.task import Price, Task
 from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Response
 from tests.plan.jobs import CARD
+from tests.providers.tongues import task
 
 SCHEMAS = Path(__file__).parents[2] / "schemas" / "requests"
 PRICE = Price("USD", 75_000, 0, "USD", 75_000, "the vendor's page")
-GENERATE = Task(
-    number=0,
-    id="a" * 64,
-    step="job",
-    operation="image.generate",
-    gateway="mulerouter",
-    model="qwen-image-max",
-    prompt="A lighthouse",
-    negative_prompt=None,
-    size=None,
-    n=1,
-    seed=None,
-    params={},
-    inputs=(),
-    price=PRICE,
-)
+GENERATE = task("mulerouter", "qwen-image-max", operation="image.generate", prompt="A lighthouse", price=PRICE)
 EDIT = replace(GENERATE, operation="image.edit", model="qwen-image-edit-max", prompt="Make it snow")
 PLUS = replace(EDIT, model="qwen-image-edit-plus")
 PNG = CarriedBytes("image/png", b"\x89PNG")

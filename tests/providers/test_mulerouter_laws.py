@@ -18,26 +18,11 @@ from pipeline.values.reply import (
     StillRunning,
     Unknown,
 )
-from pipeline.values.task import Price, Task
 from pipeline.values.wire import Answered, Response
 from tests.plan.jobs import CARD
+from tests.providers.tongues import task
 
-TASK = Task(
-    number=0,
-    id="a" * 64,
-    step="job",
-    operation="image.generate",
-    gateway="mulerouter",
-    model="qwen-image-max",
-    prompt="x",
-    negative_prompt=None,
-    size=None,
-    n=1,
-    seed=None,
-    params={},
-    inputs=(),
-    price=Price("USD", 1, 0, "USD", 1, ""),
-)
+TASK = task("mulerouter", "qwen-image-max", operation="image.generate")
 NASTY: list[object] = [
     None,
     True,

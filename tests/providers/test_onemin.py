@@ -34,26 +34,13 @@ from pipeline.values.reply import (
 )
 from pipeline.values.task import Price, Task
 from pipeline.values.wire import Answered, Broken, NotSent, Outcome, Request, Response
+from tests.providers.tongues import task
 
 SCHEMAS = Path(__file__).parents[2] / "schemas"
 CARD = read_card((SCHEMAS / "gateways" / "1min.json").read_text(), "1min.json")
 MODEL = CARD.models["qwen-image-edit-plus"]
-EDIT = Task(
-    number=0,
-    id="a" * 64,
-    step="job",
-    operation="image.edit",
-    gateway="1min",
-    model="qwen-image-edit-plus",
-    prompt="Make it snow",
-    negative_prompt=None,
-    size=None,
-    n=1,
-    seed=None,
-    params={},
-    inputs=(),
-    price=Price("1min-credit", 100_000_000, 0, "1min-credit", 100_000_000, "stated in the spec"),
-)
+CREDITS = Price("1min-credit", 100_000_000, 0, "1min-credit", 100_000_000, "stated in the spec")
+EDIT = task("1min", "qwen-image-edit-plus", prompt="Make it snow", price=CREDITS)
 ONE = CarriedUrl("images/2026_01_10_22_07_53_181_a.png")
 TWO = CarriedUrl("images/2026_01_10_22_07_26_478_b.webp")
 THREE = CarriedUrl("development/images/2026_01_10_22_07_28_777_c.webp")

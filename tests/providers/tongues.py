@@ -6,7 +6,7 @@ In a shape "ID", "STATUS", "IMAGES", "ERROR" and "DETAIL" are places.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -43,9 +43,9 @@ def card(name: str) -> GatewayCard:
     return read_card((_CARDS / f"{name}.json").read_text(), f"{name}.json")
 
 
-def task(gateway: str, model: str) -> Task:
-    """An edit without anything special."""
-    return Task(
+def task(gateway: str, model: str, **other: object) -> Task:
+    """An edit without anything special but what else is said."""
+    plain = Task(
         number=0,
         id="a" * 64,
         step="job",
@@ -61,6 +61,7 @@ def task(gateway: str, model: str) -> Task:
         inputs=(),
         price=Price("USD", 1, 0, "USD", 1, ""),
     )
+    return replace(plain, **other)  # type: ignore[arg-type]  # a test's words
 
 
 _MULEROUTER: Final = Tongue(

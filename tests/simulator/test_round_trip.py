@@ -17,21 +17,17 @@ from pipeline.values.reply import FaultKind, Gone, OperationFailed, Pending, Pol
 from pipeline.values.task import Price, Task
 from pipeline.values.wire import Answered, Broken, Outcome, Request
 from tests.plan.jobs import CARD
+from tests.providers.tongues import task
 
-GENERATE = Task(
-    number=0,
-    id="a" * 64,
-    step="job",
+GENERATE = task(
+    "mulerouter",
+    "qwen-image-max",
     operation="image.generate",
-    gateway="mulerouter",
-    model="qwen-image-max",
     prompt="A lighthouse",
     negative_prompt="fog",
     size="928x1664",
-    n=1,
     seed=7,
     params={"prompt_extend": False},
-    inputs=(),
     price=Price("USD", 75_000, 0, "USD", 75_000, "the vendor's page"),
 )
 EDIT = replace(GENERATE, operation="image.edit", model="qwen-image-edit-max", size="768x512", n=3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
 import sqlite3
@@ -15,61 +14,10 @@ from pathlib import Path
 import pytest
 from pyarrow import feather
 
-import pipeline
 from pipeline.errors import PlanChanged, RunError
 from pipeline.runtime import inspect
-from pipeline.runtime.history import Result
-from pipeline.runtime.prepare import Options
 from pipeline.transport.memory import open_world
-
-SPEC = """\
-version: 1
-name: story
-model: mulerouter/qwen-image-max
-matrix:
-  color: [red, teal, black]
-  scene: [desk, sink]
-prompt: "A {{ color }} mug on a {{ scene }}"
-size: 1328x1328
-budget: BUDGET
-"""
-
-
-def spec(folder: Path, budget: str = "2.00 USD", more: str = "") -> Path:
-    """Write the story's spec and answer where it is."""
-    path = folder / "spec.yaml"
-    path.write_text(SPEC.replace("BUDGET", budget) + more)
-    return path
-
-
-def rehearse(path: Path, **options: object) -> Result:
-    """Run a spec in virtual time, in `run` beside it."""
-    chosen = Options(simulate=True, run_dir=path.parent / "run", **options)  # type: ignore[arg-type]  # a test's words
-    return pipeline.run_sync(pipeline.plan(pipeline.load(path)), chosen)
-
-
-def bill(folder: Path) -> tuple[int, int]:
-    """(operations accepted, micro-USD billed), as the emulator's own book has it."""
-    book = open_world(folder / "run" / "world.jsonl").bill()["gateways"]
-    assert isinstance(book, dict)
-    mule = book.get("mulerouter", {"accepted": 0, "micros": 0})
-    return int(mule["accepted"]), int(mule["micros"])
-
-
-def money(result: Result) -> dict[str, int]:
-    """The run's USD account, as `status --json` tells it."""
-    accounts = result.status["money"]
-    assert isinstance(accounts, dict)
-    return accounts["USD"]  # type: ignore[no-any-return]  # a plain JSON object
-
-
-def footprint(folder: Path) -> dict[str, str]:
-    """{file: digest} of everything in a run folder."""
-    return {
-        str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(folder.rglob("*"))
-        if file.is_file()
-    }
+from tests.stories.jobs import bill, footprint, money, rehearse, spec
 
 
 def test_a_job_ends_with_pictures_a_manifest_and_the_vendors_own_sum(tmp_path: Path) -> None:
