@@ -25,7 +25,7 @@ OUTSIDE: Final = (
     "/etc/passwd", "/etc/shadow", "/etc", "/", "//etc/passwd", "/proc/self/environ", "/proc/self/mem",
     "/proc/1/environ",
     "/proc/self/cwd/../secret.txt", "/proc/self/fd/0", "/dev/zero", "/dev/random",
-    "/dev/stdin", "/dev/fd/0", "/dev/tty", "/dev/null", "/sys/kernel/notes", "/srv", "/home/someone/.ssh/id_rsa",
+    "/dev/stdin", "/dev/fd/0", "/dev/tty", "/dev/null", "/sys/kernel/notes", "/srv", "/somebody/.ssh/id_rsa",
     "/nowhere/at/all",
     "../secret.txt", "../nothing.txt", "../", "..", "../..", "../../../../../../../../etc/passwd", "./../secret.txt",
     "sub/../../secret.txt", "sub/../../nothing.txt", "a/b/c/../../../../secret.txt", "nowhere/../../secret.txt",

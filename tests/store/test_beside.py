@@ -101,9 +101,9 @@ def test_a_second_process_is_refused_until_the_first_is_gone(tmp_path: Path) -> 
 
 MOUNTS = """\
 /dev/sda1 / ext4 rw 0 0
-server:/home /home nfs4 rw 0 0
-/dev/sdb1 /home/local\\040disk xfs rw 0 0
-tmpfs /homework tmpfs rw 0 0
+server:/share /share nfs4 rw 0 0
+/dev/sdb1 /share/local\\040disk xfs rw 0 0
+tmpfs /shared tmpfs rw 0 0
 """
 
 
@@ -111,9 +111,9 @@ tmpfs /homework tmpfs rw 0 0
     ("path", "kind"),
     [
         ("/var/runs", "ext4"),
-        ("/home/me/runs", "nfs4"),
-        ("/home/local disk/runs", "xfs"),
-        ("/homework", "tmpfs"),
+        ("/share/me/runs", "nfs4"),
+        ("/share/local disk/runs", "xfs"),
+        ("/shared", "tmpfs"),
         ("/", "ext4"),
     ],
 )
