@@ -26,11 +26,11 @@ from pipeline.simulator.world import World
 from pipeline.transport.http import HttpDoor
 from pipeline.values.card import GatewayCard
 from pipeline.values.reply import Pending, PollBroken, Ready, Unknown
-from pipeline.values.task import Price, Task
 from pipeline.values.wire import Answered, Broken, DownloadBroken, Downloaded
 from tests.chaos.proxy import Harm, Kind, Proxy, Side, Spot
 from tests.chaos.report import Report, idle
 from tests.chaos.wire_runs import KEY, QUICK, try_runs
+from tests.providers.tongues import task
 
 CALLS: Final = ("submit", "submit again", "poll", "download")
 #: {size: (every how many-th cell, whole runs)}.
@@ -40,22 +40,7 @@ _OF_A_BODY: Final = frozenset({Spot.HEAD_END, Spot.BODY_FIRST, Spot.MID_BODY})
 _LANES: Final = 6
 #: What ends a hanging call, and what never ends one that is merely slow on a busy machine (seconds).
 _SOON_S, _LATE_S = 0.3, 60.0
-_TASK: Final = Task(
-    number=0,
-    id="a" * 64,
-    step="job",
-    operation="image.generate",
-    gateway="mulerouter",
-    model="qwen-image-max",
-    prompt="",
-    negative_prompt=None,
-    size="1104x1472",
-    n=1,
-    seed=1,
-    params={},
-    inputs=(),
-    price=Price("USD", 75_000, 0, "USD", 75_000, ""),
-)
+_TASK: Final = task("mulerouter", "qwen-image-max", operation="image.generate", size="1104x1472", seed=1)
 
 
 @dataclass(frozen=True, slots=True)

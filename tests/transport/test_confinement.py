@@ -19,29 +19,14 @@ from pipeline.providers import mulerouter
 from pipeline.transport.gateways import base_url
 from pipeline.transport.http import HttpDoor
 from pipeline.values.reply import PollBroken, Unknown
-from pipeline.values.task import Price, Task
 from pipeline.values.wire import Answered, Broken, DownloadBroken, Downloaded, NotSent, Outcome, Request
 from tests.plan.jobs import CARD
 from tests.plan.test_catalog import card as card_tree
+from tests.providers.tongues import task
 from tests.transport.servers import CANARY, Seen, card, door_to, get, http, post, raw_server
 
 REDIRECTS = ("301 Moved Permanently", "302 Found", "303 See Other", "307 Temporary", "308 Permanent")
-TASK = Task(
-    0,
-    "a" * 64,
-    "job",
-    "image.generate",
-    "mulerouter",
-    "m",
-    "x",
-    None,
-    None,
-    1,
-    None,
-    {},
-    (),
-    Price("USD", 1, 0, "USD", 1, ""),
-)
+TASK = task("mulerouter", "m", operation="image.generate")
 
 
 @pytest.mark.parametrize("origin", ["same", "foreign"])
