@@ -13,7 +13,7 @@ from pipeline.plan.bounds import find_model
 from pipeline.plan.fields import Rule
 from pipeline.plan.flaw import FlawBook, Flawed
 from pipeline.plan.lanes import Lane, lane_of
-from pipeline.plan.named import Named
+from pipeline.plan.mentions import Mentions
 from pipeline.plan.places import Places
 from pipeline.plan.render import Placed, Renderer
 from pipeline.plan.table import Table
@@ -45,7 +45,7 @@ class Plan:
         self._rules = rules
         self._renderer = renderer
         self._places = places
-        self._named = Named(places, rules, renderer)
+        self._mentions = Mentions(places, rules, renderer)
         #: How many tasks before it are kept, of each one that a review leaves out, in order.
         self._left_out = array("q")
         self._digest: str | None = None
@@ -76,7 +76,7 @@ class Plan:
         """{gateway/model: its card and limits} of every model that the job can name."""
         if self._lanes is None:
             self._lanes = {}
-            models = self._named.models()
+            models = self._mentions.models()
             for name in models if models is not None else self._every_model():
                 try:
                     card, model = find_model(name, "model", self.cards)
@@ -113,7 +113,7 @@ class Plan:
         pictures = self._renderer.pictures
         found = pictures.inline_bytes(sha256)
         if found is None:
-            for _ in self._named.pictures(self._ids):
+            for _ in self._mentions.pictures(self._ids):
                 found = pictures.inline_bytes(sha256)
                 if found is not None:
                     break
@@ -205,7 +205,7 @@ class Plan:
             [[dict(added.values), dict(added.texts)] for added in self._places.added],
             [[[axis.name, list(axis.values), list(axis.texts)] for axis in group.axes] for group in self.groups],
             self._rows_digest(),
-            _chain(self._named.pictures(self._ids)),
+            _chain(self._mentions.pictures(self._ids)),
             sorted(self.caps or ()),
             {unit: str(money) for unit, money in job.rates.items()},
             {model: str(money) for model, money in job.prices.items()},

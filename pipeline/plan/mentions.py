@@ -1,4 +1,4 @@
-"""What a job can name: the models and pictures of all its tasks, from its templates and without making a task."""
+"""What a job mentions: the models and pictures of all its tasks, from its templates and without making a task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.plan.scalar import text_of
 from pipeline.values.digest import JSON
 
 
-class Named:
+class Mentions:
     """What the templates of a job yield over all its places."""
 
     def __init__(self, places: Places, rules: tuple[Rule, ...], renderer: Renderer) -> None:
