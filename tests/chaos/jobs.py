@@ -51,11 +51,6 @@ class Job:
     words: tuple[str, ...] = ()
 
     @property
-    def binds(self) -> bool:
-        """The budget is below the price of the whole job."""
-        return self.cap < self.tasks * max(1, self.n) * PRICE
-
-    @property
     def more(self) -> bool:
         """The gateway may make, and bill, more pictures than were asked for."""
         return "more" in self.faults
