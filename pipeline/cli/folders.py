@@ -1,46 +1,23 @@
-"""Commands about a run folder: `status`, `ls`, `retry`, `resolve`, `verify`, `manifest`."""
+"""Commands about a run folder: `status`, `ls`, `resolve`, `verify`, `manifest`."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from pipeline.cli import place, words
 from pipeline.cli.exits import Exit
-from pipeline.cli.options import json_option, run_argument, running_options
+from pipeline.cli.options import json_option, run_argument
 from pipeline.cli.output import answer, answer_json, for_screen, say
 from pipeline.cli.standing import list_of
-
-if TYPE_CHECKING:
-    from pipeline.runtime.inspect import Origin
 
 _NEXT_VERDICT = (
     "look each call up in the vendor's own records, such as its usage page, and say what they show\n"
     "next:  pipeline resolve {run} --attempt {attempt} --billed (or --not-billed, or --operation ID) "
     '--why "how you know"'
-)
-# Written out, so that `retry --help` imports nothing; a test compares it with FaultKind.
-FAULT_KINDS = (
-    "rate_limited",
-    "transient",
-    "timeout",
-    "malformed",
-    "rejected",
-    "moderated",
-    "unauthorized",
-    "out_of_credit",
-    "closed",
-    "expired",
-    "lost",
-    "not_sent",
-    "short",
-    "upstream",
-    "unknown",
 )
 
 
@@ -104,87 +81,6 @@ def ls(as_json: bool) -> Exit:
     else:
         answer(render_runs(found) if found else "no runs yet; they appear in runs/ below the working directory")
     return Exit.STORAGE_FAILED if any(run.get("damage") for run in found) else Exit.COMPLETE
-
-
-@click.command()
-@run_argument
-@click.option(
-    "--fault",
-    "kinds",
-    multiple=True,
-    type=click.Choice(FAULT_KINDS),
-    help="Only tasks that failed like this; may be repeated.",
-)
-@click.option(
-    "--rejected",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    metavar="FILE",
-    help="Buy the done tasks again whose pictures this review.csv rejects; what they made is kept.",
-)
-@running_options
-@json_option
-def retry(
-    run: str,
-    *,
-    kinds: tuple[str, ...],
-    rejected: Path | None,
-    yes: bool,
-    display: str,
-    quiet: bool,
-    as_json: bool,
-) -> Exit:
-    """Send the failed tasks of RUN again and go on with it, as it was run before, under the budget that it has."""
-    from pipeline.cli.rejected import agreed
-    from pipeline.cli.run import command, perform
-    from pipeline.runtime import inspect
-    from pipeline.values.reply import FaultKind
-
-    if rejected is not None and kinds:
-        raise click.UsageError("--fault speaks of failed tasks and --rejected of done ones: give one of them")
-    folder, followed = place.folder_of(run), 0
-    if rejected is None:
-        (number, followed), sort = inspect.retry(folder, tuple(FaultKind(kind) for kind in kinds)), "failed task"
-        if followed and not quiet:
-            say(
-                f"left as they are, an operation of them was found late and the next run follows it first: "
-                f"{words.count(followed, 'task')}"
-            )
-    else:
-        number, sort = agreed(folder, rejected, yes=yes, quiet=quiet), "rejected task"
-    if not number and not followed:
-        if as_json:
-            answer_json({"folder": str(folder), "retried": 0})
-        else:
-            answer(f"no {sort} to send again" + (f" for {', '.join(kinds)}" if kinds else ""))
-        return Exit.COMPLETE
-    origin = inspect.origin(folder)
-    words_of_it = f"{words.count(number, sort)} will go again"
-    if why := _changed(origin):
-        if as_json:
-            answer_json({"folder": str(folder), "retried": number})
-        else:
-            answer(f"{words_of_it} with the next run; {why}")
-            answer(f"next:  {words.clean(command(origin.spec, origin.options))}")
-        return Exit.COMPLETE
-    if not quiet:
-        say(words_of_it)
-    options = replace(origin.options, yes=yes)
-    return perform(origin.spec, options, display=display, quiet=quiet, as_json=as_json, more={"retried": number})
-
-
-def _changed(origin: Origin) -> str:
-    """Why the spec that a folder belongs to is not simply run again; empty when nothing speaks against it."""
-    from pipeline.errors import SpecError
-    from pipeline.runtime import prepare
-
-    spec = words.clean(origin.spec)
-    if not origin.spec.is_file():
-        return f"its spec is gone: {spec}"
-    try:
-        job = prepare.load(origin.spec, origin.options.settings)
-    except SpecError:
-        return f"its spec has faults now; `pipeline validate {spec}` names them"
-    return "" if origin.is_of(job) else f"its spec changed since; `pipeline plan {spec}` says what that costs"
 
 
 @click.command()

@@ -23,7 +23,7 @@ COMMANDS: Final = {
     "run": "pipeline.cli.run:run",
     "status": "pipeline.cli.folders:status",
     "ls": "pipeline.cli.folders:ls",
-    "retry": "pipeline.cli.folders:retry",
+    "retry": "pipeline.cli.retry:retry",
     "resolve": "pipeline.cli.folders:resolve",
     "verify": "pipeline.cli.folders:verify",
     "manifest": "pipeline.cli.folders:manifest",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,10 +48,7 @@ def told(found: Rejections) -> list[str]:
             f"{words.count(len(found.tasks), 'task')} bought again: at most {words.money(found.cost_micros)} more; "
             f"the {kept} that they made so far stay, marked superseded"
         )
-        short = {unit: found.free_micros.get(unit, 0) for unit, micros in found.cost_micros.items()}
-        if any(micros > short[unit] for unit, micros in found.cost_micros.items()):
-            left = {unit: max(0, micros) for unit, micros in short.items()}
-            lines.append(f"the budget leaves {words.money(left)}: the run stops there (`pipeline run --budget`)")
+        lines += beyond(found.cost_micros, found.free_micros)
         if found.seeded:
             lines.append(
                 f"{words.count(found.seeded, 'task')} with a seed, which is sent again as it is: most models draw the "
@@ -58,3 +56,11 @@ def told(found: Rejections) -> list[str]:
             )
     lines += [f"left as they are, {why}: {words.count(number, 'task')}" for why, number in found.left.items()]
     return lines
+
+
+def beyond(cost: Mapping[str, int], free: Mapping[str, int]) -> list[str]:
+    """What is said when the budget does not reach so far."""
+    if all(micros <= free.get(unit, 0) for unit, micros in cost.items()):
+        return []
+    left = {unit: max(0, free.get(unit, 0)) for unit in cost}
+    return [f"the budget leaves {words.money(left)}: the run stops there (`pipeline run --budget`)"]

@@ -32,6 +32,7 @@ from pipeline.runtime.history import (
 from pipeline.runtime.progress import money_of
 from pipeline.runtime.remains import DAMAGED, gone_of, harm_of, in_short, out_of, unreadable
 from pipeline.runtime.remains import reading as _reading
+from pipeline.runtime.retries import Meant
 from pipeline.runtime.said import said_of
 from pipeline.spec.job import JobSpec
 from pipeline.store.blackbox import answered, damage
@@ -194,10 +195,12 @@ def rebuild_manifest(folder: Path) -> Written:
     return written
 
 
-def retry(folder: Path, kinds: Collection[str] = ()) -> Retried:
-    """Send failed and short tasks (of these fault kinds) again at the next run."""
+def retry(
+    folder: Path, kinds: Collection[str] = (), *, gateways: Collection[str] = (), models: Collection[str] = ()
+) -> Retried:
+    """Send failed and short tasks (of these fault kinds, gateways and models) again at the next run."""
     with amending(folder) as amend:
-        failed = amend.journal.failed_tasks(set(kinds) or None)
+        failed = Meant(kinds, gateways, models).of(amend.journal)
         again = [stored for stored in failed if not stored.followed]
         amend.record([RetryAsked(stored.task.number) for stored in again], again)
     return Retried(len(again), len(failed) - len(again))

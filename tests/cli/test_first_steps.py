@@ -15,9 +15,9 @@ from click.testing import CliRunner
 
 from pipeline.cli import exits
 from pipeline.cli.catalog import overview, select
-from pipeline.cli.folders import FAULT_KINDS
 from pipeline.cli.init import TEMPLATES
 from pipeline.cli.main import COMMANDS, cli
+from pipeline.cli.retry import FAULT_KINDS
 from pipeline.runtime import bundled, prepare
 from pipeline.spec.load import load_job
 from pipeline.values.reply import FaultKind

@@ -8,8 +8,8 @@ from typing import get_args
 
 import pytest
 
-from pipeline.cli.folders import FAULT_KINDS
 from pipeline.cli.kinds import KINDS, kind_of
+from pipeline.cli.retry import FAULT_KINDS
 from pipeline.engine.facts import Fact
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Unheard
