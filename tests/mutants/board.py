@@ -1071,10 +1071,13 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "any file of the folder",
             "what the store does not name is served as well",
-            "        if name not in known:\n            return _nothing()\n        return await _send(request, partial(open_picture, self._folder, name), known[name], _KEPT)",
-            '        return await _send(request, _plain(self._folder / name), known.get(name, "image/png"), _KEPT)',
+            "        if name not in known:\n            return nothing()\n        return await send(request, partial(open_picture, self._folder, name), known[name], _KEPT)",
+            '        return await send(request, plain(self._folder / name), known.get(name, "image/png"), _KEPT)',
             _VIEW,
         ),
+    ),
+    *_of(
+        "pipeline/runtime/answering.py",
         (
             "a body of any size",
             "a request may fill the memory",

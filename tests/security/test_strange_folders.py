@@ -121,7 +121,7 @@ async def test_a_store_that_no_run_wrote_ends_no_server_and_tells_no_insides(
         await browser.enter()
         for target in ("/data-meta.js", "/data-000.js", "/events", "/images/x.png"):
             reply = await browser.get(target)
-            assert reply.status == 500
+            assert reply.status == 503
             assert {name.lower(): value for name, value in HEADERS.items()}.items() <= reply.headers.items()
             assert b"Traceback" not in reply.body
         assert (await browser.get("/")).status == 200

@@ -15,7 +15,7 @@ import pytest
 from aiohttp import web
 
 from pipeline.plan.review import parse_review
-from pipeline.runtime import hub, view
+from pipeline.runtime import answering, hub
 from pipeline.runtime.door import Door
 from pipeline.runtime.guard import HEADERS, Guard
 from pipeline.runtime.portrait import REVIEW
@@ -287,9 +287,9 @@ async def test_a_picture_that_shrinks_on_its_way_ends_the_connection(folder: Pat
     opened = os.open(place, os.O_RDONLY)
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
-        return await view._send(request, lambda: opened, "image/png", {})
+        return await answering.send(request, lambda: opened, "image/png", {})
 
-    runner = web.ServerRunner(Door(view._safely(answer)))
+    runner = web.ServerRunner(Door(answering.safely(answer)))
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     try:
