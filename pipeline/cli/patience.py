@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
-from pipeline.cli.output import say
-from pipeline.cli.words import duration
+from pipeline.cli.output import for_screen, say
+from pipeline.cli.words import clean, duration
 
 if TYPE_CHECKING:
     from pipeline.plan.expand import Plan
@@ -42,3 +43,9 @@ def check_all(made: Plan, *, quiet: bool = False, clock: Callable[[], float] = t
     if took >= EVERY_S:
         say(f"{total:,} tasks checked in {duration(took)}; comparing them with the run folder takes about as long")
     return found
+
+
+def warn(made: Plan) -> None:
+    """What a person should see before it is too late, though nothing is wrong with the spec."""
+    if made.unheeded:
+        say(for_screen(clean(f"warning: {made.unheeded}"), sys.stderr))

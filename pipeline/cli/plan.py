@@ -33,11 +33,12 @@ def validate(
     *, spec: Path, settings: tuple[tuple[str, str], ...], allow_paths: tuple[Path, ...], as_json: bool
 ) -> Exit:
     """Check form and meaning of SPEC, every task of it, offline."""
-    from pipeline.cli.patience import check_all
+    from pipeline.cli.patience import check_all, warn
     from pipeline.runtime import prepare
 
     made = prepare.plan(prepare.load(spec, settings), allow_paths=allow_paths)
     check_all(made)
+    warn(made)
     if as_json:
         answer_json({"valid": True, "job": made.name, "tasks": len(made)})
     else:
@@ -139,7 +140,7 @@ def little_room(disk_bytes: int, against: Comparison | None, tasks: int, folder:
 
 
 def warnings(made: Plan, checked: Summary) -> tuple[str, ...]:
-    """What the cards say against calls for more than one picture, for each model that this plan asks so; base URLs.
+    """What the cards say against calls for more than one picture, for each model asked so; base URLs; a strange review.
 
     *Raises* CardError for a base URL that a run would refuse.
     """
@@ -148,7 +149,7 @@ def warnings(made: Plan, checked: Summary) -> tuple[str, ...]:
     odd = prepare.doubtful_addresses({lane.partition("/")[0] for lane in checked.lanes}, os.environ)
     risky = (name for name, lane in checked.lanes.items() if lane.images > lane.tasks)
     said = (f"{name}: {made.lanes[name].card.n_warning}" for name in risky if made.lanes[name].card.n_warning)
-    return (*odd, *said)
+    return (*odd, *said, *([made.unheeded] if made.unheeded else []))
 
 
 def task_object(task: Task) -> dict[str, object]:

@@ -124,7 +124,7 @@ def perform(
     """
     from pipeline.cli import display as displays
     from pipeline.cli.output import answer_json, for_screen, say
-    from pipeline.cli.patience import check_all
+    from pipeline.cli.patience import check_all, warn
     from pipeline.cli.statement import Ending, render_end
     from pipeline.runtime import prepare
     from pipeline.runtime.run import run_sync
@@ -132,6 +132,8 @@ def perform(
     job = prepare.load(spec, options.settings)
     plan = prepare.plan(job, allow_paths=options.allow_paths)
     check_all(plan, quiet=quiet)
+    if not quiet:
+        warn(plan)
     terminal = sys.stderr.isatty()
     kind = displays.choose(displays.Kind(display), quiet=quiet, is_terminal=terminal, environment=os.environ)
     screen = displays.open_display(kind, str(prepare.run_folder(job, options)), rehearsal=options.simulate)

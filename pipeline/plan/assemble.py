@@ -14,11 +14,14 @@ from pipeline.spec.job import JobSpec, ListedSeeds, ZipGroup
 from pipeline.values.card import GatewayCard
 
 
-def read(job: JobSpec, resources: Resources, book: FlawBook) -> tuple[Table | None, tuple[Group, ...], Review | None]:
-    """The table without what a review rejected, the groups, and the review; flaws go into the book."""
+def read(
+    job: JobSpec, resources: Resources, book: FlawBook
+) -> tuple[Table | None, tuple[Group, ...], Review | None, int]:
+    """The table without the rows that a review rejected, groups, review, how many rows; flaws go into the book."""
     review: Review | None = None
     table: Table | None = None
     groups: tuple[Group, ...] = ()
+    dropped = 0
     try:
         groups = resolve_axes(job.matrix, job.seed, resources)
     except Flawed as flawed:
@@ -32,13 +35,14 @@ def read(job: JobSpec, resources: Resources, book: FlawBook) -> tuple[Table | No
     try:
         table = None if job.inputs is None else read_table(job.inputs, resources)
         if table is not None and review is not None:
-            table = without_rejected(table, review)
+            before, table = len(table), without_rejected(table, review)
+            dropped = before - len(table)
     except Flawed as flawed:
         for flaw in flawed.flaws:
             book.add(flaw)
     if book:
         _check_templates(job, table, groups, book)
-    return table, groups, review
+    return table, groups, review, dropped
 
 
 def _check_templates(job: JobSpec, table: Table | None, groups: tuple[Group, ...], book: FlawBook) -> None:

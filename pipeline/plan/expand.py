@@ -48,6 +48,8 @@ class Plan:
         self._mentions = Mentions(places, rules, renderer)
         #: How many tasks before it are kept, of each one that a review leaves out, in order.
         self._left_out = array("q")
+        #: What is to be said of a review that rejects nothing of this job; empty when there is nothing to say.
+        self.unheeded = ""
         self._digest: str | None = None
         self._lanes: dict[str, Lane] | None = None
         self._aliases: dict[str, str] = {}

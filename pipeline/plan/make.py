@@ -15,6 +15,7 @@ from pipeline.plan.price import caps_of
 from pipeline.plan.render import Renderer
 from pipeline.plan.resources import Resources
 from pipeline.plan.review import PATH as REVIEW
+from pipeline.plan.review import unheeded
 from pipeline.spec.job import JobSpec
 from pipeline.values.card import GatewayCard
 from pipeline.values.money import Money
@@ -29,7 +30,7 @@ def make_plan(
 ) -> Plan:
     """What a job means: a lazy plan. `budget` is the command line's. *Raises* PlanError with every fault found."""
     book = FlawBook()
-    table, groups, review = read(job, resources, book)
+    table, groups, review, dropped = read(job, resources, book)
     check_names(job, cards, book)
     _stop(book, job, cards)
     added = additions(job, groups, book)
@@ -61,6 +62,8 @@ def make_plan(
         book.add(Flaw("matrix.exclude", "every combination is excluded", "nothing is left to make"))
     elif review is not None:
         plan.leave_out(review.tasks)
+        if (review.tasks or review.rows) and not plan.left_out and not dropped:
+            plan.unheeded = unheeded(str(job.exclude_from), review)
         if not len(plan):
             book.add(Flaw(REVIEW, "the review rejects every task", "nothing is left to make"))
     _stop(book, job, cards)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from pipeline.plan.flaw import Flaw, Flawed
@@ -33,11 +34,11 @@ class Review:
     pictures: frozenset[tuple[str, int | None]]
     #: Ids of input rows that were rejected as such, without a task.
     rows: frozenset[str] = frozenset()
+    #: Tasks of which a picture was rejected; kept, since each row of a table and each task of a plan is looked up.
+    tasks: frozenset[str] = field(init=False)
 
-    @property
-    def tasks(self) -> frozenset[str]:
-        """Tasks of which a picture was rejected."""
-        return frozenset(task for task, _ in self.pictures)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tasks", frozenset([task for task, _ in self.pictures]))
 
     def rejects(self, task_id: str, image_index: int) -> bool:
         """Whether this picture was rejected."""
@@ -57,39 +58,65 @@ def parse_review(text: str) -> Review:
         header = [name.strip().lower() for name in next(reader, [])]
         if "reject" not in header or not {"task_id", "row_id"} & set(header):
             raise ValueError("1: a review has the columns task_id (or row_id) and reject")
-        pictures: set[tuple[str, int | None]] = set()
-        rows: set[str] = set()
+        place = {name: number for number, name in enumerate(header)}
+        word_at, rejections = place["reject"], _Rejections(place)
         for cells in reader:
             if reader.line_num > _ROWS_MAX:
                 raise ValueError(f"{reader.line_num}: a review has {_ROWS_MAX:,} lines at most")
-            if any(cell.strip() for cell in cells):
-                _take(dict(zip(header, map(_plain, cells), strict=False)), reader.line_num, pictures, rows)
+            # Most lines of a review reject nothing: they are looked at in one place only.
+            if len(cells) > word_at and (word := cells[word_at]) and _rejects(word, reader.line_num):
+                rejections.take(cells, reader.line_num)
     except csv.Error as error:
         raise ValueError(f"{reader.line_num}: not csv: {error}") from error
-    return Review(frozenset(pictures), frozenset(rows))
+    return Review(frozenset(rejections.pictures), frozenset(rejections.rows))
+
+
+def _rejects(word: str, number: int) -> bool:
+    plain = _plain(word).lower()
+    if plain in _YES:
+        return True
+    if plain in _NO:
+        return False
+    raise ValueError(f"{number}: reject is yes or empty, not {plain[:40]!r}")
 
 
 def _plain(cell: str) -> str:
     return unguarded(cell).strip()
 
 
-def _take(line: dict[str, str], number: int, pictures: set[tuple[str, int | None]], rows: set[str]) -> None:
-    word = line.get("reject", "").lower()
-    if word in _NO:
-        return
-    if word not in _YES:
-        raise ValueError(f"{number}: reject is yes or empty, not {word[:40]!r}")
-    task, index, row = line.get("task_id", ""), line.get("image_index", ""), line.get("row_id", "")
-    if task:
-        if not _TASK_ID.fullmatch(task):
-            raise ValueError(f"{number}: a task_id has 64 hexadecimal digits: {task[:80]!r}")
-        if index and not (index.isascii() and index.isdecimal() and len(index) <= 6):
-            raise ValueError(f"{number}: an image_index is a number from 0: {index[:40]!r}")
-        pictures.add((task, int(index) if index else None))
-    elif row:
-        rows.add(row)
-    else:
-        raise ValueError(f"{number}: rejected, and neither task_id nor row_id says what")
+class _Rejections:
+    """What the lines of a review that reject something name."""
+
+    def __init__(self, place: Mapping[str, int]) -> None:
+        self.pictures: set[tuple[str, int | None]] = set()
+        self.rows: set[str] = set()
+        self._places = tuple(place.get(name) for name in ("task_id", "image_index", "row_id"))
+
+    def take(self, cells: Sequence[str], number: int) -> None:
+        """One line. *Raises* ValueError that begins with its number."""
+        task, index, row = [
+            _plain(cells[place]) if place is not None and place < len(cells) else "" for place in self._places
+        ]
+        if task:
+            if not _TASK_ID.fullmatch(task):
+                raise ValueError(f"{number}: a task_id has 64 hexadecimal digits: {task[:80]!r}")
+            if index and not (index.isascii() and index.isdecimal() and len(index) <= 6):
+                raise ValueError(f"{number}: an image_index is a number from 0: {index[:40]!r}")
+            self.pictures.add((task, int(index) if index else None))
+        elif row:
+            self.rows.add(row)
+        else:
+            raise ValueError(f"{number}: rejected, and neither task_id nor row_id says what")
+
+
+def unheeded(source: str, review: Review) -> str:
+    """What is said of a review that rejects something, and nothing of this job."""
+    counts = ((len(review.tasks), "task"), (len(review.rows), "row"))
+    of = [f"{number:,} {noun}{'' if number == 1 else 's'}" for number, noun in counts if number]
+    return (
+        f"{source}: {' and '.join(of)} rejected, 0 of them of this spec, so nothing is left out: a review names tasks "
+        "of the run that it was written for, by their ids, and a changed prompt or parameter is another task"
+    )
 
 
 def read_review(source: str | None, resources: Resources) -> Review | None:

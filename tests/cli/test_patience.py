@@ -8,9 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 import pipeline
 from pipeline.cli import patience
+from pipeline.cli.main import cli
 from pipeline.errors import RunLocked
 from pipeline.store.lock import RunLock
 
@@ -93,3 +95,19 @@ def test_a_name_that_is_not_plain_is_left_to_the_spec_s_own_reader(
         (tmp_path / "spec.yaml").write_text("name: mugs # plain\n")
         with pytest.raises(RunLocked):
             _refuse_held(tmp_path / "spec.yaml", None, (), simulate=False)
+
+
+@pytest.mark.parametrize("command", [("validate",), ("plan",), ("run", "--simulate")])
+def test_a_review_that_rejects_nothing_of_the_spec_is_warned_of(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another job's review leaves nothing out, which nobody would see before the pictures are there again."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "review.csv").write_text(f"task_id,reject\n{'a' * 64},yes\n")
+    (tmp_path / "mugs.yaml").write_text(
+        "version: 1\nname: mugs\nmodel: mulerouter/qwen-image-max\nprompt: A mug\nbudget: 1 USD\n"
+        "inputs: {exclude_from: review.csv}\n"
+    )
+    found = CliRunner().invoke(cli, [command[0], "mugs.yaml", *command[1:]])
+    assert found.exit_code == 0
+    assert found.output.count("warning: review.csv: 1 task rejected, 0 of them of this spec") == 1

@@ -46,7 +46,21 @@ ODD: Final = (
     "../../etc/passwd",
 )
 #: The same within a task's record.
-ODD_JSON: Final[tuple[Any, ...]] = (None, -1, 10**30, 1.5, float("nan"), "", "\ud800", "x\0", True, [], [[1, 2]], {}, {"a": [None]})
+ODD_JSON: Final[tuple[Any, ...]] = (
+    None,
+    -1,
+    10**30,
+    1.5,
+    float("nan"),
+    "",
+    "\ud800",
+    "x\0",
+    True,
+    [],
+    [[1, 2]],
+    {},
+    {"a": [None]},
+)
 NUMBER: Final = int(os.environ.get("STRANGE_ROWS", "60"))
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Mapping
+from time import process_time
 
 import pytest
 
 from pipeline.errors import PlanError
 from pipeline.plan.expand import Plan
 from pipeline.plan.make import make_plan
-from pipeline.plan.review import Review, parse_review
+from pipeline.plan.review import Review, parse_review, without_rejected
+from pipeline.plan.table import read_table
 from tests.plan.jobs import CARDS, Memory
 from tests.spec.specs import load
 
@@ -121,3 +125,42 @@ def test_a_review_that_rejects_everything_is_told() -> None:
     review = HEAD + "".join(f"{each},0,,yes,,\n" for each in ids)
     with pytest.raises(PlanError, match="rejects every task"):
         expand(_spec("inputs: {exclude_from: review.csv}"), {"review.csv": review})
+
+
+def test_a_review_of_another_job_is_told_with_counts() -> None:
+    """It leaves nothing out, and whoever wrote the spec believes that it does."""
+    review = HEAD + "".join(f"{number:064x},0,,yes,,\n" for number in range(12)) + f"{A},0,5,,,\n"
+    plan = expand(_spec("inputs: {exclude_from: review.csv}"), {"review.csv": review})
+    assert (len(plan), plan.left_out) == (6, 0)
+    assert plan.unheeded.startswith("review.csv: 12 tasks rejected, 0 of them of this spec, so nothing is left out")
+    of_this = HEAD + f"{plan.task(0).id},0,,yes,,\n"
+    for text in (of_this, of_this + f"{A},0,,yes,,\n", HEAD, HEAD + f"{A},0,5,,,\n"):
+        assert not expand(_spec("inputs: {exclude_from: review.csv}"), {"review.csv": text}).unheeded
+
+
+def test_rows_that_a_review_names_are_heeded() -> None:
+    """Rows count as well as tasks: by id, and as pictures that a table names."""
+    table, inputs = f"task_id,text\n{A},first\n{B},second\n", "inputs: {from: rows.csv, exclude_from: review.csv}"
+    for line, heeded in ((f"{A},,yes\n", True), (",2,yes\n", True), (",9,yes\n", False), (f"{'c' * 64},,yes\n", False)):
+        files = {"rows.csv": table, "review.csv": "task_id,row_id,reject\n" + line}
+        plan = expand(_spec(inputs, "{{ row.text }} {{ color }}"), files)
+        assert bool(plan.unheeded) is not heeded, line
+    assert plan.unheeded.startswith("review.csv: 1 task rejected, 0 of them")
+
+
+@pytest.mark.slow
+def test_a_review_of_a_hundred_thousand_lines_costs_no_more_than_reading_it() -> None:
+    """Lines that reject nothing are hardly looked at, and a table is compared with the review once, not once a row."""
+    lines = [f"{number:064x},0,,{'yes' if number % 100 == 0 else ''},,words\n" for number in range(100_000)]
+    text = HEAD + "".join(lines)
+    begun = process_time()
+    for _ in csv.reader(io.StringIO(text, newline="")):
+        pass
+    reading, begun = process_time() - begun, process_time()
+    review = parse_review(text)
+    assert process_time() - begun < 6 * reading + 0.05
+    rows = "task_id,text\n" + "".join(f"{number:064x},word\n" for number in range(2_000))
+    table = read_table(load(_spec("inputs: {from: rows.csv}")).inputs, Memory({"rows.csv": rows}))  # type: ignore[arg-type]
+    begun = process_time()
+    assert len(without_rejected(table, review)) == 1_980
+    assert process_time() - begun < reading + 0.05
