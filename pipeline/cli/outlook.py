@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from pipeline.values.money import UNLIMITED, format_money
 if TYPE_CHECKING:
     from pipeline.cli.forecast import Forecast
     from pipeline.plan.summary import LaneSummary, Summary
-    from pipeline.runtime.prepare import Comparison
+    from pipeline.runtime.comparison import Comparison
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class Outlook:
     next: str
     #: What the cards say against what this plan does.
     warnings: tuple[str, ...] = ()
+    #: {currency: what the cap in force leaves}, None where nothing limits the job or there is no run folder yet.
+    left_micros: Mapping[str, int] | None = None
     #: How a rehearsal of all of it ended, when one was asked for.
     forecast: Forecast | None = None
 
@@ -141,7 +144,29 @@ def _against(outlook: Outlook) -> str:
     failed = f"{found.failed:,} failed, " if found.failed else ""
     changes = f"{found.owned:,} owned, {failed}{found.new:,} new, {found.changed:,} changed, {found.dropped:,} dropped"
     more = f"{words.money(found.new_micros)} more at most" if any(found.new_micros.values()) else "nothing more to pay"
-    return words.clean(f"run folder {outlook.folder}: {changes}; {more}")
+    return "\n".join(
+        words.clean(line) for line in [f"run folder {outlook.folder}: {changes}; {more}", *_again(outlook, found)]
+    )
+
+
+def _again(outlook: Outlook, found: Comparison) -> list[str]:
+    """What a second run means: what is there already, what is left for the rest, and why it is not there."""
+    lines = []
+    if found.done:
+        planned = found.owned + found.failed + found.new
+        nothing = words.money(dict.fromkeys(outlook.summary.worst_micros, 0))
+        whole = f": {nothing} more" if found.done == planned else ""
+        lines.append(f"  {found.done:,} of {planned:,} done already{whole}")
+    left = outlook.left_micros
+    if found.new and left is not None:
+        beyond = any(micros > left.get(unit, 0) for unit, micros in found.new_micros.items())
+        has = {unit: max(0, left.get(unit, 0)) for unit in found.new_micros}
+        verdict = "a run stops there" if beyond else "the rest fits"
+        lines.append(f"  {words.money(found.gone_micros)} gone so far, the budget leaves {words.money(has)}: {verdict}")
+    if found.why:
+        first = f" (the first {found.looked_at:,} of them)" if found.looked_at < found.new else ""
+        lines.append(f"  why new{first}: {', '.join(f'{count:,} {why}' for why, count in found.why.items())}")
+    return lines
 
 
 def as_json(outlook: Outlook) -> dict[str, object]:

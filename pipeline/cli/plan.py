@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from pipeline.cli.outlook import Outlook
     from pipeline.plan.expand import Plan
     from pipeline.plan.summary import Summary
-    from pipeline.runtime.prepare import Comparison, Options
+    from pipeline.runtime.comparison import Comparison
+    from pipeline.runtime.prepare import Options
     from pipeline.spec.job import JobSpec
     from pipeline.values.task import Task
 
@@ -111,15 +112,32 @@ def survey(job: JobSpec, made: Plan, checked: Summary, spec: Path, given: Option
     from pipeline.cli.outlook import Outlook
     from pipeline.cli.run import command
     from pipeline.runtime import inspect, prepare
+    from pipeline.runtime.comparison import compare
     from pipeline.store.folder import has_store
 
     folder = prepare.run_folder(job, given)
-    against = prepare.compare(made, folder) if folder.is_dir() else None
+    against = compare(made, folder) if folder.is_dir() else None
     # A rehearsal comes first, in a folder of its own; a folder that is named and holds a run goes on as what it is.
     fresh = given.run_dir is None or not has_store(folder)
     step = command(spec, replace(given, simulate=fresh or inspect.origin(folder).simulate))
     odd = (*warnings(made, checked), *little_room(checked.disk_bytes, against, checked.tasks, folder))
-    return Outlook(made.name, str(spec), shape(job), checked, against, str(folder), step, odd)
+    left = None if against is None else left_of(made, against, given, folder)
+    return Outlook(made.name, str(spec), shape(job), checked, against, str(folder), step, odd, left)
+
+
+def left_of(made: Plan, against: Comparison, given: Options, folder: Path) -> dict[str, int] | None:
+    """{currency: what the caps in force leave}, by the spec or by what was said to the run; None without any cap."""
+    from pipeline.errors import PlanError
+    from pipeline.runtime import prepare
+    from pipeline.values.money import UNLIMITED
+
+    try:
+        caps = prepare.caps(made, given, folder)
+    except PlanError:
+        return None  # No budget is written, which the page says.
+    if any(cap >= UNLIMITED for cap in caps.values()):
+        return None
+    return {unit: cap - against.gone_micros.get(unit, 0) for unit, cap in caps.items()}
 
 
 #: A plan wants so much more room than its pictures: the store, what is under way, the manifest.

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
-from pipeline.engine.phases import Phase
 from pipeline.errors import Mistake, Place, PlanError, SpecError
 from pipeline.plan.bounds import constant_flaws
 from pipeline.plan.catalog import read_card
@@ -53,22 +52,6 @@ class Options:
     yes: bool = False
     fresh: bool = False
     allow_paths: tuple[Path, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """How a plan stands to a run folder. *Units* - new_micros: {currency: micro-units at most}."""
-
-    #: Tasks of the folder that are bought, or on their way.
-    owned: int
-    new: int
-    #: Planned tasks that are new where the folder holds one of the same row, axes and sample under another id.
-    changed: int
-    #: Tasks of the folder that the plan no longer has; their pictures are kept.
-    dropped: int
-    new_micros: Mapping[str, int] = field(default_factory=dict)
-    #: Tasks of the folder that ended without a picture; `pipeline retry` sends them again.
-    failed: int = 0
 
 
 def load(path: Path, settings: Sequence[tuple[str, str]] = ()) -> JobSpec:
@@ -276,59 +259,3 @@ def budget_option(text: str) -> Money:
         return parse_money(text)
     except ValueError as error:
         raise PlanError((Mistake(Place("--budget", 1, 1, text), str(error)),)) from error
-
-
-def compare(made: Plan, folder: Path, limit: int | None = None) -> Comparison:
-    """How a plan stands to a run folder; reads only."""
-    if not has_store(folder):
-        return _compare(made, _Known(), limit)
-    journal = Journal.open_read_only(folder / STORE)
-    try:
-        return compare_known(made, journal, limit)
-    finally:
-        journal.close(clean=False)
-
-
-def compare_known(made: Plan, journal: Journal, limit: int | None = None) -> Comparison:
-    """How a plan stands to an open store."""
-    known = _Known(ids=set(journal.task_ids()))
-    for row in journal.task_rows():
-        if row.in_spec:
-            known.labels.add(_label(row.row_id, row.axes, row.sample))
-        if row.phase in (Phase.FAILED, Phase.SKIPPED):
-            known.failed.add(bytes.fromhex(row.task_id))
-    return _compare(made, known, limit)
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What a folder has: ids of its tasks, of those that failed, and what those of the spec are called."""
-
-    ids: set[bytes] = field(default_factory=set)
-    failed: set[bytes] = field(default_factory=set)
-    labels: set[tuple[str | None, str, int]] = field(default_factory=set)
-
-
-def _compare(made: Plan, known: _Known, limit: int | None) -> Comparison:
-    owned = new = changed = failed = 0
-    micros: dict[str, int] = {}
-    seen: set[bytes] = set()
-    for task in made.tasks():
-        key = bytes.fromhex(task.id)
-        if key in seen:
-            continue
-        seen.add(key)
-        if key in known.ids:
-            failed += key in known.failed
-            owned += key not in known.failed
-            continue
-        if limit is not None and task.number >= limit:
-            continue
-        new += 1
-        changed += _label(task.row_id, task.axes, task.sample) in known.labels
-        micros[task.price.currency] = micros.get(task.price.currency, 0) + task.price.hold(task.n)
-    return Comparison(owned, new, changed, len(known.ids) - owned - failed, micros, failed)
-
-
-def _label(row_id: str | None, axes: Mapping[str, str], sample: int) -> tuple[str | None, str, int]:
-    return row_id, json.dumps(dict(axes), sort_keys=True), sample

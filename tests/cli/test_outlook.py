@@ -13,7 +13,7 @@ import pytest
 from pipeline.cli.outlook import Outlook, as_json, render
 from pipeline.cli.plan import little_room
 from pipeline.plan.summary import LaneSummary, Summary
-from pipeline.runtime.prepare import Comparison
+from pipeline.runtime.comparison import Comparison
 from pipeline.values.money import UNLIMITED
 
 MAX = LaneSummary(
@@ -174,6 +174,40 @@ def test_several_models_are_summed_and_the_slowest_sets_the_time() -> None:
 def test_what_a_second_run_will_cost(against: Comparison, line: str) -> None:
     """Owned, new, changed and dropped against the run folder, with the money that follows."""
     assert line in render(replace(MUGS, against=against)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("against", "left", "lines"),
+    [
+        (Comparison(24, 0, 0, 0, {}, done=24), 400_000, ["  24 of 24 done already: 0.00 USD more"]),
+        (Comparison(23, 0, 0, 1, {}, failed=1, done=20), 400_000, ["  20 of 24 done already"]),
+        (
+            Comparison(
+                24, 12, 8, 2, {"USD": 300_000}, 0, 24, {"prompt changed": 8, "new row": 4}, 12, {"USD": 600_000}
+            ),
+            400_000,
+            [
+                "  24 of 36 done already",
+                "  0.60 USD gone so far, the budget leaves 0.40 USD: the rest fits",
+                "  why new: 8 prompt changed, 4 new row",
+            ],
+        ),
+        (
+            Comparison(0, 5000, 5000, 9, {"USD": 300_000}, why={"size changed": 1000}, looked_at=1000),
+            -10,
+            [
+                "  nothing gone so far, the budget leaves 0.00 USD: a run stops there",
+                "  why new (the first 1,000 of them): 1,000 size changed",
+            ],
+        ),
+    ],
+)
+def test_what_is_there_already_and_why_the_rest_is_not(against: Comparison, left: int, lines: list[str]) -> None:
+    """What is done costs nothing; the budget that is left is the run's; each reason has its number."""
+    page = render(replace(MUGS, against=against, left_micros={"USD": left})).splitlines()
+    at = next(place for place, line in enumerate(page) if line.startswith("run folder "))
+    assert page[at + 1 : at + 1 + len(lines)] == lines
+    assert page[at + 1 + len(lines)].startswith("first prompt")
 
 
 def test_a_prompt_cannot_move_the_cursor_or_fill_the_screen() -> None:
