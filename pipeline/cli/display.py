@@ -256,4 +256,4 @@ def waits(lane: LaneView, now: float) -> str:
         if lane.unreachable:
             return f"the gateway cannot be reached, tried again in {left}"
         return f"answers were lost, tried again in {left}" if lane.losing else f"told to wait (429), {left} more"
-    return ""
+    return "waits until more of what was bought is downloaded" if lane.behind else ""

@@ -204,6 +204,8 @@ def _stand(view: View, name: str, lane: LaneView) -> str:
         if lane.unreachable:
             return f"unreachable: tries in {left}"
         return f"answers lost: tries in {left}" if lane.losing else f"429: waits {left}"
+    if lane.behind:
+        return "waits for downloads"
     seats = view.seats.get(name)
     if not seats:
         return f"{lane.in_flight:,} in flight"

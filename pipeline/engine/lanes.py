@@ -51,6 +51,8 @@ class LaneView:
     #: Its share of the declared rate, and whether it sends one POST at a time until one is answered well.
     share: float = 1.0
     probing: bool = False
+    #: Nothing leaves until more of what was bought is downloaded.
+    behind: bool = False
 
 
 @dataclass(slots=True)
@@ -124,8 +126,8 @@ class Lane:
         """Whether it sends one POST at a time: the breaker is open, or too many retries failed and nothing is fresh."""
         return self.breaker > 0 or not (self.fresh or self.pace.may_retry)
 
-    def view(self) -> LaneView:
-        """How it stands, for status and display."""
+    def view(self, *, behind: bool = False) -> LaneView:
+        """How it stands, for status and display; `behind` is the run's: downloads do not keep up."""
         cooling = None if self.cooling_until == float("-inf") else self.cooling_until
         waiting = len(self.unanswered)
         return LaneView(
@@ -140,6 +142,7 @@ class Lane:
             losing=self.breaker > 0 and self.lost,
             share=self.pace.share,
             probing=self.breaker > 0,
+            behind=behind,
         )
 
     def first(self) -> int:

@@ -213,7 +213,8 @@ class Machine:
         """{lane: how it stands}, for every lane of the policy and every other one in use."""
         for name in self.state.policy.lanes:
             self.state.lane(name)
-        return {name: lane.view() for name, lane in self.state.lanes.items()}
+        behind = not self.state.keeps_up()
+        return {name: lane.view(behind=behind) for name, lane in self.state.lanes.items()}
 
     def doubts(self) -> list[Doubt]:
         """Every attempt in doubt, by number."""

@@ -28,6 +28,9 @@ STUCK_S: Final = 86_400.0
 RENEWAL_PATIENCE_S: Final = 600.0
 #: How many downloads a driver runs at once.
 FETCHES_AT_ONCE: Final = 24
+#: Nothing new is bought while so many pictures wait to be downloaded: what is under way stays bounded, in memory and in
+#: what a lost link could cost, however much faster a gateway answers than its pictures come.
+BACKLOG_MAX: Final = 1024
 
 _MASK: Final = 2**64 - 1
 

@@ -13,7 +13,7 @@ from pipeline.engine.facts import KNOWN_ALREADY, BudgetReached
 from pipeline.engine.known import Operations
 from pipeline.engine.lanes import LEFTOVER, Lane
 from pipeline.engine.phases import AttemptState, Phase
-from pipeline.engine.retry import DOUBT_RESUBMITS_MAX, FETCHES_AT_ONCE
+from pipeline.engine.retry import BACKLOG_MAX, DOUBT_RESUBMITS_MAX, FETCHES_AT_ONCE
 from pipeline.engine.stored import PENDING, STORED, Snapshot, StoredAccount, StoredAttempt, StoredTask
 from pipeline.engine.terms import OnDoubt, Policy
 from pipeline.errors import Bug
@@ -276,7 +276,15 @@ class State:
 
     def may_submit(self, lane: Lane, now: float) -> bool:
         """Whether a held attempt of this lane could be permitted now."""
-        return not self.draining and self.disk is None and lane.ready(now) and self.drains_in_time(lane, now)
+        allowed = not self.draining and self.disk is None and lane.ready(now)
+        return allowed and self.keeps_up() and self.drains_in_time(lane, now)
+
+    def keeps_up(self) -> bool:
+        """Whether downloads keep up with what is bought; what nobody follows any more in this run does not count."""
+        if self.backlog < BACKLOG_MAX:
+            return True
+        left = sum(self.attempts[number].waiting for number in self.stuck if number in self.attempts)
+        return self.backlog - left < BACKLOG_MAX
 
     def drains_in_time(self, lane: Lane, now: float) -> bool:
         """Whether all that waits to be downloaded could be, before the first of this lane's links expires."""

@@ -18,9 +18,9 @@ from pipeline.engine.messages import (
     SubmitAnswered,
 )
 from pipeline.engine.phases import Phase
-from pipeline.engine.retry import FETCH_TRIES_MAX
+from pipeline.engine.retry import BACKLOG_MAX, FETCH_TRIES_MAX
 from pipeline.engine.terms import OnDoubt
-from pipeline.values.reply import FaultKind, Pending, Ready
+from pipeline.values.reply import FaultKind, Pending, PollBroken, Ready
 from tests.engine.folding import fold
 from tests.engine.worlds import LANE, TERMS, Ring, artifact, fault, policy, ring, running, task
 
@@ -94,6 +94,27 @@ def fetching(count: int, *, links_live_s: float = 1000.0) -> Ring:
         state.tell(SubmitAnswered(attempt, Pending(f"op-{attempt}")), at)
         state.tell(PollAnswered(attempt, Ready((f"l{attempt}",), 1)), at)
     return state
+
+
+def test_downloads_that_fall_behind_stop_buying_until_they_have_caught_up() -> None:
+    """So many pictures may wait to be downloaded, and no more are bought: what is under way stays bounded."""
+    state = fetching(BACKLOG_MAX, links_live_s=1e9)
+    assert not state.machine.lane_ready(LANE, 1e4)
+    assert state.tell(SlotNear(LANE), 1e4) == ([], [])
+    assert state.machine.lane_views()[LANE].behind
+    state.tell(Fetched(1, 0, artifact()), 1e4)
+    assert state.machine.lane_ready(LANE, 1e4)
+    assert not state.machine.lane_views()[LANE].behind
+
+
+def test_pictures_that_nobody_follows_any_more_do_not_stop_buying() -> None:
+    """Links that the gateway refuses to renew are left for the next run; the others go on in this one."""
+    state = fetching(BACKLOG_MAX, links_live_s=1e9)
+    state.tell(FetchFailed(1, 0, fault(FaultKind.EXPIRED)), 1e4)
+    assert not state.machine.lane_ready(LANE, 1e4)
+    state.tell(PollAnswered(1, PollBroken(fault(FaultKind.UNAUTHORIZED))), 1e4)
+    assert state.machine.state.stuck == {1}
+    assert state.machine.state.keeps_up()
 
 
 def test_a_download_says_when_its_link_expires() -> None:
