@@ -17,6 +17,8 @@ from tests.benchmarks.table import draw
 
 #: No such run lasts longer, whatever the machine (seconds).
 LONGEST_S: Final = 6 * 3600.0
+#: A line is printed so often on the way (seconds).
+SHOWN_S: Final = 60.0
 _MB: Final = 1024 * 1024
 
 
@@ -64,7 +66,7 @@ def _watched(stub: StubProcess, folder: Path, stop_at: int | None) -> tuple[list
     command = python("-m", "pipeline", "run", "spec.yaml", "--run-dir", "run", "--display", "none", "--yes")
     began, null = time.monotonic(), subprocess.DEVNULL
     process = subprocess.Popen(command, cwd=folder, env=environ, stdin=null, stdout=null, stderr=null)
-    looks, told = [Look(0.0, 0, 0)], False
+    looks, told, shown = [Look(0.0, 0, 0)], False, 0.0
     try:
         while process.poll() is None:
             time.sleep(0.25)
@@ -72,6 +74,10 @@ def _watched(stub: StubProcess, folder: Path, stop_at: int | None) -> tuple[list
             rss = tree_rss(process.pid)
             if rss:
                 looks.append(Look(now, rss, bought))
+                if now - shown >= SHOWN_S:
+                    # An hour is long: who waits sees that it goes on, and what was seen if it breaks.
+                    shown = now
+                    print(f"  {now:,.0f} s, {bought:,} bought, {rss / _MB:.0f} MB", flush=True)
             if stop_at is not None and not told and bought >= stop_at:
                 process.send_signal(signal.SIGINT)
                 told = True
