@@ -12,7 +12,8 @@ from pipeline.values.reply import FaultKind
 
 #: Rows that a group names as examples.
 EXAMPLES: Final = 5
-_ENDS: Final = frozenset({"failed", "short", "skipped", "in_doubt"})
+#: States of tasks that stand in a group.
+ENDS: Final = frozenset({"failed", "short", "skipped", "in_doubt"})
 _RETRY: Final = "retry"
 _RESUME: Final = "resume"
 
@@ -112,7 +113,7 @@ class Failures:
     def add(self, entry: Entry) -> None:
         """Count the task of an entry, once a task."""
         task = entry.task
-        if task.phase not in _ENDS:
+        if task.phase not in ENDS:
             return
         group = self._groups.setdefault((task.phase, task.fault), _Group())
         group.count += 1

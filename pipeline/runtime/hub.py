@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from pipeline.errors import PipelineError
 from pipeline.report.data import COLUMNS
+from pipeline.report.failures import ENDS
 from pipeline.runtime.clock import until
 from pipeline.runtime.control import Line
 from pipeline.runtime.drawing import SHOWN, Book, Drawing, draw, signature
@@ -252,7 +253,15 @@ class Hub:
                 await self._redraw()
 
     def _old(self) -> bool:
-        return self._drawing is None or time.monotonic() - self._drawing.at > 3 * _fresh_s(self._drawing)
+        """Whether sums and charts are drawn anew; sooner when more or fewer tasks failed, which want their reasons."""
+        drawn, status = self._drawing, self._status
+        if drawn is None or status is None:
+            return True
+        age = time.monotonic() - drawn.at
+        before, now = drawn.meta["tasks"], status["tasks"]
+        if any(before.get(state, 0) != now.get(state, 0) for state in ENDS):
+            return age > max(LOOK_EVERY_S, FRESH_TIMES * drawn.took_s)
+        return age > 3 * _fresh_s(drawn)
 
     async def _heard(self, line: Line, cursor: object) -> object:
         """Take every row that changed since."""

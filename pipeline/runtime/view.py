@@ -143,7 +143,9 @@ class Viewer:
         try:
             await hub.drawing()
             await stream.begin()
-            await self._feed(stream, _position(request.headers.get("Last-Event-ID"), hub.start))
+            # A browser names it by itself when a connection broke, and a page when it opens its stream once more.
+            last = request.headers.get("Last-Event-ID") or request.query.get("after")
+            await self._feed(stream, _position(last, hub.start))
         except Exception as error:
             if not stream.response.prepared:
                 raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from pipeline.runtime.hub import Log
+from pipeline.runtime.drawing import Drawing
+from pipeline.runtime.hub import Hub, Log
 from pipeline.runtime.view import serving
 from pipeline.values.folder import IMAGES
 from tests.runtime.browsing import Browser, rehearsed
@@ -178,3 +180,14 @@ def test_a_page_hears_of_each_row_once_as_it_is_now() -> None:
     assert (log.floor, log.after(0, 9)) == (5, ([["z", "b"]], 6))
     log.lose()
     assert (log.count, log.floor, log.after(6, 9)) == (7, 7, ([], 6))
+
+
+@pytest.mark.parametrize(
+    ("failed", "age_s", "anew"), [(0, 2.0, False), (0, 14.0, False), (0, 16.0, True), (1, 0.5, False), (1, 2.0, True)]
+)
+def test_reasons_of_failures_are_gathered_sooner_than_other_sums(failed: int, age_s: float, anew: bool) -> None:  # noqa: FBT001
+    """A card that lags behind its count puzzles; charts may be a quarter of a minute old."""
+    hub = Hub(Path("run"), "pipeline run mugs.yaml", "mugs")
+    hub._drawing = Drawing(Path("place"), {"tasks": {"done": 2}}, 0, (), time.monotonic() - age_s, 0.01)
+    hub._status = {"tasks": {"done": 3, "failed": failed}}
+    assert hub._old() is anew

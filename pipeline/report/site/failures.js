@@ -48,7 +48,11 @@
     const { failures, tasks } = P.meta;
     const count = ["failed", "short", "in_doubt"].reduce((sum, state) => sum + (tasks[state] || 0), 0);
     P.byId("failures-count").textContent = count ? P.count(count) : "";
+    // Of a living run the numbers come at once, and the reasons when its store is looked at again.
+    const told = failures.reduce((sum, each) => sum + (each.state === "skipped" ? 0 : each.count), 0);
+    const more = P.meta.live && count > told ? P.plural(count - told, "more task") : "";
+    const late = P.make("p", { class: "quiet", text: `${more} since these reasons were gathered; theirs follow in a moment.` });
     const none = P.make("p", { class: "empty", text: "Nothing failed and nothing is in doubt." });
-    P.byId("failures-body").replaceChildren(...(failures.length ? failures.map(card) : [none]));
+    P.byId("failures-body").replaceChildren(...(failures.length ? failures.map(card) : more ? [] : [none]), ...(more ? [late] : []));
   };
 })((window.Pipeline = window.Pipeline || {}));

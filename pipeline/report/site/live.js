@@ -2,6 +2,9 @@
 "use strict";
 (function (P) {
   let source = null;
+  let started = false;
+  /** The last event that was heard: a stream that is opened again goes on from there. */
+  let position = "";
   let waiting = [];
 
   const draw = P.soon(() => {
@@ -39,17 +42,46 @@
     draw();
   }
 
-  P.startLive = function () {
-    if (!P.served || source) return;
-    source = new EventSource("events");
+  // A browser has six connections to one address, for all its tabs: one that nobody looks at gives its own back, and
+  // hears what it missed when it is looked at again.
+  const HIDDEN_MS = 1000;
+  let leaving = 0;
+
+  function heard(take) {
+    return (event) => {
+      if (event.lastEventId) position = event.lastEventId;
+      take(JSON.parse(event.data));
+    };
+  }
+
+  function listen() {
+    source = new EventSource(position ? `events?after=${position}` : "events");
     source.addEventListener("open", () => (P.byId("line").textContent = standing(P.meta)));
     source.addEventListener("error", () => {
       // A plain web server has no events at all: the page stays as it was loaded.
       const over = source.readyState === EventSource.CLOSED;
       P.byId("line").textContent = over ? "not connected" : "the connection is lost; trying again";
     });
-    source.addEventListener("meta", (event) => takeMeta(JSON.parse(event.data)));
-    source.addEventListener("rows", (event) => takeRows(JSON.parse(event.data)));
+    source.addEventListener("meta", heard(takeMeta));
+    source.addEventListener("rows", heard(takeRows));
+  }
+
+  function look() {
+    clearTimeout(leaving);
+    if (!document.hidden && !source) listen();
+    if (document.hidden && source) {
+      leaving = setTimeout(() => {
+        source.close();
+        source = null;
+      }, HIDDEN_MS);
+    }
+  }
+
+  P.startLive = function () {
+    if (!P.served || started) return;
+    started = true;
+    document.addEventListener("visibilitychange", look);
+    look();
   };
 
   /* --- lanes and controls -------------------------------------------------------------------------------------------------- */

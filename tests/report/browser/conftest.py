@@ -69,6 +69,23 @@ def until(page: Page, expression: str, arg: Any = None) -> None:
     raise AssertionError(f"never came true: {expression}")
 
 
+#: A browser without a screen hides no tab: what a page asks to know whether it is looked at, for `hide` to answer.
+_HIDING = """
+Object.defineProperty(document, "hidden", { get: () => Boolean(window.isHidden) });
+window.hide = (hidden) => { window.isHidden = hidden; document.dispatchEvent(new Event("visibilitychange")); };
+"""
+
+
+def hideable(page: Page) -> None:
+    """From its next load on, `hide(page)` puts a page behind another tab as far as it can tell."""
+    page.add_init_script(_HIDING)
+
+
+def hide(page: Page, *, hidden: bool = True) -> None:
+    """Nobody looks at this page now, or somebody does again."""
+    page.evaluate("(hidden) => window.hide(hidden)", hidden)
+
+
 @dataclass(slots=True)
 class Reader:
     """A page in a browser, with everything it asked for and every complaint it made."""

@@ -237,6 +237,7 @@ def rows_object(rows: Sequence[Mapping[str, Any]], chunk: int = 0) -> dict[str, 
     return {"kind": "rows", "chunk": chunk, "columns": list(COLUMNS), "rows": lines}
 
 
-def event(kind: str, data: Mapping[str, Any]) -> bytes:
+def event(kind: str, data: Mapping[str, Any], number: int | None = None) -> bytes:
     """One server-sent event."""
-    return f"event: {kind}\ndata: {json.dumps(data)}\n\n".encode()
+    lead = "" if number is None else f"id: {number}\n"
+    return f"{lead}event: {kind}\ndata: {json.dumps(data)}\n\n".encode()

@@ -24,12 +24,15 @@ class Served:
     events: queue.Queue[bytes] = field(default_factory=queue.Queue)
     #: (path, headers, body) of each POST.
     posts: queue.Queue[tuple[str, dict[str, str], Any]] = field(default_factory=queue.Queue)
+    #: Streams of events that were asked for, as they were.
+    streams: list[str] = field(default_factory=list)
+    open_streams: int = 0
     closing: threading.Event = field(default_factory=threading.Event)
     answer: dict[str, Any] = field(default_factory=lambda: {"ok": True, "said": "as you say"})
 
-    def tell(self, kind: str, data: dict[str, Any]) -> None:
+    def tell(self, kind: str, data: dict[str, Any], number: int | None = None) -> None:
         """Send one event to the page."""
-        self.events.put(event(kind, data))
+        self.events.put(event(kind, data, number))
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -44,9 +47,17 @@ class _Handler(SimpleHTTPRequestHandler):
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
-        if self.path != "/events":
+        if self.path.partition("?")[0] != "/events":
             super().do_GET()
             return
+        self.served.streams.append(self.path)
+        self.served.open_streams += 1
+        try:
+            self._stream()
+        finally:
+            self.served.open_streams -= 1
+
+    def _stream(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
         self.end_headers()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.report.browser.conftest import Opener, Reader, until
+from tests.report.browser.conftest import Opener, Reader, hide, hideable, until
 from tests.report.browser.fixtures import bare, meta, row, rows_object, write_rows
 from tests.report.browser.server import Served, serving
 
@@ -132,3 +132,37 @@ def test_the_end_of_the_run(served: Served, live: Reader) -> None:
     until(page, "document.querySelector('#live').hidden")
     until(page, "document.querySelectorAll('#grid img').length === 4")
     assert page.locator("#state").inner_text().split("\n")[1] == "complete"
+
+
+def test_a_page_that_nobody_looks_at_gives_its_connection_back(served: Served, live: Reader) -> None:
+    """A browser has six of them to one address; looked at again, the page hears what it missed, from where it was."""
+    hideable(live.page)
+    page = live.open("#gallery")
+    served.tell("rows", rows_object([row(1)]), 7)
+    until(page, "document.querySelectorAll('#gallery img').length === 2")
+    assert served.streams == ["/events"]
+    hide(page)
+    for _ in range(100):
+        if not served.open_streams:
+            break
+        served.tell("meta", meta(BEGUN, **LIVE), 8)  # a server learns that nobody reads when it writes
+        page.wait_for_timeout(50)
+    assert not served.open_streams
+    hide(page, hidden=False)
+    for _ in range(100):
+        if served.open_streams:
+            break
+        page.wait_for_timeout(20)
+    assert served.streams[0] == "/events"
+    assert served.streams[1] in {"/events?after=7", "/events?after=8"}
+    served.tell("rows", rows_object([row(2)]), 9)
+    until(page, "document.querySelectorAll('#gallery img').length === 3")
+
+
+def test_tasks_that_failed_since_are_counted_before_their_reasons_come(served: Served, live: Reader) -> None:
+    """The cards say that they lag behind, and by how much."""
+    page = live.open("#failures")
+    assert "Nothing failed" in page.locator("#failures-body").inner_text()
+    told = meta(BEGUN, **LIVE)
+    served.tell("meta", told | {"tasks": told["tasks"] | {"failed": 2}})
+    until(page, "document.querySelector('#failures-body').innerText.includes('2 more tasks since')")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.plan.review import parse_review
-from tests.report.browser.conftest import Opener, until
+from tests.report.browser.conftest import Opener, hide, hideable, until
 
 
 @pytest.fixture
@@ -51,3 +51,22 @@ def test_review_is_found_by_another_browser(address: str, run_folder: Path, read
     until(page, "Pipeline.reviewCount() === 1")
     page.click("#tab-gallery")
     assert "rejected" in page.locator("#gallery .pic.rejected .marks").inner_text()
+
+
+def test_six_tabs_behind_another_leave_it_its_connections(address: str, reader: Opener) -> None:
+    """All tabs of a browser share six connections to one address; without one, a seventh page would never load."""
+    one = reader(address)
+    page = one.open()
+    behind = [page]
+    for _ in range(6):
+        until(behind[-1], "document.querySelector('#line').textContent !== ''")
+        another = one.context.new_page()
+        hideable(another)
+        another.goto(one.address.partition("?")[0], timeout=10_000)
+        another.wait_for_selector("body[data-ready=all]", timeout=10_000, state="attached")
+        hide(another)
+        behind.append(another)
+    last = one.context.new_page()
+    last.goto(one.address.partition("?")[0] + "#gallery", timeout=10_000)
+    until(last, "[...document.querySelectorAll('#gallery img')].filter((i) => i.naturalWidth > 0).length === 4")
+    until(last, "document.querySelector('#line').textContent === 'the run has ended'")
