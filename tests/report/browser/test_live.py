@@ -142,21 +142,22 @@ def test_a_page_that_nobody_looks_at_gives_its_connection_back(served: Served, l
     until(page, "document.querySelectorAll('#gallery img').length === 2")
     assert served.streams == ["/events"]
     hide(page)
-    for _ in range(100):
-        if not served.open_streams:
-            break
-        served.tell("meta", meta(BEGUN, **LIVE), 8)  # a server learns that nobody reads when it writes
-        page.wait_for_timeout(50)
-    assert not served.open_streams
+    _wait_for_streams(served, page, 0)
     hide(page, hidden=False)
-    for _ in range(100):
-        if served.open_streams:
-            break
-        page.wait_for_timeout(20)
+    _wait_for_streams(served, page, 1)
     assert served.streams[0] == "/events"
     assert served.streams[1] in {"/events?after=7", "/events?after=8"}
     served.tell("rows", rows_object([row(2)]), 9)
     until(page, "document.querySelectorAll('#gallery img').length === 3")
+
+
+def _wait_for_streams(served: Served, page: Page, number: int) -> None:
+    for _ in range(100):
+        if served.open_streams == number:
+            return
+        served.tell("meta", meta(BEGUN, **LIVE), 8)  # a server learns that nobody reads when it writes
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{served.open_streams} streams are open")
 
 
 def test_tasks_that_failed_since_are_counted_before_their_reasons_come(served: Served, live: Reader) -> None:
