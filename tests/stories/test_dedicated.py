@@ -33,9 +33,9 @@ UNHEARD = 'cut_after: {prompt: "teal mug"}\n'
 
 
 def job(folder: Path, model: str, more: str) -> Path:
-    """A spec of 18 pictures."""
-    path = folder / "spec.yaml"
-    path.write_text(SPEC.replace("MODEL", model) + more)
+    """A spec of 18 pictures, small ones where the model makes small ones for the same price."""
+    path, size = folder / "spec.yaml", "size: 512x512\n" * (model == EVOLINK)
+    path.write_text(SPEC.replace("MODEL", model) + size + more)
     return path
 
 
