@@ -42,6 +42,11 @@ _NAME = re.compile(r"^name:[ \t]+([a-z0-9][a-z0-9_-]{0,63})[ \t]*(?:#.*)?$", re.
     help="Lower or raise the cap; kept until the spec's own budget changes.",
 )
 @click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Only the first N tasks.")
+@click.option(
+    "--sample", type=click.IntRange(min=1), metavar="N", help="Only N tasks, drawn from all; more N later keeps these."
+)
+@click.option("--sample-seed", type=click.IntRange(min=0), metavar="S", default=0, help="With --sample: which ones.")
+@click.option("--probe", is_flag=True, help="Only a few tasks that together have every value of every axis.")
 @shared.spec_options
 @click.option("--fresh", is_flag=True, help="Rename the old run folder and start anew.")
 @shared.running_options
@@ -55,6 +60,9 @@ def run(
     run_dir: Path | None,
     budget: str | None,
     limit: int | None,
+    sample: int | None,
+    sample_seed: int,
+    probe: bool,
     settings: tuple[tuple[str, str], ...],
     allow_paths: tuple[Path, ...],
     yes: bool,
@@ -66,6 +74,10 @@ def run(
     """Run SPEC, or go on with it: the same command continues after Ctrl-C, a crash or a power cut."""
     if not simulate and (faults is not None or seed):
         raise click.UsageError("--faults and --seed belong to --simulate; add it, or leave them out")
+    if (limit is not None) + (sample is not None) + probe > 1:
+        raise click.UsageError("--limit, --sample and --probe each say which tasks are wanted: give one of them")
+    if sample_seed and sample is None:
+        raise click.UsageError("--sample-seed belongs to --sample; add it, or leave it out")
     shared.check_faults(faults)
     _refuse_held(spec, run_dir, settings, simulate=simulate)
     from pipeline.runtime.prepare import Options
@@ -77,6 +89,9 @@ def run(
         run_dir=run_dir,
         budget=budget,
         limit=limit,
+        sample=sample,
+        sample_seed=sample_seed,
+        probe=probe,
         settings=settings,
         yes=yes,
         fresh=fresh,
@@ -209,6 +224,9 @@ def command(spec: Path, options: Options, *, anywhere: bool = False) -> str:
     if folder is not None and (anywhere or not _is_own(folder, spec, options)):
         parts += ["--run-dir", path(folder)]
     parts += ["--limit", str(options.limit)] if options.limit else []
+    parts += ["--sample", str(options.sample)] if options.sample else []
+    parts += ["--sample-seed", str(options.sample_seed)] if options.sample_seed else []
+    parts += ["--probe"] if options.probe else []
     for key, value in options.settings:
         parts += ["--set", f"{key}={value}"]
     for allowed in options.allow_paths:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -39,18 +39,20 @@ class Comparison:
     gone_micros: Mapping[str, int] = field(default_factory=dict)
 
 
-def compare(made: Plan, folder: Path, limit: int | None = None) -> Comparison:
+def compare(made: Plan, folder: Path, wanted: Container[int] | None = None) -> Comparison:
     """How a plan stands to a run folder, and why its new tasks are new; reads only."""
     if not has_store(folder):
-        return _compare(made, _Known(), limit)
+        return _compare(made, _Known(), wanted)
     journal = Journal.open_read_only(folder / STORE)
     try:
-        return compare_known(made, journal, limit, explain=True)
+        return compare_known(made, journal, wanted, explain=True)
     finally:
         journal.close(clean=False)
 
 
-def compare_known(made: Plan, journal: Journal, limit: int | None = None, *, explain: bool = False) -> Comparison:
+def compare_known(
+    made: Plan, journal: Journal, wanted: Container[int] | None = None, *, explain: bool = False
+) -> Comparison:
     """How a plan stands to an open store; with `explain` also why new tasks are new."""
     known = _Known(ids=set(journal.task_ids()))
     for row in journal.task_rows():
@@ -61,7 +63,7 @@ def compare_known(made: Plan, journal: Journal, limit: int | None = None, *, exp
         elif row.phase != Phase.DONE:
             known.unfinished.add(bytes.fromhex(row.task_id))
     fresh: list[Task] = []
-    found = _compare(made, known, limit, fresh)
+    found = _compare(made, known, wanted, fresh)
     if not explain:
         return found
     gone = {each.currency: each.spent + each.held + each.doubt for each in journal.accounts()}
@@ -79,7 +81,7 @@ class _Known:
     labels: set[tuple[str | None, str, int]] = field(default_factory=set)
 
 
-def _compare(made: Plan, known: _Known, limit: int | None, fresh: list[Task] | None = None) -> Comparison:
+def _compare(made: Plan, known: _Known, wanted: Container[int] | None, fresh: list[Task] | None = None) -> Comparison:
     owned = new = changed = failed = done = 0
     micros: dict[str, int] = {}
     seen: set[bytes] = set()
@@ -93,7 +95,7 @@ def _compare(made: Plan, known: _Known, limit: int | None, fresh: list[Task] | N
             owned += key not in known.failed
             done += key not in known.failed and key not in known.unfinished
             continue
-        if limit is not None and task.number >= limit:
+        if wanted is not None and task.number not in wanted:
             continue
         new += 1
         changed += _label(task.row_id, task.axes, task.sample) in known.labels

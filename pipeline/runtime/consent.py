@@ -11,6 +11,7 @@ from pipeline.errors import JournalNewer, PlanChanged, RunError, StorageFailed
 from pipeline.plan.expand import Plan
 from pipeline.runtime import wiring
 from pipeline.runtime.comparison import compare_known
+from pipeline.runtime.owned import wanted
 from pipeline.runtime.prepare import Options
 from pipeline.store.folder import RunFolder, has_store, traces
 from pipeline.store.journal import Journal
@@ -141,7 +142,7 @@ class Consent:
         noted = journal.plan()
         if noted is None or noted.plan_sha256 == self._plan.digest:
             return "", False
-        change = compare_known(self._plan, journal, self._options.limit)
+        change = compare_known(self._plan, journal, wanted(self._plan, self._options.part))
         words = ", ".join(format_money(micros, unit) for unit, micros in change.new_micros.items()) or "nothing"
         line = (
             f"the spec changed: {change.owned} tasks owned, {change.new} new ({change.changed} of them changed), "

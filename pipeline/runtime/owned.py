@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from pipeline.plan.expand import Plan
+from pipeline.plan.part import Part
 from pipeline.runtime import prepare
 from pipeline.store.journal import Journal
 from pipeline.values.task import Task
@@ -16,17 +17,28 @@ def distinct(plan: Plan) -> Iterator[Task]:
     return (plan.task(number) for number in range(len(plan)) if number not in repeats)
 
 
-def offered(plan: Plan, journal: Journal, limit: int | None) -> Iterator[Task]:
-    """The tasks below `limit` that the store has not yet, made when they are asked for.
+def wanted(plan: Plan, part: Part) -> Collection[int]:
+    """The numbers of the tasks of a part."""
+    return part.numbers(plan, () if part.is_whole or part.limit is not None else prepare.summary(plan).repeats)
+
+
+def together(numbers: Collection[int], journal: Journal) -> int:
+    """How many tasks a run is about: those that are wanted, and those that earlier runs of this folder began."""
+    return len(numbers) + sum(number not in numbers for number in journal.numbers())
+
+
+def offered(plan: Plan, journal: Journal, numbers: Collection[int]) -> Iterator[Task]:
+    """The tasks of these numbers that the store has not yet, made when they are asked for.
 
     The store is read at once: later a commit may be under way. Its numbers are this plan's since it was noted.
     """
-    return _unset(plan, _done(plan, journal, len(plan) if limit is None else min(limit, len(plan))))
+    return _unset(plan, _done(plan, journal, numbers))
 
 
-def _done(plan: Plan, journal: Journal, count: int) -> bytearray:
+def _done(plan: Plan, journal: Journal, numbers: Collection[int]) -> bytearray:
     repeats = prepare.summary(plan).repeats
-    done = bytearray(count)
+    done = _begun(numbers)
+    count = len(done)
     for number in journal.numbers():
         # Stores of before may have a task under the number of its repetition.
         first = repeats.get(number, number)
@@ -35,6 +47,16 @@ def _done(plan: Plan, journal: Journal, count: int) -> bytearray:
     for number in repeats:
         if number < count:
             done[number] = 1
+    return done
+
+
+def _begun(numbers: Collection[int]) -> bytearray:
+    """A byte a task up to the last one that is wanted: 0 for those that are."""
+    if isinstance(numbers, range):
+        return bytearray(len(numbers))
+    done = bytearray(b"\1") * (1 + max(numbers, default=-1))
+    for number in numbers:
+        done[number] = 0
     return done
 
 

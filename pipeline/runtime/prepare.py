@@ -17,6 +17,7 @@ from pipeline.plan.check import check
 from pipeline.plan.expand import Plan
 from pipeline.plan.flaw import FlawBook
 from pipeline.plan.make import make_plan
+from pipeline.plan.part import Part
 from pipeline.plan.price import in_region
 from pipeline.plan.summary import Summary
 from pipeline.runtime import bundled, checked
@@ -48,10 +49,18 @@ class Options:
     run_dir: Path | None = None
     budget: str | None = None
     limit: int | None = None
+    sample: int | None = None
+    sample_seed: int = 0
+    probe: bool = False
     settings: tuple[tuple[str, str], ...] = ()
     yes: bool = False
     fresh: bool = False
     allow_paths: tuple[Path, ...] = ()
+
+    @property
+    def part(self) -> Part:
+        """Which tasks are wanted now."""
+        return Part(self.limit, self.sample, self.sample_seed, self.probe)
 
 
 def load(path: Path, settings: Sequence[tuple[str, str]] = ()) -> JobSpec:
@@ -210,6 +219,7 @@ def budget_memory(options: Options, job: JobSpec, kept: Callable[[str], str | No
         "faults": None if options.faults is None else str(options.faults.resolve()),
         "seed": options.seed,
         "limit": options.limit,
+        **options.part.words(),
         "settings": options.settings,
         "allow_paths": [str(path.resolve()) for path in options.allow_paths],
     }
@@ -225,6 +235,9 @@ def remembered(text: str | None, *, simulate: bool, folder: Path) -> Options:
         seed=int(written.get("seed", 0)),
         run_dir=folder,
         limit=written.get("limit"),
+        sample=written.get("sample"),
+        sample_seed=int(written.get("sample_seed", 0)),
+        probe=bool(written.get("probe")),
         settings=tuple((str(key), str(value)) for key, value in written.get("settings", ())),
         allow_paths=tuple(Path(path) for path in written.get("allow_paths", ())),
     )

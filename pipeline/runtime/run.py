@@ -125,7 +125,7 @@ async def _turn(session: Session, listener: Listener | None, begun: float) -> Re
         clock=session.clock,
         pacers=pacers,
         poll_pacers=poll_pacers,
-        offer=offered(session.plan, session.it.journal, session.options.limit),
+        offer=offered(session.plan, session.it.journal, session.wanted),
         again=session.plan.task,
         told=lambda facts: _told(session, desk, facts),
         listener=lambda: tell("running"),

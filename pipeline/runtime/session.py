@@ -18,7 +18,7 @@ from pipeline.providers import PROVIDERS
 from pipeline.runtime import prepare, wiring
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.consent import Confirm, Consent
-from pipeline.runtime.owned import distinct
+from pipeline.runtime.owned import distinct, together, wanted
 from pipeline.runtime.perform import replay
 from pipeline.runtime.pictures import examine
 from pipeline.runtime.prepare import Options
@@ -56,6 +56,9 @@ class Session:
         self, plan: Plan, options: Options, *, caps: dict[str, int], place: Path, stack: ExitStack, clock: Clock
     ) -> None:
         self.plan = plan
+        #: The numbers of the tasks that are wanted now: all, or a part to try first.
+        self.wanted = wanted(plan, options.part)
+        self._total = len(self.wanted)
         self.options = options
         self.caps = caps
         self.place = place
@@ -134,6 +137,15 @@ class Session:
             (lambda: ((bytes.fromhex(task.id), task) for task in distinct(plan))) if edited else None,
         )
         reach("plan.kept")
+        if not self.options.part.is_whole:
+            # Of another part, that was wanted before, tasks are here as well.
+            self._total = together(self.wanted, journal)
+            journal.set_meta({"total": str(self._total)})
+            if self._total < len(plan):
+                option = self.options.part.option
+                self.notes.append(
+                    f"{self._total:,} of {len(plan):,} tasks: without {option} the same command makes the rest"
+                )
         folder.write_spec(text)
 
     def _policy(self, stored: tuple[Task, ...]) -> Policy:
@@ -205,4 +217,4 @@ class Session:
 
     def total(self) -> int:
         """How many tasks this run is about."""
-        return len(self.plan) if self.options.limit is None else min(self.options.limit, len(self.plan))
+        return self._total

@@ -196,7 +196,7 @@ def spec_digest(job: JobSpec) -> str:
 
 def finish_mark(plan: Plan, options: prepare.Options, caps: Mapping[str, int]) -> str:
     """What makes a finished run recognisable: plan, part of it, caps, and whether it was a rehearsal."""
-    part = {"limit": options.limit, "caps": dict(caps), "simulate": options.simulate}
+    part = {"limit": options.limit, **options.part.words(), "caps": dict(caps), "simulate": options.simulate}
     return digest({"plan": plan.digest, "spec": spec_digest(plan.job), **part})
 
 
