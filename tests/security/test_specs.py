@@ -246,6 +246,10 @@ def mutate(spec: Any, dice: random.Random) -> Any:
     return spec
 
 
+#: What is mutated; read once, since reading takes longer than all else that the test does.
+WHOLE: Final = [yaml.safe_load(text) for text in (MINIMAL, TYPICAL, EVERYTHING, *SHIPPED)]
+
+
 @pytest.mark.slow
 @seed(SEED)
 @FUZZ
@@ -253,7 +257,7 @@ def mutate(spec: Any, dice: random.Random) -> Any:
 def test_mutated_specs_become_a_job_or_mistakes_laws(number: int, changes: int) -> None:
     """The shipped specs and the one with every key, with some parts changed for others that the schema knows."""
     dice = random.Random(number)
-    spec = yaml.safe_load(dice.choice([MINIMAL, TYPICAL, EVERYTHING, *SHIPPED]))
+    spec = copy.deepcopy(dice.choice(WHOLE))
     for _ in range(changes):
         spec = mutate(spec, dice)
     swallow(yaml.safe_dump(spec, sort_keys=False, allow_unicode=True).encode())
