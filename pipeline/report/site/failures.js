@@ -27,7 +27,11 @@
   }
 
   P.command = function (text, label) {
-    return P.make("div", { class: "command" }, [P.make("code", { text }), P.copyButton("copy", text, label || text)]);
+    // A line ends between words, and not within one at its dash: `--run-` and `dir` would be two.
+    const words = text
+      .split(" ")
+      .flatMap((word, at) => [document.createTextNode(at ? " " : ""), P.make("span", { class: "word", text: word })]);
+    return P.make("div", { class: "command" }, [P.make("code", {}, words), P.copyButton("copy", text, label || text)]);
   };
 
   function card(failure) {

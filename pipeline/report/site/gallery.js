@@ -29,7 +29,7 @@
     const entry = P.reviewOf(row[C.id]) || {};
     const marks = [];
     if (P.isMade(row) && row[C.state] !== "done") marks.push(P.badge(row[C.state]));
-    for (const flag of row[C.flags] || []) marks.push(mark("flag", "\u2691", `flag: ${flag}`));
+    for (const flag of row[C.flags] || []) marks.push(mark("flag", "\u2691", P.flagWords(flag)));
     if (entry.note) marks.push(mark("note", "\u270e", `note: ${entry.note}`));
     if (entry.rating) marks.push(mark("stars", `\u2605 ${entry.rating}`, `rated ${entry.rating} of 5`));
     if (entry.reject) marks.push(mark("reject", "\u2715", "rejected"));

@@ -5,6 +5,8 @@
   const ROWS = 40;
   // A cell shows so many pictures until it is asked for all of them.
   const CELL = 12;
+  // As wide as thumbnails are made: larger ones would be blurred.
+  const THUMB = 320;
   const JOIN = "\u0001";
   const view = { order: [], columns: [], rows: [], places: null };
   const opened = new Set();
@@ -223,12 +225,12 @@
     const room = (width - head - 16) / view.columns.length - padding;
     // As many beside each other as leaves each large enough to be judged.
     const beside = Math.max(1, Math.min(most, 4, Math.floor(room / (width < 640 ? 80 : 118))));
-    const thumb = Math.max(width < 640 ? 92 : 110, Math.min(280, Math.floor(room / beside) - 6));
+    const thumb = Math.max(width < 640 ? 92 : 110, Math.min(THUMB, Math.floor(room / beside) - 6));
     // What the pictures leave goes to the words of the rows, up to a good line's length.
     const left = width - view.columns.length * (beside * (thumb + 6) + padding) - 16;
     P.byId("grid").style.setProperty("--fit", `${thumb}px`);
     P.byId("grid").style.setProperty("--beside", `${(beside - 1) * (thumb + 6)}px`);
-    P.byId("grid").style.setProperty("--head", `${width < 640 ? head : Math.max(220, Math.min(360, left))}px`);
+    P.byId("grid").style.setProperty("--head", `${width < 640 ? head : Math.max(220, Math.min(420, left))}px`);
   }
 
   /* --- the view -------------------------------------------------------------------------------------------------------- */

@@ -132,6 +132,15 @@
     ]);
   }
 
+  function flags(row) {
+    const all = (row[C.flags] || []).map((flag) => {
+      const like = P.flagKind(flag) === "near-duplicate" ? P.numberOf(flag.slice("near-duplicate:".length)) : undefined;
+      const words = P.flagWords(flag);
+      return P.make("li", {}, [like === undefined ? P.make("span", { text: words }) : P.button(words, () => show(like), { class: "plain" })]);
+    });
+    return all.length ? P.make("ul", { class: "flags" }, all) : null;
+  }
+
   function facts(row) {
     const wide = row[C.width] ? `${row[C.width]}x${row[C.height]}` : null;
     const size = wide && row[C.size] && wide !== row[C.size] ? `${wide} (asked for ${row[C.size]})` : wide || row[C.size];
@@ -150,7 +159,7 @@
       ...Object.entries(row[C.axes] || {})
         .filter(([name]) => !["model", "size"].includes(name))
         .map(([name, value]) => [P.axisLabel(name), value]),
-      ["Flags", (row[C.flags] || []).join(", ") || null],
+      ["Flags", flags(row)],
       ["In the spec", row[C.in_spec] === false ? "no longer" : null],
       ["Made", row[C.completed_at] ? P.time(row[C.completed_at]) : null],
       ["File", row[C.bytes] === null ? null : `${row[C.media_type] || ""}, ${P.bytes(row[C.bytes])}`],

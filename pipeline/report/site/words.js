@@ -186,4 +186,23 @@
       timer = setTimeout(work, wait);
     };
   };
+
+  const FLAGS = {
+    blank: "nothing can be seen on it",
+    "near-duplicate": "looks like an earlier picture",
+    missing: "its file is gone",
+    damaged: "its file cannot be read as a picture",
+    changed: "its file is not what was stored",
+    superseded: "a review rejected it, and its task was sent again",
+    "input-missing": "an input picture is no longer where it was",
+    "input-changed": "an input picture is no longer what was sent",
+  };
+
+  /** A flag such as `input-changed:2` in words. */
+  P.flagWords = function (flag) {
+    const [kind, which] = String(flag).split(":");
+    const words = FLAGS[kind];
+    if (!words) return String(flag);
+    return kind.startsWith("input-") && which ? words.replace("an input picture", `input picture ${which}`) : words;
+  };
 })((window.Pipeline = window.Pipeline || {}));

@@ -137,3 +137,20 @@ def test_a_task_without_picture(report: Writer) -> None:
     assert not page.locator("#rate").is_visible()
     page.keyboard.press("3")
     assert page.evaluate("Pipeline.reviewCount()") == 0
+
+
+def test_flags_are_said_in_words_and_lead_to_what_they_name(report: Writer) -> None:
+    """No digest is shown where a sentence belongs; a picture that looks like an earlier one has a way to it."""
+    one = row(3)
+    two = row(5, flags=["blank", f"near-duplicate:{one['id']}", "input-changed:2", "of a later version"])
+    page = report([one, two]).open("#gallery")
+    page.locator("#gallery .pic").nth(1).click()
+    assert page.locator("#lightbox .flags li").all_inner_texts() == [
+        "nothing can be seen on it",
+        "looks like an earlier picture",
+        "input picture 2 is no longer what was sent",
+        "of a later version",
+    ]
+    page.get_by_role("button", name="looks like an earlier picture", exact=True).click()
+    assert page.locator("#place").inner_text() == "1 of 2"
+    assert page.locator("#lightbox .flags").count() == 0
