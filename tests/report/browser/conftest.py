@@ -33,20 +33,24 @@ def find_browser() -> str | None:
 
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Everything in this folder is slow; items of other folders are seen here too and left alone."""
-    here = Path(__file__).parent
-    for item in items:
-        if here in item.path.parents:
-            item.add_marker(MARK)
+    for item in filter(_is_ours, items):
+        item.add_marker(MARK)
+
+
+def _is_ours(item: pytest.Item) -> bool:
+    return Path(__file__).parent in item.path.parents
 
 
 @pytest.fixture(scope="package")
-def browser() -> Iterator[Browser]:
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
     """One browser for this folder: it keeps an event loop running in this thread, so no test elsewhere may see it."""
     wish = os.environ.get("PIPELINE_BROWSER", "")
     # CI runs these in a step of their own, and there they must run.
     lacking = pytest.fail if wish == "must" else pytest.skip
     if wish == "no":
         pytest.skip("PIPELINE_BROWSER=no: the browser has a step of its own")
+    if "PYTEST_XDIST_WORKER" in os.environ and not all(map(_is_ours, request.session.items)):
+        pytest.skip("several workers mix these with other tests, which may see no loop: pytest tests/report/browser")
     if find_spec("playwright") is None:
         lacking("playwright is not installed: pip install -e '.[e2e]'")
     where = find_browser()
