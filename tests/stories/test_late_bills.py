@@ -11,7 +11,7 @@ from pipeline.errors import RunError
 from pipeline.runtime import inspect
 from pipeline.store.journal import Journal
 from pipeline.transport.memory import open_world
-from tests.stories.test_rehearsals import bill, money, rehearse, spec
+from tests.stories.jobs import bill, money, rehearse, spec
 
 
 def bought_twice(folder: Path) -> tuple[Path, int, str]:
