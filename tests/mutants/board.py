@@ -491,14 +491,17 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
-        "pipeline/runtime/owned.py",
+        "pipeline/plan/part.py",
         (
             "limit counted in pictures",
             "--limit counts pictures, not tasks",
-            "len(plan) if limit is None else min(limit, len(plan))",
-            "len(plan) if limit is None else min(limit // plan.task(0).n, len(plan))",
-            _DRIVER,
+            "len(plan) if self.limit is None else min(self.limit, len(plan))",
+            "len(plan) if self.limit is None else min(self.limit // plan.task(0).n, len(plan))",
+            f"{_DRIVER} tests/plan/test_part.py",
         ),
+    ),
+    *_of(
+        "pipeline/runtime/owned.py",
         (
             "run buys what it owns",
             "tasks that the store has are offered again",
