@@ -85,6 +85,7 @@ def export(
                 "spoilt": made.spoilt,
                 "faults": made.told,
                 "already": made.already,
+                "kept": made.kept,
             }
         )
     elif not quiet:
@@ -96,6 +97,7 @@ def export(
 def told(made: Exported) -> list[str]:
     """What was written, and what was left out on purpose."""
     lines = ["an earlier try had been cut off: its rest was dropped"] if made.begun_anew else []
+    lines += [f"an earlier try had been cut off: {words.count(made.kept, 'picture')} of it kept"] if made.kept else []
     what = f"{words.count(made.pictures, 'picture')}"
     lines.append(
         f"nothing to do: {made.place} holds this very export already, {what}"

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.export.rows import Row, as_json
+from pipeline.export.shards import Shards
 from pipeline.manifest.schema import IMAGES
 
 #: Columns that are JSON here: maps and lists of objects are read differently, or not at all, from loader to loader.
@@ -34,12 +35,13 @@ def schema() -> pa.Schema:
 class Table:
     """The files, one after the other, each of about so many bytes."""
 
-    def __init__(self, place: Path, shard_bytes: int) -> None:
+    def __init__(self, place: Path, shard_bytes: int, shards: Shards) -> None:
         self._place = place
         self._most = shard_bytes
         self._schema = schema()
-        self._count = 0
-        self._bytes = 0
+        self._shards = shards
+        #: Of the file that is open: its name, its pictures and their bytes.
+        self._name, self._pictures, self._bytes = "", 0, 0
         self._file: IO[bytes] | None = None
         self._writer: pq.ParquetWriter | None = None
 
@@ -51,10 +53,12 @@ class Table:
         values = {field.name: [_cell(field.name, row[field.name]) for row in group] for field in self._schema}
         arrays = [pa.array(values[field.name], type=field.type) for field in self._schema]
         writer.write_batch(pa.record_batch(arrays, schema=self._schema), row_group_size=len(group))
+        self._pictures += len(group)
         self._bytes += size_bytes
 
     def _next(self) -> pq.ParquetWriter:
-        self._file = (self._place / f"data-{self._count:06}.parquet").open("xb")
+        self._name, self._pictures, self._bytes = f"data-{len(self._shards.files):06}.parquet", 0, 0
+        self._file = (self._place / self._name).open("xb")
         # Pictures are compressed already.
         codecs: dict[str, Literal["none", "zstd"]] = dict.fromkeys(["image.path", *self._schema.names[1:]], "zstd")
         codecs["image.bytes"] = "none"
@@ -64,7 +68,6 @@ class Table:
             compression=codecs,  # type: ignore[arg-type]  # the stubs' dict is invariant
             use_dictionary=["gateway", "model", "step", "prompt"],  # type: ignore[arg-type]  # the stubs forget the list
         )
-        self._count += 1
         return self._writer
 
     def close(self) -> None:
@@ -75,6 +78,7 @@ class Table:
             os.fsync(self._file.fileno())
             self._file.close()
             self._writer = self._file = None
+            self._shards.ended(self._name, self._pictures, self._bytes)
             self._bytes = 0
 
 

@@ -27,6 +27,10 @@ class Identity:
     spec_sha256: str
     shard_mb: int
 
+    def is_of(self, mark: Mapping[str, object] | None) -> bool:
+        """Whether a mark is of this very export."""
+        return mark is not None and all(mark.get(name) == getattr(self, name) for name in self.__slots__)
+
     def mark(self, *, whole: bool, pictures: int) -> bytes:
         """What is written beside the data."""
         said = {name: getattr(self, name) for name in self.__slots__}

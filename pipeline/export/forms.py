@@ -13,6 +13,7 @@ from typing import IO, Any, Final, Protocol
 from pipeline.export.arrow import Table
 from pipeline.export.pictures import Spoilt, bytes_of, look_at, name_of
 from pipeline.export.rows import Row, Survey, as_json, described
+from pipeline.export.shards import Shards
 from pipeline.manifest import schema
 from pipeline.values.folder import IMAGES
 from pipeline.values.sheet import MARK, guarded
@@ -82,11 +83,13 @@ class WebDataset:
 
     files: Final = ("*.tar",)
 
-    def __init__(self, folder: Path, place: Path, shard_bytes: int) -> None:
+    def __init__(self, folder: Path, place: Path, shard_bytes: int, shards: Shards) -> None:
         self._folder = folder
         self._place = place
         self._most = shard_bytes
-        self._count = 0
+        self._shards = shards
+        #: Of the shard that is open: its name, its pictures and their bytes.
+        self._name, self._pictures, self._bytes = "", 0, 0
         self._file: IO[bytes] | None = None
         self._tar: tarfile.TarFile | None = None
 
@@ -101,13 +104,15 @@ class WebDataset:
         tar = self._tar or self._next()
         _put(tar, f"{key}.{_ending(row)}", data)
         _put(tar, f"{key}.json", said)
+        self._pictures += 1
+        self._bytes += len(data)
 
     def _next(self) -> tarfile.TarFile:
-        self._file = (self._place / f"shard-{self._count:06}.tar").open("xb")
+        self._name, self._pictures, self._bytes = f"shard-{len(self._shards.files):06}.tar", 0, 0
+        self._file = (self._place / self._name).open("xb")
         self._tar = tarfile.TarFile(fileobj=self._file, mode="w", format=tarfile.USTAR_FORMAT)
         # A million members that were written long ago are nobody's business.
         self._tar.members = _Forgetful()  # type: ignore[attr-defined]  # the stubs leave it out
-        self._count += 1
         return self._tar
 
     def close(self) -> None:
@@ -116,6 +121,7 @@ class WebDataset:
             self._tar.close()
             _ended(self._file)
             self._tar = self._file = None
+            self._shards.ended(self._name, self._pictures, self._bytes)
 
 
 class _Forgetful(list[tarfile.TarInfo]):
@@ -145,9 +151,9 @@ class Parquet:
 
     files: Final = ("*.parquet",)
 
-    def __init__(self, folder: Path, place: Path, shard_bytes: int) -> None:
+    def __init__(self, folder: Path, place: Path, shard_bytes: int, shards: Shards) -> None:
         self._folder = folder
-        self._table = Table(place, shard_bytes)
+        self._table = Table(place, shard_bytes, shards)
         self._most = min(GROUP_BYTES_MAX, shard_bytes)
         self._group: list[Row] = []
         self._bytes = 0

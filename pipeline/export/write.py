@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from fcntl import LOCK_EX, LOCK_NB, flock
+from itertools import islice
 from pathlib import Path
 from typing import IO, Final
 
@@ -18,6 +19,8 @@ from pipeline.export.card import MARK, README, Identity, mark_in, readme
 from pipeline.export.forms import Form, ImageFolder, Parquet, Sheet, WebDataset
 from pipeline.export.pictures import Spoilt
 from pipeline.export.rows import Choice, Store, Survey, rows, survey
+from pipeline.export.shards import NAME as NOTES
+from pipeline.export.shards import Shards
 from pipeline.manifest.table import meta_of
 from pipeline.store.durable import sync_folder, write_all
 
@@ -54,8 +57,9 @@ class Exported:
     already: bool = False
     #: Pictures are named and not copied.
     named_only: bool = False
-    #: The rest of an earlier try was dropped first.
+    #: The rest of an earlier try was dropped first; or so many of its pictures stand in whole shards and were kept.
     begun_anew: bool = False
+    kept: int = 0
 
 
 Progress = Callable[[Exported, Survey], None]
@@ -70,6 +74,7 @@ class _Job:
     identity: Identity
     made: Exported
     tell: Progress | None
+    shards: Shards
 
 
 def export(
@@ -88,6 +93,7 @@ def export(
     refuses, and then nothing is left behind.
     """
     wanted = choice or Choice()
+    place = place.resolve() if place.name in ("", "..") else place
     found = survey(store, wanted)
     meta = meta_of(store)
     identity = Identity(store.run_id, meta.job, form.value, found.digest, meta.spec_sha256, shard_mb)
@@ -100,9 +106,9 @@ def export(
         return made
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        _refuse_little_room(place, form, found)
         part = place.with_name(f"{place.name}.part")
-        job = _Job(folder, store, wanted, found, identity, made, progress)
+        job = _Job(folder, store, wanted, found, identity, made, progress, _rest(part, identity))
+        _refuse_little_room(place, form, found, job.shards.size_bytes)
         (_write_sheet if form is Format.CSV else _write_folder)(job, part)
         sync_folder(place.parent)
     except OSError as error:
@@ -125,7 +131,7 @@ def _taken(place: Path, identity: Identity, made: Exported) -> bool:
         raise RunError(f"there is something else already; remove it or name another place: {place}")
     if mark.get("run_id") != identity.run_id:
         raise RunError(f"an export of another run stands there ({str(mark.get('job'))[:80]}): {place}")
-    same = all(mark.get(name) == getattr(identity, name) for name in Identity.__slots__)
+    same = identity.is_of(mark)
     if same and mark.get("whole") is not True:
         raise RunError(f"an export of this run stands there that lacks pictures; remove it to try again: {place}")
     if not same:
@@ -138,8 +144,16 @@ def _taken(place: Path, identity: Identity, made: Exported) -> bool:
     return True
 
 
-def _refuse_little_room(place: Path, form: Format, found: Survey) -> None:
-    needs = _BESIDE * found.pictures + (0 if form is Format.CSV else found.size_bytes)
+def _rest(part: Path, identity: Identity) -> Shards:
+    """What of an earlier try of this very export can be kept."""
+    shards = Shards(part)
+    if identity.form in (Format.WEBDATASET, Format.PARQUET) and identity.is_of(mark_in(part)):
+        shards.read()
+    return shards
+
+
+def _refuse_little_room(place: Path, form: Format, found: Survey, kept_bytes: int) -> None:
+    needs = _BESIDE * found.pictures + (0 if form is Format.CSV else found.size_bytes - kept_bytes)
     free = shutil.disk_usage(place.parent).free
     if needs + _SPARE > free:
         raise RunError(
@@ -149,11 +163,13 @@ def _refuse_little_room(place: Path, form: Format, found: Survey) -> None:
 
 
 def _fill(job: _Job, form: Form) -> None:
-    made = job.made
-    for row in rows(job.store, job.choice):
+    made, shards = job.made, job.shards
+    made.pictures, made.size_bytes, made.kept = shards.pictures, shards.size_bytes, shards.pictures
+    for row in islice(rows(job.store, job.choice), shards.pictures, None):
         try:
             form.add(row)
         except Spoilt as why:
+            shards.stop()
             made.spoilt += 1
             if len(made.told) < TOLD_MAX:
                 made.told.append(f"{row['path']}: {why}")
@@ -167,17 +183,18 @@ def _fill(job: _Job, form: Form) -> None:
 
 def _write_folder(job: _Job, part: Path) -> None:
     identity, made = job.identity, job.made
-    with _own_folder(part, identity, made):
+    with _own_folder(part, identity, made, job.shards):
         most = identity.shard_mb * _MB
         form: ImageFolder | WebDataset | Parquet
         match identity.form:
             case Format.IMAGEFOLDER:
                 form = ImageFolder(job.folder, part)
             case Format.WEBDATASET:
-                form = WebDataset(job.folder, part, most)
+                form = WebDataset(job.folder, part, most, job.shards)
             case _:
-                form = Parquet(job.folder, part, most)
+                form = Parquet(job.folder, part, most, job.shards)
         _fill(job, form)
+        job.shards.drop()
         version = meta_of(job.store).version
         _put(part / README, readme(identity.job, identity.form, form.files, made.pictures, version))
         # With a picture missing it is not what was asked for, and says so.
@@ -187,24 +204,40 @@ def _write_folder(job: _Job, part: Path) -> None:
 
 
 @contextmanager
-def _own_folder(part: Path, identity: Identity, made: Exported) -> Iterator[None]:
-    """A fresh folder for us alone; what an earlier try left is dropped, and what is not ours is refused."""
+def _own_folder(part: Path, identity: Identity, made: Exported, shards: Shards) -> Iterator[None]:
+    """A folder for us alone; of an earlier try whole shards are kept, and what is not ours is refused."""
     if os.path.lexists(part):
         # A kill may have come before the mark.
         empty = part.is_dir() and not part.is_symlink() and not any(part.iterdir())
         if not empty and (mark_in(part) is None):
             raise RunError(f"this is no export of ours; move it away: {part}")
         with _alone(part):
-            shutil.rmtree(part)
-        made.begun_anew = not empty
-    part.mkdir()
+            _clear(part, {MARK, NOTES, *shards.files} if shards.files else set())
+        made.begun_anew = not empty and not shards.files
+    part.mkdir(exist_ok=True)
     with _alone(part):
         try:
             _put(part / MARK, identity.mark(whole=False, pictures=0))
             yield
+        except KeyboardInterrupt:
+            # What is whole by now is there for the next time.
+            if not shards.files:
+                shutil.rmtree(part, ignore_errors=True)
+            raise
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
+
+
+def _clear(part: Path, keep: Collection[str]) -> None:
+    """Remove all else from a folder of ours."""
+    with os.scandir(part) as entries:
+        others = [entry for entry in entries if entry.name not in keep]
+    for entry in others:
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            Path(entry.path).unlink()
 
 
 @contextmanager

@@ -262,7 +262,7 @@ from pipeline.export.write import Format, export
 from pipeline.runtime.remains import reading
 
 def tell(made, found):
-    if made.pictures == 2:
+    if made.pictures == 3:
         os._exit(9)
 
 with reading(Path(sys.argv[1])) as journal:
@@ -277,7 +277,9 @@ def test_a_killed_export_has_another_name_and_the_next_one_is_whole(run: Path, t
     place, whole = tmp_path / "out", tmp_path / "whole"
     done = subprocess.run([sys.executable, "-c", KILLED, run, place, form], timeout=60, check=False)
     assert (done.returncode, place.exists(), (tmp_path / "out.part").exists()) == (9, False, True)
-    made(run, place, form, shard_mb=0)
+    again = made(run, place, form, shard_mb=0)
+    # A shard is whole when the next one begins.
+    assert (again.pictures, again.kept) == (3, {"webdataset": 2, "parquet": 1}.get(form, 0))
     made(run, whole, form, shard_mb=0)
     assert contents(place) == contents(whole)
     assert not (tmp_path / "out.part").exists()
@@ -421,3 +423,46 @@ def test_real_loaders_read_what_was_written(run: Path, tmp_path: Path) -> None:
     pairs = list(webdataset.WebDataset(shards, shardshuffle=False))
     assert [json.loads(pair["json"])["task_id"] for pair in pairs] == [row["task_id"] for row in images(run)]
     assert os.environ.get("HF_HUB_OFFLINE") in (None, "1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["short", "gone", "torn", "a link", "another length"])
+def test_only_shards_that_are_as_they_were_are_kept(run: Path, tmp_path: Path, how: str) -> None:
+    """What a kill left is believed as far as it can be checked; the export is the same in any case."""
+    place, part = tmp_path / "out", tmp_path / "out.part"
+    command = [sys.executable, "-c", KILLED, str(run), str(place), "webdataset"]
+    subprocess.run(command, timeout=60, check=False)
+    second, notes = part / "shard-000001.tar", part / ".pipeline-export.shards"
+    match how:
+        case "short":
+            second.write_bytes(second.read_bytes()[:-1])
+        case "gone":
+            second.unlink()
+        case "a link":
+            second.rename(tmp_path / "away.tar")
+            second.symlink_to(tmp_path / "away.tar")
+        case "torn":
+            notes.write_bytes(notes.read_bytes()[:-5])
+        case _:
+            pass
+    again = made(run, place, "webdataset", shard_mb=1 if how == "another length" else 0)
+    assert (again.pictures, again.kept) == (3, 0 if how == "another length" else 1)
+    if how != "another length":
+        made(run, tmp_path / "whole", "webdataset", shard_mb=0)
+        assert contents(place) == contents(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_after_a_picture_was_left_out_no_shard_is_kept(run: Path, tmp_path: Path) -> None:
+    """Pictures are counted to know what stands where; with one put back the count would be wrong."""
+    path = run / images(run)[0]["path"]
+    data = path.read_bytes()
+    path.unlink()
+    script = KILLED.replace("made.pictures == 3", "made.pictures == 2")
+    command = [sys.executable, "-c", script, str(run), str(tmp_path / "out"), "webdataset"]
+    assert subprocess.run(command, timeout=60, check=False).returncode == 9
+    path.write_bytes(data)
+    again = made(run, tmp_path / "out", "webdataset", shard_mb=0)
+    assert (again.pictures, again.kept, again.spoilt) == (3, 0, 0)
+    made(run, tmp_path / "whole", "webdataset", shard_mb=0)
+    assert contents(tmp_path / "out") == contents(tmp_path / "whole")
