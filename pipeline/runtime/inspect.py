@@ -77,7 +77,7 @@ def status(folder: Path) -> dict[str, object]:
     try:
         with _reading(folder) as journal:
             return {**living, "by_gateway": _bills(journal), "said": said_of(journal)}
-    except (RunError, StorageFailed, ValueError, LookupError, TypeError):
+    except (RunError, StorageFailed, ValueError, LookupError, TypeError, AttributeError):
         # The living run has the word; what its store cannot say is left out.
         return living
 
@@ -93,7 +93,7 @@ def _status_of_store(folder: Path) -> dict[str, object]:
         harm, notes = harm_of(journal, alive=alive)
         try:
             found = _told(folder, journal, alive=alive)
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError) as error:
             # Rows that cannot be.
             return unreadable(folder, *harm, f"{STORE}: a row cannot be read ({error})")
     return {**found, "damage": harm, "notes": notes, **({"state": DAMAGED} if harm else {})}
