@@ -41,6 +41,7 @@ _WALK: Final = "tests/engine/test_reduced_walk.py::test_no_order_of_a_small_job_
 _LAWS: Final = "tests/engine/test_money_laws.py::test_the_books_agree_with_the_world_laws"
 _CASES: Final = "tests/engine/test_caps.py tests/engine/test_transitions.py tests/engine/test_recovery.py tests/engine/test_lanes.py"
 _JOURNAL: Final = "tests/store/test_journal.py"
+_EXPORT: Final = "tests/export/test_export.py"
 _BESIDE: Final = "tests/store/test_beside.py"
 _ORDER: Final = "tests/store/test_write_order.py"
 _LOST: Final = "tests/stories/test_rehearsals.py::test_a_lost_answer_is_a_doubt_that_stays_held_and_is_never_sent_again"
@@ -65,7 +66,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "            future.add_done_callback(partial(self._durable, facts))",
             "            future.add_done_callback(lambda _: self._touch())\n"
             "            self._committing -= 1\n"
-            "            self._told(facts)\n"
+            "            self.audience.say(facts)\n"
             "            for command in [each for fact in facts for each in self.machine.react(fact, 0.0)]:\n"
             "                self._perform(command)",
             _DRIVER,
@@ -1111,6 +1112,77 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "        if code == 6 and wanted in (0, 4):",
             "        if code == 6 and wanted in (99,):",
             _JUDGE,
+        ),
+    ),
+    *_of(
+        "pipeline/export/pictures.py",
+        (
+            "an export believes its rows",
+            "a damaged picture is handed on as if it were the one that was bought",
+            '    if len(data) != size or hashlib.sha256(data).hexdigest() != row["sha256"]:',
+            "    if len(data) != size:",
+            _EXPORT,
+        ),
+        (
+            "an export takes any id",
+            "a member of an archive gets a name that leads out of the folder it is unpacked in",
+            "    if not (isinstance(task_id, str) and is_digest(task_id) and isinstance(index, int) and 0 <= index < 1_000_000):",
+            "    if not isinstance(index, int):",
+            _EXPORT,
+        ),
+    ),
+    *_of(
+        "pipeline/export/write.py",
+        (
+            "an export is named at once",
+            "a killed export looks like a whole one",
+            '        part = place.with_name(f"{place.name}.part")',
+            "        part = place",
+            _EXPORT,
+        ),
+        (
+            "an export that lacks pictures is whole",
+            "the same command says that there is nothing to do, with pictures missing",
+            "identity.mark(whole=not made.spoilt, pictures=made.pictures)",
+            "identity.mark(whole=True, pictures=made.pictures)",
+            _EXPORT,
+        ),
+        (
+            "an export counts shards with pictures left out",
+            "after a kill pictures come twice, or never",
+            "            shards.stop()\n",
+            "",
+            _EXPORT,
+        ),
+    ),
+    *_of(
+        "pipeline/export/shards.py",
+        (
+            "an export believes its notes",
+            "a shard that a power cut shortened is kept",
+            '            if _length(self._path.parent, name) != note.get("length"):',
+            "            if not name:",
+            _EXPORT,
+        ),
+    ),
+    *_of(
+        "pipeline/cli/ledger.py",
+        (
+            "a statement forgets write-offs",
+            "its column of what was spent is below the account",
+            '    "write_off": ("write-off", (1, 0, -1)),',
+            '    "write_off": ("write-off", (0, 0, -1)),',
+            "tests/cli/test_ledger.py",
+        ),
+    ),
+    *_of(
+        "pipeline/plan/part.py",
+        (
+            "a larger sample is another one",
+            "what a smaller sample bought is no part of it",
+            "        moved[other] = moved.get(place, place)",
+            "        moved[other] = place",
+            "tests/plan/test_part.py",
         ),
     ),
 )
