@@ -10,11 +10,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
+
+from tests.habits.warm import warm
 
 ROOT: Final = Path(__file__).parents[2]
 #: Pages whose consoles are run.
@@ -67,13 +68,8 @@ def _play(command: str, folder: Path, variables: Mapping[str, str]) -> str:
     return f"$ {command}\n" + (f"{said}\n" if said else "") + code
 
 
-def variables_for(folder: Path) -> dict[str, str]:
+def variables_for(folder: Path, scripts: Path) -> dict[str, str]:
     """The environment of whoever reads the page: our command on the path, no key, no terminal."""
-    scripts = folder / ".bin"
-    scripts.mkdir()
-    command = scripts / "pipeline"
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m pipeline "$@"\n', encoding="utf-8")
-    command.chmod(0o755)
     return {
         "PATH": f"{scripts}{os.pathsep}{os.environ['PATH']}",
         "PYTHONPATH": str(ROOT),
@@ -91,10 +87,11 @@ def comparable(text: str) -> str:
 
 
 def _pages() -> Iterator[tuple[Path, str]]:
-    for page in PAGES:
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
-            yield page, played(page.read_text(encoding="utf-8"), folder, variables_for(folder))
+    with tempfile.TemporaryDirectory() as scripts, warm(Path(scripts)) as bin_folder:
+        for page in PAGES:
+            with tempfile.TemporaryDirectory() as place:
+                folder = Path(place)
+                yield page, played(page.read_text(encoding="utf-8"), folder, variables_for(folder, bin_folder))
 
 
 if __name__ == "__main__":

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.habits import consoles
+from tests.habits.warm import warm
+
+
+@pytest.fixture(scope="module")
+def scripts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where a page's shell finds our command."""
+    with warm(tmp_path_factory.mktemp("bin")) as found:
+        yield found
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", consoles.PAGES, ids=lambda page: page.stem)
-def test_each_console_of_a_page_prints_what_the_page_says(page: Path, tmp_path: Path) -> None:
+def test_each_console_of_a_page_prints_what_the_page_says(page: Path, tmp_path: Path, scripts: Path) -> None:
     """Every command of a page, run in order in an empty folder; seconds, times of day and sizes may differ."""
     text = page.read_text(encoding="utf-8")
-    now = consoles.played(text, tmp_path, consoles.variables_for(tmp_path))
+    now = consoles.played(text, tmp_path, consoles.variables_for(tmp_path, scripts))
     assert consoles.comparable(now) == consoles.comparable(text), "run: python -m tests.habits.consoles"
 
 
