@@ -78,7 +78,7 @@ def teller(session: Session, driver: Driver, listener: Listener | None, metrics:
 
     def tell(state: str) -> None:
         due = metrics.due() or state != "running"
-        shown = listener is not None and driver.listener_broke is None
+        shown = listener is not None and driver.audience.broke is None
         if not due and not shown:
             return
         view = view_of(session, driver, state)
@@ -88,7 +88,7 @@ def teller(session: Session, driver: Driver, listener: Listener | None, metrics:
             try:
                 listener(view)
             except Exception as error:  # noqa: BLE001 - a terminal that went away must not end a run that holds money
-                driver.listener_broke = f"{type(error).__name__}: {error}"
+                driver.audience.broke = f"{type(error).__name__}: {error}"
 
     return tell
 

@@ -75,8 +75,8 @@ def conclude(session: Session, driver: Driver, tell: Callable[[str], None], begu
 
 
 def _result(session: Session, driver: Driver, state: str, status: dict[str, object], begun: float) -> Result:
-    if driver.listener_broke is not None:
-        session.notes.append(f"the display broke and was left off: {driver.listener_broke}")
+    if driver.audience.broke is not None:
+        session.notes.append(f"the display broke and was left off: {driver.audience.broke}")
     took = session.clock.now() - session.started
     # A rehearsal that had nothing to do says nothing of how long the real job takes.
     simulated = took if session.options.simulate and took > 0 else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Protocol, TypeAlias, assert_never
@@ -30,6 +29,7 @@ from pipeline.engine.messages import (
 from pipeline.engine.retry import FETCHES_AT_ONCE
 from pipeline.errors import StorageFailed
 from pipeline.failpoints import reach
+from pipeline.runtime.audience import Audience
 from pipeline.runtime.clock import Clock
 from pipeline.runtime.disk import DiskWatch
 from pipeline.runtime.evidence import Evidence
@@ -46,10 +46,6 @@ from pipeline.values.task import Task
 LEAD_S = 0.05
 #: Unanswered POSTs of gateways that answer at once are awaited this long in the end (seconds).
 DRAIN_S = 60.0
-#: Listeners are told at most this often (seconds of real time).
-TELL_EVERY_S = 0.2
-#: And so often at least, although nothing happens (seconds).
-BEAT_S = 1.0
 
 #: What a task does, as a call: a coroutine whose task is called off before it began would complain.
 _Work: TypeAlias = Callable[[], Coroutine[None, None, None]]
@@ -91,15 +87,10 @@ class Driver:
         self._pacers = pacers
         self._poll_pacers = poll_pacers
         self._offers = Offers(offer, again, machine.pauses)
-        self._told = told
-        self._listener = listener
-        #: Facts that are durable and not in the run's story yet.
-        self._news: list[Fact] = []
+        self.audience = Audience(told, listener, self._stop)
         self._disk = DiskWatch(room, self._under_way, clock, self._disk_told)
         #: After the first Ctrl-C, and after a fail-stop, unanswered POSTs are awaited this long.
         self._grace_s = grace_s
-        self._listened = 0.0
-        self.listener_broke: str | None = None
         #: Loops that wait for something to be told.
         self._waiters: list[asyncio.Future[None]] = []
         #: What the group runs, so that it can be called off at the end.
@@ -139,7 +130,7 @@ class Driver:
         for command in self.machine.follow_up():
             self._perform(command)
         self._touch()
-        self._listen()
+        self.audience.show()
         return facts
 
     def _note(self, fact: Fact) -> None:
@@ -162,7 +153,7 @@ class Driver:
             return
         try:
             reach("told.begun")
-            self._say(facts)
+            self.audience.say(facts)
             now = self._clock.now()
             for fact in facts:
                 for command in self.machine.react(fact, now):
@@ -172,46 +163,12 @@ class Driver:
             self._stop(problem)
         self._touch()
 
-    def _say(self, facts: list[Fact]) -> None:
-        """Into the story, at once for all that one commit made durable: before anything that follows from it is done,
-        since what `react` commands begins in the next turn of the loop.
-        """
-        if self._closed:
-            self._told(facts)
-            return
-        if not self._news:
-            asyncio.get_running_loop().call_soon(self._say_news)
-        self._news += facts
-
-    def _say_news(self) -> None:
-        facts, self._news = self._news, []
-        try:
-            if facts:
-                self._told(facts)
-        except BaseException as problem:  # noqa: BLE001 - a callback's exception would be lost otherwise
-            self._stop(problem)
-
     def _stop(self, error: BaseException) -> None:
         if self._over is None:
             if isinstance(error, OSError):
                 error = StorageFailed(f"the disk refused a write: {error.strerror or type(error).__name__}")
             self._over = error
         self._touch()
-
-    def _listen(self) -> None:
-        now = time.monotonic()
-        if self._listener is not None and now - self._listened >= TELL_EVERY_S:
-            self._listened = now
-            try:
-                self._listener()
-            except Exception as error:  # noqa: BLE001 - a terminal that went away must not end a run that holds money
-                self._listener, self.listener_broke = None, f"{type(error).__name__}: {error}"
-
-    async def beat(self) -> None:
-        """Nothing happens for a while: whoever looks sees all the same what is waited for, and for how long."""
-        while True:
-            await self._clock.until(self._clock.now() + BEAT_S)
-            self._listen()
 
     # --- commands ---
 
@@ -355,7 +312,7 @@ class Driver:
             finally:
                 reach("turn.left")
                 self._closed = True
-                self._say_news()
+                self.audience.close()
                 self._performer.close()
         if self._over is not None:
             raise self._over

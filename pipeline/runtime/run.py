@@ -138,7 +138,7 @@ async def _turn(session: Session, listener: Listener | None, begun: float) -> Re
     failed: BaseException | None = None
     with Signals(driver.drain) as signals:
         # In virtual time nobody waits long enough to be told.
-        beat = None if session.options.simulate else asyncio.create_task(driver.beat())
+        beat = None if session.options.simulate else asyncio.create_task(driver.audience.beat(session.clock))
         try:
             await control.open()
             await driver.run(session.first)

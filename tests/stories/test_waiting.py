@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from PIL import Image
 
 import pipeline
 from pipeline.runtime import inspect
+from pipeline.runtime.audience import Audience
 from pipeline.runtime.clock import VirtualClock, run_virtual
-from pipeline.runtime.driver import Driver
 from pipeline.runtime.prepare import Options
 from pipeline.runtime.progress import View
 from tests.stories.jobs import PRICE, bill, faults, money, rehearse, spec
@@ -51,7 +49,7 @@ def test_the_wait_before_a_second_purchase_is_seen(tmp_path: Path, monkeypatch: 
     """A run under `resubmit` that waits out the quiet period says how many tasks it will buy again, and when."""
     path = spec(tmp_path, more="on_doubt: resubmit\n")
     # Listeners are spared in real time, of which a rehearsal has next to none.
-    monkeypatch.setattr("pipeline.runtime.driver.TELL_EVERY_S", 0.0)
+    monkeypatch.setattr("pipeline.runtime.audience.TELL_EVERY_S", 0.0)
     views: list[View] = []
     options = Options(simulate=True, run_dir=tmp_path / "run", faults=faults(tmp_path, "cut_after: {first: 1}\n"))
     pipeline.run_sync(pipeline.plan(pipeline.load(path)), options, views.append)
@@ -61,14 +59,19 @@ def test_the_wait_before_a_second_purchase_is_seen(tmp_path: Path, monkeypatch: 
     assert all(view.again is not None and 0 < view.again.last - view.now <= 240 for view in waits)
 
 
-def test_whoever_looks_is_told_although_nothing_happens() -> None:
+def test_whoever_looks_is_told_although_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
     """A real run beats: a wait of minutes is no silence."""
+    monkeypatch.setattr("pipeline.runtime.audience.TELL_EVERY_S", 0.0)
     told: list[float] = []
 
     async def work(clock: VirtualClock) -> None:
-        driver: Any = SimpleNamespace(_clock=clock, _listen=lambda: told.append(clock.now()))
+        audience = Audience(lambda _: None, lambda: told.append(clock.now()), failed=_fails)
         with pytest.raises(TimeoutError):
-            await asyncio.wait_for(Driver.beat(driver), 10.5)
+            await asyncio.wait_for(audience.beat(clock), 10.5)
 
     run_virtual(work)
     assert len(told) == 10
+
+
+def _fails(error: BaseException) -> None:
+    raise error
