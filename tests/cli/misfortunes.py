@@ -10,9 +10,10 @@ import json
 import os
 import re
 import shutil
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -346,6 +347,15 @@ def damaged_store(stage: Stage) -> None:
     stage.call("status", "mugs.sim")
 
 
+def strange_row(stage: Stage) -> None:
+    """A row that no run writes: the prompt is a number."""
+    stage.rehearse("latency_s: 0.1\n")
+    stage.said.clear()
+    with closing(sqlite3.connect(stage.folder / "runs/mugs.sim/state.db", isolation_level=None)) as db:
+        db.execute("UPDATE task SET record = json_set(record, '$.prompt', 5)")
+    stage.call("report", "mugs.sim")
+
+
 def store_gone(stage: Stage) -> None:
     """Pictures without the store that knows what they cost."""
     stage.rehearse("latency_s: 0.1\n")
@@ -416,6 +426,7 @@ STORIES: Final[tuple[Callable[[Stage], None], ...]] = (
     full_disk,
     storage_failed,
     damaged_store,
+    strange_row,
     store_gone,
     picture_gone,
 )
