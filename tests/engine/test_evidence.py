@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.engine import late
 from pipeline.engine.facts import Accepted, DoubtLifted, DoubtReleased, Fact, Held, LateFound, TaskMoved, WrittenOff
-from pipeline.engine.messages import Listed, Look, SlotNear, SubmitAnswered
-from pipeline.engine.phases import Phase
+from pipeline.engine.messages import Listed, Look, SlotNear, SubmitAnswered, TimeCame, VerdictGiven
+from pipeline.engine.phases import AttemptState, Phase
 from pipeline.engine.terms import OnDoubt
 from pipeline.values.evidence import ListedOperation, Listing
 from pipeline.values.reply import FaultKind, Pending, Unknown
@@ -230,6 +231,31 @@ def test_what_a_listing_shows_after_its_doubt_was_released_is_a_late_bill() -> N
     facts = answer(state, listing(LATE + 60, KNOWN, operation("x")), at=LATE + 60)
     assert LateFound(2, "x", "the gateway lists it") in facts
     assert state.machine.lane_views()[LANE].parked is not None
+
+
+def test_an_operation_is_not_taken_for_an_attempt_that_has_one_of_its_own() -> None:
+    """Written off when its gateway forgot it: another operation that repeats its request is somebody else's."""
+    state = doubts(task(0), on_doubt=OnDoubt.WRITE_OFF)
+    attempt = state.machine.state.attempts[1]
+    attempt.state = AttemptState.WRITTEN_OFF
+    lane = state.machine.state.lane(LANE)
+    assert not late.listable(state.machine.state, lane, 1)
+    attempt.operation = ""
+    assert late.listable(state.machine.state, lane, 1)
+
+
+def test_a_task_with_a_second_doubt_is_not_bought_again_because_the_first_is_lifted() -> None:
+    """What is disproved is free; the other call may still be billed, and `hold` asks for no third."""
+    state = ring(policy(OnDoubt.RESUBMIT), tasks=[task(0)])
+    state.tell(SlotNear(LANE))
+    state.tell(SubmitAnswered(1, LOST))
+    state.tell(TimeCame(0), 200.0)
+    state.tell(SlotNear(LANE), 200.0)
+    state.tell(SubmitAnswered(2, LOST), 201.0)
+    assert state.machine.accounts()["USD"].doubt == 200
+    facts, _ = state.tell(VerdictGiven(1, "not_billed", "the invoice"), 202.0)
+    assert facts == [DoubtReleased(1, 100, "the invoice")]
+    assert state.machine.counts() == {Phase.IN_DOUBT: 1}
 
 
 def test_resubmitting_waits_for_a_look_that_found_nothing() -> None:

@@ -23,6 +23,7 @@ from pipeline.engine.messages import (
 from pipeline.engine.phases import Phase
 from pipeline.engine.terms import OnDoubt
 from pipeline.errors import Bug, RunError
+from pipeline.values.money import Money
 from pipeline.values.reply import (
     FaultKind,
     Gone,
@@ -33,7 +34,7 @@ from pipeline.values.reply import (
     Unknown,
 )
 from tests.engine.folding import fold
-from tests.engine.worlds import Ring, artifact, fault, policy, ring, running, submitting, task
+from tests.engine.worlds import TERMS, Ring, artifact, fault, policy, ring, running, submitting, task
 
 K = FaultKind
 REJECTED = fault(K.REJECTED, "no")
@@ -103,8 +104,9 @@ def test_an_ended_attempt_that_is_found_is_booked_and_its_pictures_are_collected
 @pytest.mark.parametrize(("name", "alarm"), [("VOID", True), ("WRITTEN_OFF", False), ("SETTLED", False)])
 def test_money_that_was_taken_as_free_and_was_not_parks_its_lane(name: str, alarm: bool) -> None:  # noqa: FBT001
     """Whatever told us that it was not billed is wrong: nothing more is bought there before somebody has looked."""
-    parked = [each for each in ENDS[name]().tell(FOUND)[0] if isinstance(each, LaneParked)]
-    assert [("run again" in each.fault.message) for each in parked] == ([True] if alarm else [])
+    for said in (FOUND, *([] if name == "WRITTEN_OFF" else [BILLED])):
+        parked = [each for each in ENDS[name]().tell(said)[0] if isinstance(each, LaneParked)]
+        assert [("run again" in each.fault.message) for each in parked] == ([True] if alarm else [])
 
 
 @pytest.mark.parametrize("name", ["VOID", "SETTLED"])
@@ -183,6 +185,25 @@ def test_a_person_cannot_bill_again_what_is_billed() -> None:
     state.tell(PollAnswered(1, Ready(("a",), 1)))
     with pytest.raises(RunError, match="not in doubt"):
         state.tell(BILLED)
+
+
+def test_a_person_cannot_bill_again_what_the_gateway_charged_without_a_picture() -> None:
+    """No picture came, and a sum was named and booked: that is its bill."""
+    state = running()
+    state.tell(PollAnswered(1, Ready((), 0, charged=Money(70, "USD"))))
+    assert state.machine.accounts()["USD"].spent == 70
+    with pytest.raises(RunError, match="not in doubt"):
+        remembered(state).tell(BILLED)
+
+
+def test_a_late_bill_takes_the_place_of_a_rest_that_is_still_held() -> None:
+    """Nothing came, and its hold waits for a late bill: once that is said, nothing stays aside for it."""
+    state = running(policy(terms=replace(TERMS, release_lag_s=60.0)))
+    state.tell(PollAnswered(1, Ready((), 0)), 1.0)
+    assert state.machine.accounts()["USD"].held == 100
+    state.tell(BILLED, 2.0)
+    account = state.machine.accounts()["USD"]
+    assert (account.spent, account.held, account.doubt) == (100, 0, 0)
 
 
 def test_a_picture_that_was_billed_takes_no_late_evidence() -> None:
