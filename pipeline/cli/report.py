@@ -41,7 +41,7 @@ def report(run: str, *, single: bool, zipped: bool, limit: int | None, as_json: 
     resume = command(origin.spec, origin.options, anywhere=True)
     with reading(folder) as journal:
         with sound(folder):
-            told, sources = check_told(told_of(folder, journal, resume, run=run)), sources_of(journal)
+            told, sources = check_told(told_of(folder, journal, resume)), sources_of(journal)
         rows, progress = Rows(folder, journal), _progress(_number(inspect.status(folder).get("images")))
         if single:
             written = write_single(folder, rows, told, sources, limit=limit, progress=progress)

@@ -31,11 +31,11 @@ def view(run: str, *, port: int, no_open: bool) -> Exit:
 
     folder = place.folder_of(run)
     origin = inspect.origin(folder)
-    asyncio.run(_serve(folder, port, command(origin.spec, origin.options, anywhere=True), run, opens=not no_open))
+    asyncio.run(_serve(folder, port, command(origin.spec, origin.options, anywhere=True), opens=not no_open))
     return Exit.COMPLETE
 
 
-async def _serve(folder: Path, port: int, resume: str, run: str, *, opens: bool) -> None:
+async def _serve(folder: Path, port: int, resume: str, *, opens: bool) -> None:
     import asyncio
 
     from pipeline.runtime.view import serving
@@ -44,7 +44,7 @@ async def _serve(folder: Path, port: int, resume: str, run: str, *, opens: bool)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stopped.set)
-    async with serving(folder, port=port, resume=resume, run=run) as address:
+    async with serving(folder, port=port, resume=resume) as address:
         answer(address)
         say("only this address, with its token, shows the run; Ctrl-C ends the view, and never the run")
         door = await asyncio.to_thread(_open, address) if opens else None

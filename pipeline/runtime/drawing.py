@@ -113,7 +113,7 @@ def signature(folder: Path) -> tuple[object, ...]:
     return tuple(found)
 
 
-def draw(folder: Path, book: Book, resume: str, run: str) -> tuple[Drawing, list[list[Any]] | None]:
+def draw(folder: Path, book: Book, resume: str) -> tuple[Drawing, list[list[Any]] | None]:
     """Read and draw everything; for a thread of its own. `book` learns what may be served.
 
     Answers the rows as well that are not as the book had them; None when there are too many.
@@ -125,7 +125,7 @@ def draw(folder: Path, book: Book, resume: str, run: str) -> tuple[Drawing, list
         place = Path(tempfile.mkdtemp(prefix="pipeline-view-"))
         try:
             with sound(folder):
-                told, sources = check_told(told_of(folder, journal, resume, run=run)), sources_of(journal)
+                told, sources = check_told(told_of(folder, journal, resume)), sources_of(journal)
             rows = Rows(folder, journal)
             tally = Tally(told.created_at or told.updated_at, told.updated_at)
             placer = _Placer(folder, book, sources)

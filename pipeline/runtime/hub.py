@@ -78,12 +78,11 @@ class Log:
 class Hub:
     """One for a server. Runs on its loop; drawing is done in a thread."""
 
-    def __init__(self, folder: Path, resume: str, run: str) -> None:
+    def __init__(self, folder: Path, resume: str) -> None:
         self.folder = folder
         self.book = Book()
         self.log = Log()
         self.resume = resume
-        self._run = run
         self._drawing: Drawing | None = None
         self._drawing_now: asyncio.Task[Drawing] | None = None
         #: Pages may still be loading these.
@@ -166,7 +165,7 @@ class Hub:
     async def _draw(self) -> Drawing:
         count = self.log.count
         try:
-            new, changed = await asyncio.to_thread(draw, self.folder, self.book, self.resume, self._run)
+            new, changed = await asyncio.to_thread(draw, self.folder, self.book, self.resume)
         except BaseException:
             self.book.looks.clear()  # What was seen half-way is told again.
             raise

@@ -20,10 +20,10 @@ from pipeline.values.folder import CONTROL
 REVIEW = "review.csv"
 
 
-def told_of(folder: Path, journal: Journal, resume: str, *, run: str = "") -> Told:
+def told_of(folder: Path, journal: Journal, resume: str) -> Told:
     """What the page says of a run, from one read of its store; `resume` is the command that goes on with it.
 
-    `run` is the run as commands are to name it (the folder, by default).
+    Commands name the whole path: nobody knows from where they will be typed.
     """
     alive = is_held(RunFolder(folder).lock)
     living = ask(folder / CONTROL) if alive else None
@@ -38,7 +38,7 @@ def told_of(folder: Path, journal: Journal, resume: str, *, run: str = "") -> To
         live=alive,
         folder=folder.absolute().name,
         versions={"pipeline": _version()},
-        commands=_commands(run or str(folder), resume, doubts=any(row.doubt for row in snapshot.accounts)),
+        commands=_commands(str(folder.absolute()), resume, doubts=any(row.doubt for row in snapshot.accounts)),
         tasks={**counts, "total": int(journal.get_meta("total") or 0)},
         accounts=snapshot.accounts,
         created_at=begun,

@@ -58,9 +58,9 @@ _DOOR: Final = (
 class Viewer:
     """Answers requests about one run."""
 
-    def __init__(self, folder: Path, *, resume: str, run: str) -> None:
+    def __init__(self, folder: Path, *, resume: str) -> None:
         self._folder = folder
-        self.hub = Hub(folder, resume, run)
+        self.hub = Hub(folder, resume)
         self._thumbs = Thumbs(folder, self.hub.book)
         self._site = {path.name: path for path in page_files()}
         self._who = f"view, user {_user()}"
@@ -230,9 +230,9 @@ def _user() -> str:
 
 
 @asynccontextmanager
-async def serving(folder: Path, *, port: int, resume: str, run: str) -> AsyncIterator[str]:
+async def serving(folder: Path, *, port: int, resume: str) -> AsyncIterator[str]:
     """Serve; yields the address with its token. *Raises* RunError when the port is taken."""
-    viewer = Viewer(folder, resume=resume, run=run)
+    viewer = Viewer(folder, resume=resume)
     runner = web.ServerRunner(Door(safely(viewer.answer)), shutdown_timeout=_GRACE_S)
     await runner.setup()
     follower: asyncio.Task[None] | None = None

@@ -83,8 +83,14 @@ def test_the_command_works_where_it_is_said(place: Path) -> None:
 def test_a_report_says_every_path_whole(place: Path, tmp_path: Path) -> None:
     """A page is opened anywhere: from another directory a short command would begin a second run, and buy again."""
     run = CliRunner().invoke
-    assert run(cli, ["run", "jobs/mugs.yaml", "--simulate"]).exit_code == 0
+    assert run(cli, ["run", "jobs/mugs.yaml", "--simulate", "--faults", "faults.yaml"]).exit_code == 5
     assert run(cli, ["report", "mugs.sim"]).exit_code == 0
     text = (place / "runs/mugs.sim/report/data-meta.js").read_text()
-    said = json.loads(text[text.index("{") : text.rindex("}") + 1])["commands"]["resume"]
-    assert said == f"pipeline run {place}/jobs/mugs.yaml --simulate --run-dir {place}/runs/mugs.sim"
+    said = json.loads(text[text.index("{") : text.rindex("}") + 1])["commands"]
+    whole = f"{place}/runs/mugs.sim"
+    assert said == {
+        "resume": f"pipeline run {place}/jobs/mugs.yaml --simulate --faults {place}/faults.yaml --run-dir {whole}",
+        "retry": f"pipeline retry {whole}",
+        "report": f"pipeline report {whole}",
+        "resolve": f"pipeline resolve {whole}",
+    }

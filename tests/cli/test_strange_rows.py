@@ -185,4 +185,4 @@ def test_a_served_page_says_the_same(loose: Path) -> None:
     with closing(sqlite3.connect(STORE, isolation_level=None)) as db:
         db.execute("UPDATE task SET record = json_set(record, '$.prompt', 5)")
     with pytest.raises(StorageFailed, match="prompt"):
-        draw(STORE.parent, Book(), "pipeline run mugs.yaml", "mugs")
+        draw(STORE.parent, Book(), "pipeline run mugs.yaml")

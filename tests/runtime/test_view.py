@@ -70,7 +70,7 @@ class Page:
 @asynccontextmanager
 async def viewed(folder: Path, *, pages: int = 1) -> AsyncIterator[list[Page]]:
     """Pages of one server."""
-    async with serving(folder, port=0, resume="pipeline run cups.yaml", run="cups") as address:
+    async with serving(folder, port=0, resume="pipeline run cups.yaml") as address:
         opened = [Page(Browser(address)) for _ in range(pages)]
         for page in opened:
             await page.browser.enter()
@@ -149,7 +149,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.mark.slow
 async def test_thumbnails_are_made_when_asked_for_and_a_broken_picture_has_none(folder: Path) -> None:
     """In a process of its own, once; the same file serves the report. What is no picture any more is not found."""
-    async with serving(folder, port=0, resume="", run="mugs") as address:
+    async with serving(folder, port=0, resume="") as address:
         page = Page(Browser(address))
         await page.browser.enter()
         await page.load()
@@ -187,7 +187,7 @@ def test_a_page_hears_of_each_row_once_as_it_is_now() -> None:
 )
 def test_reasons_of_failures_are_gathered_sooner_than_other_sums(failed: int, age_s: float, anew: bool) -> None:  # noqa: FBT001
     """A card that lags behind its count puzzles; charts may be a quarter of a minute old."""
-    hub = Hub(Path("run"), "pipeline run mugs.yaml", "mugs")
+    hub = Hub(Path("run"), "pipeline run mugs.yaml")
     hub._drawing = Drawing(Path("place"), {"tasks": {"done": 2}}, 0, (), time.monotonic() - age_s, 0.01)
     hub._status = {"tasks": {"done": 3, "failed": failed}}
     assert hub._old() is anew

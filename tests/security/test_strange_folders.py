@@ -90,7 +90,7 @@ async def test_what_a_strangers_store_names_is_neither_served_nor_packed(
 ) -> None:
     """The page and the archive stand, with the two other pictures and nothing from outside; names stay inside."""
     strange(folder)
-    async with serving(folder, port=0, resume="", run="mugs") as address:
+    async with serving(folder, port=0, resume="") as address:
         browser = Browser(address)
         await browser.enter()
         rows = (await browser.get("/data-000.js")).data()
@@ -116,7 +116,7 @@ async def test_a_store_that_no_run_wrote_ends_no_server_and_tells_no_insides(
     """The same headers as ever, words without a trace, one line for whoever runs the server; the page itself stays."""
     monkeypatch.delenv("PIPELINE_DEBUG", raising=False)
     edit(folder, "UPDATE meta SET v = 'many\n\x1b[31m' WHERE k = 'total'")
-    async with serving(folder, port=0, resume="", run="mugs") as address:
+    async with serving(folder, port=0, resume="") as address:
         browser = Browser(address)
         await browser.enter()
         for target in ("/data-meta.js", "/data-000.js", "/events", "/images/x.png"):
@@ -137,7 +137,7 @@ async def test_a_link_in_the_place_of_thumbnails_leads_nothing_of_ours_away(fold
     away.mkdir()
     (folder / place).parent.mkdir(exist_ok=True)
     (folder / place).symlink_to(away)
-    async with serving(folder, port=0, resume="", run="mugs") as address:
+    async with serving(folder, port=0, resume="") as address:
         browser = Browser(address)
         await browser.enter()
         rows = (await browser.get("/data-000.js")).data()

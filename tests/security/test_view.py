@@ -34,7 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @asynccontextmanager
 async def viewed(folder: Path, *, entered: bool = True) -> AsyncIterator[Browser]:
     """A browser that shows this run."""
-    async with serving(folder, port=0, resume="pipeline run mugs.yaml", run="mugs") as address:
+    async with serving(folder, port=0, resume="pipeline run mugs.yaml") as address:
         browser = Browser(address)
         if entered:
             assert (await browser.enter()).status == 200
