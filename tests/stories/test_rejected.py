@@ -12,8 +12,9 @@ from click.testing import CliRunner
 from pyarrow import feather
 
 from pipeline.cli.main import cli
+from pipeline.errors import RunError
 from pipeline.runtime import inspect, rejections
-from tests.stories.jobs import PRICE, bill, rehearse, spec
+from tests.stories.jobs import PRICE, bill, faults, rehearse, spec
 
 HEAD = "\ufefftask_id;image_index;rating;reject;note;prompt\r\n"
 
@@ -33,6 +34,10 @@ def _review(folder: Path, rows: list[dict[str, object]]) -> Path:
 def _retry(folder: Path, *options: str) -> tuple[int, str]:
     found = CliRunner().invoke(cli, ["retry", str(folder / "run"), "--rejected", str(folder / "review.csv"), *options])
     return found.exit_code, found.stdout
+
+
+def _look(folder: Path) -> rejections.Rejections:
+    return rejections.look(folder / "run", rejections.read_review_file(folder / "review.csv"))
 
 
 @pytest.mark.slow
@@ -75,15 +80,43 @@ def test_a_refused_call_is_a_failed_task_with_its_old_picture(tmp_path: Path) ->
     path = spec(tmp_path)
     rehearse(path)
     _review(tmp_path, _rows(tmp_path)[:1])
-    found = rejections.look(tmp_path / "run", rejections.read_review_file(tmp_path / "review.csv"))
+    found = _look(tmp_path)
     assert (len(found.tasks), found.cost_micros, found.seeded) == (1, {"USD": PRICE}, 1)
     rejections.send_again(tmp_path / "run", found)
-    faults = tmp_path / "faults.yaml"
-    faults.write_text("moderated: 1.0\n")
-    result = rehearse(path, faults=faults)
+    result = rehearse(path, faults=faults(tmp_path, "moderated: 1.0\n"))
     assert (result.state, result.status["tasks"]) == ("failed_tasks", {"done": 5, "failed": 1, "total": 6})
     assert len(_rows(tmp_path)) == 6
     assert inspect.verify(tmp_path / "run") == []
+
+
+@pytest.mark.slow
+def test_what_is_rejected_as_a_whole_task_goes_again_once(tmp_path: Path) -> None:
+    """Without an index nobody knows which pictures were meant: the same file says nothing about the new ones."""
+    path = spec(tmp_path)
+    rehearse(path)
+    task = _rows(tmp_path)[0]["task_id"]
+    (tmp_path / "review.csv").write_text(f"task_id,reject\n{task},yes\n")
+    found = _look(tmp_path)
+    rejections.send_again(tmp_path / "run", found)
+    with pytest.raises(RunError, match="changed meanwhile"):
+        rejections.send_again(tmp_path / "run", found)  # two people who looked at the same time
+    rehearse(path)
+    assert bill(tmp_path) == (7, 7 * PRICE)
+    again = _look(tmp_path)
+    assert (again.tasks, again.left) == ((), {"sent again before": 1})
+
+
+@pytest.mark.slow
+def test_a_task_with_a_call_in_doubt_is_not_bought_a_third_time(tmp_path: Path) -> None:
+    """Its second call brought the rejected picture, and the first may still be billed: that is settled first."""
+    rehearse(spec(tmp_path, more="on_doubt: resubmit\n"), faults=faults(tmp_path, "cut_after: 0.3\n"))
+    doubts = {doubt["task_id"] for doubt in inspect.doubts(tmp_path / "run")}
+    rows = [row for row in _rows(tmp_path) if row["task_id"] in doubts]
+    assert rows
+    _review(tmp_path, rows)
+    found = _look(tmp_path)
+    why = "not settled yet: a call of it is in doubt, or a rest of its money is still held"
+    assert (found.tasks, found.left) == ((), {why: len(rows)})
 
 
 @pytest.mark.slow
