@@ -191,7 +191,7 @@ def plain_line(view: View, *, rehearsal: bool = False) -> str:
     doubts = count(view, Phase.IN_DOUBT)
     parts += [f"{doubts:,} in doubt"] if doubts else []
     for account in view.money.values():
-        parts.append(f"{format_money(account.spent + account.overage, account.currency)} spent")
+        parts.append(f"{format_money(account.spent, account.currency)} spent")
         parts += [f"{format_money(account.held, account.currency)} held"] if account.held else []
     parts += [f"{lane}: {why}" for lane, found in view.lanes.items() if (why := waits(found, view.now))]
     parts += [f"{lane}: {unheard_words(found, view.now)}" for lane, found in view.unheard.items()]

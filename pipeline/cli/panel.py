@@ -152,12 +152,12 @@ def _slow(per_min: float) -> str:
 
 def account_parts(account: StoredAccount) -> list[str]:
     """`spent 0.39 USD`, `held 0.16 USD`, `left 0.45 USD of 1.00 USD`."""
-    spent = account.spent + account.overage
-    parts = [f"spent {format_money(spent, account.currency)}", f"held {format_money(account.held, account.currency)}"]
+    spent, held = (format_money(micros, account.currency) for micros in (account.spent, account.held))
+    parts = [f"spent {spent}", f"held {held}"]
     parts += [f"in doubt {format_money(account.doubt, account.currency)}"] if account.doubt else []
     if account.cap >= UNLIMITED:
         return [*parts, "no limit"]
-    left = max(0, account.cap - spent - account.held - account.doubt)
+    left = max(0, account.cap - account.spent - account.held - account.doubt)
     return [*parts, f"left {format_money(left, account.currency)} of {format_money(account.cap, account.currency)}"]
 
 

@@ -81,6 +81,7 @@ class StoredAccount:
     spent: int
     held: int
     doubt: int
+    #: The part of what is spent that was billed above holds, or after they were gone.
     overage: int
 
 

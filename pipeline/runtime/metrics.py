@@ -135,7 +135,7 @@ def _money(view: View) -> Iterator[Family]:
         if account.cap < UNLIMITED:
             kinds["limit"] = account.cap
         samples += [({"currency": currency, "kind": kind}, micros) for kind, micros in kinds.items()]
-    meaning = "Money in millionths of the currency; settled without overage; no limit, no sample of it."
+    meaning = "Money in millionths of the currency; overage is a part of settled; no limit, no sample of it."
     yield Family("pipeline_money_micros", "gauge", meaning, samples)
     billed = [
         ({"gateway": gateway, "unit": unit}, float(micros))

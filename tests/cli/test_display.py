@@ -12,13 +12,14 @@ from rich.console import Console
 
 from pipeline.cli import display, panel
 from pipeline.cli.display import Kind, Lines, Panel, Picture, choose, plain_line
+from pipeline.engine import ledger
 from pipeline.engine.facts import BudgetReached
 from pipeline.engine.lanes import LaneView
 from pipeline.engine.machine import Again, Unheard
 from pipeline.engine.phases import Phase
 from pipeline.engine.state import Pause
 from pipeline.engine.stored import StoredAccount
-from pipeline.runtime.progress import Pace, Tempo, View, status_of
+from pipeline.runtime.progress import Pace, Tempo, View, money_of, status_of
 from pipeline.values.money import UNLIMITED
 from pipeline.values.reply import Fault, FaultKind
 
@@ -65,12 +66,20 @@ def test_a_rehearsal_says_whose_time_is_left() -> None:
         (replace(VIEW, lanes={"a/b": GONE}), "a/b: the gateway cannot be reached, tried again in 26 s"),
         (replace(VIEW, lanes={"a/b": LOSING}), "a/b: answers were lost, tried again in 1.2 s"),
         (replace(VIEW, lanes={"a/b": PARKED}), "a/b: parked: Invalid [31mtoken"),
-        (replace(VIEW, money={"USD": StoredAccount("USD", 9, 1, 0, 0, 2)}), "0.000003 USD spent"),
+        (replace(VIEW, money={"USD": StoredAccount("USD", 9, 3, 0, 0, 2)}), "0.000003 USD spent"),
     ],
 )
 def test_a_plain_line_says_why_it_is_slow_and_what_is_open(view: View, words: str) -> None:
     """Waits, parked lanes, doubts, overage and draining are said in words."""
     assert words in plain_line(view)
+
+
+def test_what_was_billed_above_a_hold_is_counted_once() -> None:
+    """It is spent like the rest: the panel, the plain line and `status` name the same sum."""
+    account = ledger.settle(ledger.hold(ledger.open_account("USD", 1_000_000), 100_000), 100_000, 50_000)
+    assert panel.account_parts(account) == ["spent 0.15 USD", "held 0.00 USD", "left 0.85 USD of 1.00 USD"]
+    assert "0.15 USD spent" in plain_line(replace(VIEW, money={"USD": account}))
+    assert money_of(account)["settled_micros"] == 150_000
 
 
 def _rows(view: View, width: int = 76, height: int = 24) -> list[tuple[str, str]]:
