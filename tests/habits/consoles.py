@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -95,5 +96,9 @@ def _pages() -> Iterator[tuple[Path, str]]:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(
+            f"python -m tests.habits.consoles takes no arguments and draws every page anew: {' '.join(sys.argv[1:])}"
+        )
     for page, text in _pages():
         page.write_text(text, encoding="utf-8")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -186,5 +187,9 @@ def redrawn(text: str) -> str:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:]:
+        sys.exit(
+            f"python -m tests.habits.tables takes no arguments and draws every table anew: {' '.join(sys.argv[1:])}"
+        )
     for page in PAGES:
         page.write_text(redrawn(page.read_text(encoding="utf-8")), encoding="utf-8")
