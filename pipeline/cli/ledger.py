@@ -13,7 +13,7 @@ from typing import IO, Final
 from pipeline.cli import words
 from pipeline.engine.stored import StoredAccount
 from pipeline.values.money import UNLIMITED, format_micros, format_money
-from pipeline.values.rows import CapRow, MoveRow
+from pipeline.values.rows import MOVES, CapRow, MoveRow
 from pipeline.values.sheet import MARK, guarded
 
 COLUMNS: Final = (
@@ -22,17 +22,8 @@ COLUMNS: Final = (
     *("vendor_amount", "vendor_unit", "images"),
     *("task_id", "attempt", "gateway", "model", "operation_id", "why"),
 )
-#: {kind of an entry: (as it is called here, how it moves what is spent, held and in doubt)}.
-_KINDS: Final = {
-    "hold": ("hold", (0, 1, 0)),
-    "settle": ("settle", (1, -1, 0)),
-    "release": ("release", (0, -1, 0)),
-    "doubt": ("doubt", (0, -1, 1)),
-    "lift": ("doubt lifted", (0, 1, -1)),
-    "doubt_release": ("doubt released", (0, 0, -1)),
-    "write_off": ("write-off", (1, 0, -1)),
-    "overage": ("overage", (1, 0, 0)),
-}
+#: {kind of an entry: as it is called here}, where that differs.
+_NAMES: Final = {"lift": "doubt lifted", "doubt_release": "doubt released", "write_off": "write-off"}
 #: Lines that are written at once.
 _LINES: Final = 1000
 
@@ -75,7 +66,7 @@ def _of_cap(cap: CapRow, balance: Balance) -> list[str]:
 
 def _of_move(move: MoveRow, balance: Balance) -> list[str]:
     entry = move.entry
-    kind, signs = _KINDS[entry.kind]
+    kind, signs = _NAMES.get(entry.kind, entry.kind), MOVES[entry.kind]
     # What a settlement costs above its hold has no reason of its own; a bill that came after the end has.
     kind = "late" if kind == "overage" and entry.why else kind
     amount, unit = entry.amount_micros, entry.currency

@@ -21,21 +21,12 @@ from pyarrow import feather
 from pipeline.manifest.schema import ManifestMeta
 from pipeline.manifest.table import FILES, KEY, Store, build, meta_of
 from pipeline.values.folder import IMAGES, IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW
+from pipeline.values.rows import MOVES
 
-#: How an entry's kind moves held, settled and doubtful money.
-_SIGNS: Final = {
-    "hold": (1, 0, 0),
-    "settle": (-1, 1, 0),
-    "release": (-1, 0, 0),
-    "doubt": (-1, 0, 1),
-    "lift": (1, 0, -1),
-    "doubt_release": (0, 0, -1),
-    "write_off": (0, 1, -1),
-    "overage": (0, 1, 0),
-}
 #: Links live for hours, and are not kept once their picture is there.
 _REMEDY: Final = "put a copy of it back: it was paid for, and its link is gone"
-_AMOUNTS: Final = ("held_micros", "settled_micros", "doubt_micros")
+#: In the order of MOVES.
+_AMOUNTS: Final = ("settled_micros", "held_micros", "doubt_micros")
 
 
 def verify(folder: Path, store: Store, waiting: Collection[str] = ()) -> list[str]:
@@ -165,7 +156,7 @@ def _columns(name: str, table: pa.Table, expected: pa.Table) -> Iterator[str]:
 def _money(store: Store, tasks: pa.Table) -> Iterator[str]:
     entered: Counter[tuple[str, str]] = Counter()
     for entry in store.money_entries():
-        for name, sign in zip(_AMOUNTS, _SIGNS[entry.kind], strict=True):
+        for name, sign in zip(_AMOUNTS, MOVES[entry.kind], strict=True):
             entered[entry.currency, name] += sign * entry.amount_micros
     for name in _AMOUNTS:
         grouped = tasks.group_by("currency").aggregate([(name, "sum")])

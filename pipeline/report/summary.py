@@ -12,23 +12,12 @@ from pipeline.engine.stored import StoredAccount
 from pipeline.report.data import CHUNK, Entry, key_of
 from pipeline.report.failures import Failures
 from pipeline.values.money import UNLIMITED
-from pipeline.values.rows import EntryRow
+from pipeline.values.rows import MOVES, EntryRow
 
 #: Version of the data's shape.
 VERSION: Final = 1
 #: Points of the chart over time, at most.
 POINTS: Final = 200
-#: {kind of an entry: (what it adds to settled money, what it adds to held money)}.
-MOVES: Final = {
-    "hold": (0, 1),
-    "settle": (1, -1),
-    "release": (0, -1),
-    "doubt": (0, -1),
-    "lift": (0, 1),
-    "doubt_release": (0, 0),
-    "write_off": (1, 0),
-    "overage": (1, 0),
-}
 _FAILED: Final = frozenset({"failed", "short", "skipped"})
 
 
@@ -163,7 +152,7 @@ class Tally:
         held: dict[str, list[int]] = {}
         for move in moves:
             place = self._bucket(move.at)
-            for sums, sign in zip((settled, held), MOVES[move.kind], strict=True):
+            for sums, sign in zip((settled, held), MOVES[move.kind], strict=False):
                 sums.setdefault(move.currency, [0] * POINTS)[place] += sign * move.amount_micros
         span = max(1, self.ended - self.began)
         points: list[dict[str, object]] = []

@@ -16,12 +16,12 @@ from typing import Final, TypeAlias, TypeVar
 from pipeline.engine.phases import Phase
 from pipeline.errors import StorageFailed
 from pipeline.report.pages import Store
-from pipeline.report.summary import MOVES, Told
+from pipeline.report.summary import Told
 from pipeline.runtime.remains import remedy
 from pipeline.store.inside import is_digest
 from pipeline.values.folder import STORE
 from pipeline.values.money import UNLIMITED
-from pipeline.values.rows import EntryRow, ImageRow, TaskRow
+from pipeline.values.rows import MOVES, EntryRow, ImageRow, TaskRow
 from pipeline.values.task import InlineInput, LocalInput, Task, UpstreamInput, UrlInput
 
 _Found = TypeVar("_Found")

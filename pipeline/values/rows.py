@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pipeline.values.artifact import Artifact
 from pipeline.values.task import Price, Task
@@ -141,11 +141,24 @@ class EntryRow:
     entry: int
     attempt: int
     currency: str
-    #: hold, settle, release, doubt, lift, doubt_release, write_off or overage.
+    #: One of MOVES.
     kind: str
     amount_micros: int
     why: str
     at: int
+
+
+#: {kind of an entry: how it moves what is spent, held and in doubt}.
+MOVES: Final[Mapping[str, tuple[int, int, int]]] = {
+    "hold": (0, 1, 0),
+    "settle": (1, -1, 0),
+    "release": (0, -1, 0),
+    "doubt": (0, -1, 1),
+    "lift": (0, 1, -1),
+    "doubt_release": (0, 0, -1),
+    "write_off": (1, 0, -1),
+    "overage": (1, 0, 0),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -1166,12 +1166,12 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
-        "pipeline/cli/ledger.py",
+        "pipeline/values/rows.py",
         (
             "a statement forgets write-offs",
             "its column of what was spent is below the account",
-            '    "write_off": ("write-off", (1, 0, -1)),',
-            '    "write_off": ("write-off", (0, 0, -1)),',
+            '    "write_off": (1, 0, -1),',
+            '    "write_off": (0, 0, -1),',
             "tests/cli/test_ledger.py",
         ),
     ),

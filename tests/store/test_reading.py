@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +30,8 @@ from pipeline.engine.facts import (
 from pipeline.engine.phases import AttemptState, Phase
 from pipeline.errors import StorageFailed
 from pipeline.store.journal import Journal
+from pipeline.store.schema import SUMS, TABLES
+from pipeline.values.rows import MOVES
 from pipeline.values.task import Price
 from tests.store.stories import EACH, FAULT, made, opened, task
 
@@ -157,3 +161,20 @@ def test_an_attempt_with_pictures_billed_takes_no_late_evidence(tmp_path: Path) 
     new = journal(tmp_path, *made(0, 1))
     with pytest.raises(StorageFailed, match="does not allow LateFound"):
         new.commit([LateFound(1, "op-9", "the bill")])
+
+
+@pytest.mark.parametrize("kind", MOVES)
+def test_an_entry_moves_money_as_the_tables_say(kind: str) -> None:
+    """Statement, charts and `verify` read one table; the store's own sums, by which it is believed, agree with it."""
+    db = sqlite3.connect(":memory:")
+    db.execute("CREATE TABLE entry(currency TEXT, kind TEXT, amount INTEGER)")
+    db.execute("INSERT INTO entry VALUES ('USD', ?, 7)", (kind,))
+    assert db.execute(SUMS).fetchone()[1:4] == tuple(7 * sign for sign in MOVES[kind])
+    db.close()
+
+
+def test_every_kind_of_entry_has_its_place_in_the_table() -> None:
+    """The store takes these kinds and no other."""
+    kinds = re.search(r"kind IN \(('hold'.*?)\)\)", TABLES, re.DOTALL)
+    assert kinds is not None
+    assert set(re.findall(r"'(\w+)'", kinds[1])) == MOVES.keys()
