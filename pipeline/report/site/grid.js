@@ -212,11 +212,35 @@
     page.replaceChildren(P.make("tr", { "aria-hidden": "true" }, [gap]));
   }
 
+  const pen = document.createElement("canvas").getContext("2d");
+
+  /** How wide the head of a line would be if none of its words broke; those of the first lines stand for all. */
+  function headWidth() {
+    const style = getComputedStyle(document.documentElement);
+    const face = (font, family) => `${font} ${style.getPropertyValue(family) || "sans-serif"}`;
+    const [names, prompts] = [face("600 14px", "--sans"), face("15px", "--serif")];
+    const wide = (text, font) => {
+      pen.font = font;
+      return pen.measureText(text.slice(0, 100)).width;
+    };
+    let most = wide(P.axisWords(chosen.rows), names);
+    for (const line of view.rows.slice(0, 400)) {
+      const row = P.rows[line.numbers[0]];
+      const prompt = one(line.numbers, (each) => each[C.prompt]);
+      line.parts.forEach((part, at) => (most = Math.max(most, wide(partWords(chosen.rows, part, at), names))));
+      if (prompt !== null) most = Math.max(most, wide(prompt, prompts));
+      if (row[C.inputs] && row[C.inputs].length) most = Math.max(most, 100);
+    }
+    // The padding on both sides, and a little for what a canvas measures otherwise.
+    return Math.ceil(most) + 48;
+  }
+
   /** So large that the columns fill the window, as long as nobody chose another size. */
   function fit() {
     const width = P.byId("grid").clientWidth;
     if (!width || !view.rows.length) return;
-    const head = width < 640 ? 112 : 256;
+    const needed = width < 640 ? 112 : headWidth();
+    const head = Math.min(width < 640 ? 112 : 256, needed);
     const most = view.rows.slice(0, 200).reduce((top, line) => {
       for (const numbers of line.cells.values()) top = Math.max(top, numbers.length);
       return top;
@@ -226,11 +250,11 @@
     // As many beside each other as leaves each large enough to be judged.
     const beside = Math.max(1, Math.min(most, 4, Math.floor(room / (width < 640 ? 80 : 118))));
     const thumb = Math.max(width < 640 ? 92 : 110, Math.min(THUMB, Math.floor(room / beside) - 6));
-    // What the pictures leave goes to the words of the rows, up to a good line's length.
+    // What the pictures leave goes to the words of the rows, up to a good line's length; no more than they need.
     const left = width - view.columns.length * (beside * (thumb + 6) + padding) - 16;
     P.byId("grid").style.setProperty("--fit", `${thumb}px`);
     P.byId("grid").style.setProperty("--beside", `${(beside - 1) * (thumb + 6)}px`);
-    P.byId("grid").style.setProperty("--head", `${width < 640 ? head : Math.max(220, Math.min(420, left))}px`);
+    P.byId("grid").style.setProperty("--head", `${width < 640 ? head : Math.min(needed, Math.max(220, Math.min(420, left)))}px`);
   }
 
   /* --- the view -------------------------------------------------------------------------------------------------------- */

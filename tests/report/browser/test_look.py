@@ -25,6 +25,26 @@ def test_no_sideways_scroll_on_a_telephone(report: Writer, tab: str) -> None:
         assert page.locator("#reject").is_visible()
 
 
+HEADS = """() => [...document.querySelectorAll('#grid-table tbody th')].map((node) =>
+    [node.offsetWidth, [...node.querySelectorAll('span')].some((span) => span.clientHeight > 30)])"""
+
+
+def test_heads_are_as_wide_as_their_words(report: Writer) -> None:
+    """Beside one-word prompts the pictures begin at once; long ones get a good line's length and no more."""
+
+    def heads(*prompts: str) -> list[tuple[int, bool]]:
+        rows = [row(number, prompt=prompts[number // 4 % len(prompts)]) for number in range(8)]
+        rows = [each | {"axes": {"model": each["axes"]["model"]}, "row_id": each["prompt"]} for each in rows]
+        page = report(rows).open("#grid")
+        until(page, "document.querySelectorAll('#grid-table tbody th').length > 1")
+        found: list[tuple[int, bool]] = page.evaluate(HEADS)
+        return found
+
+    assert all(head <= 140 and not tall for head, tall in heads("bond", "life"))
+    assert all(head <= 270 and not tall for head, tall in heads("a lighthouse on a cliff", "a map"))
+    assert all(220 <= head <= 420 for head, _ in heads("a lighthouse on a cliff " * 8, "a map"))
+
+
 def test_dark_and_light(report: Writer) -> None:
     """The colours follow the reader's system, and words stay readable on their ground in both."""
     opened = report(mixed(40))
