@@ -113,6 +113,25 @@ def test_a_harmed_picture_is_flagged_and_stops_nothing(harm: Callable[[Path], No
     assert flags(made, images) == [[flag], []]
 
 
+def test_a_picture_that_was_cut_after_its_thumbnail_was_made_is_flagged(tmp_path: Path) -> None:
+    """What is known of its content no longer speaks of the file that the page would open."""
+    images = [put(tmp_path, 0, picture(seed=1))]
+    gallery(tmp_path).make(images)
+    _cut(tmp_path / images[0].artifact.path)
+    again = gallery(tmp_path)
+    assert again.make(images) == 0
+    assert flags(again, images) == [["changed"]]
+
+
+def test_facts_of_another_version_are_found_out_anew(tmp_path: Path) -> None:
+    """Thumbnails of before may have another size, and their facts another meaning."""
+    images = [put(tmp_path, 0, picture(seed=1))]
+    gallery(tmp_path).make(images)
+    facts = tmp_path / "report" / "thumbs" / "facts.jsonl"
+    facts.write_text(facts.read_text().replace('"v": 1', '"v": 99'))
+    assert gallery(tmp_path).make(images) == 1
+
+
 @pytest.mark.parametrize("data", [b"no picture", b"<svg xmlns='http://www.w3.org/2000/svg'/>", picture()[:300]])
 def test_what_cannot_be_decoded_is_flagged(data: bytes, tmp_path: Path) -> None:
     """A store may hold it: an older program looked less closely."""

@@ -52,6 +52,27 @@ async def test_what_comes_together_is_synced_together(folder: RunFolder, monkeyp
     assert list(folder.parts.glob("*.part")) == []
 
 
+async def test_groups_are_bounded_and_what_waits_behind_them_is_kept(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By number and by bytes; two are at work, and the end of one begins the next."""
+    monkeypatch.setattr(shelves, "_GROUP_BYTES", 3 * len(PICTURE))
+    groups: list[int] = []
+    keep_all = Blobs.keep_all
+
+    def counted(blobs: Blobs, group: Sequence[Wanted], *rest: object) -> None:
+        groups.append(len(group))
+        keep_all(blobs, group, *rest)  # type: ignore[arg-type]  # passed on as they came
+
+    monkeypatch.setattr(Blobs, "keep_all", counted)
+    shelf = Shelf(Blobs(folder))
+    async with asyncio.timeout(20.0):
+        await asyncio.gather(*(_shelved(shelf, number, PICTURE) for number in range(10)))
+    shelf.close()
+    assert sorted(groups) == [1, 3, 3, 3]
+    assert len(list(Blobs(folder).files())) == 10
+
+
 async def test_one_that_is_no_picture_fails_alone(folder: RunFolder) -> None:
     """The others of its group are kept, and nothing of it is left."""
     shelf = Shelf(Blobs(folder))
