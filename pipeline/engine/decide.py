@@ -52,7 +52,7 @@ from pipeline.engine.messages import (
 )
 from pipeline.engine.outcome import close, doubt_policy, doubted, proceed, release_held
 from pipeline.engine.phases import AttemptState, Phase
-from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWALS_MAX, RENEWS
+from pipeline.engine.retry import FETCH_PATIENCE_S, FETCH_TRIES_MAX, RENEWALS_MAX, RENEWS
 from pipeline.engine.state import LiveAttempt, LivePicture, LiveTask, State
 from pipeline.engine.stored import PENDING
 from pipeline.engine.terms import OnDoubt
@@ -75,7 +75,7 @@ def decide(state: State, observation: Observation, now: float) -> Iterator[Fact]
         case Fetched():
             yield from _fetched(state, observation)
         case FetchFailed():
-            yield from _fetch_failed(state, observation)
+            yield from _fetch_failed(state, observation, now)
         case TimeCame():
             yield from _time_came(state, observation, now)
         case DrainAsked(why):
@@ -205,22 +205,35 @@ def _fetched(state: State, observation: Fetched) -> Iterator[Fact]:
         yield from close(state.tasks[attempt.task], Fault(FaultKind.LOST, "a picture was lost"))
 
 
-def _fetch_failed(state: State, observation: FetchFailed) -> Iterator[Fact]:
+def _fetch_failed(state: State, observation: FetchFailed, now: float) -> Iterator[Fact]:
     attempt, picture = _picture(state, observation.attempt, observation.index)
     if attempt is None or picture is None or picture.state != PENDING:
         return
-    if state.disk is None and not fetchable(attempt, picture, observation.fault):
+    if state.disk is None and not fetchable(attempt, picture, observation.fault, now):
         fault = _lost(picture, observation.fault)
         yield PictureLost(attempt.number, picture.index, fault)
         if not attempt.pending:
             yield from close(state.tasks[attempt.task], Fault(FaultKind.LOST, fault.message, fault.code, fault.status))
 
 
-def fetchable(attempt: LiveAttempt, picture: LivePicture, fault: Fault) -> bool:
+def fetchable(attempt: LiveAttempt, picture: LivePicture, fault: Fault, now: float) -> bool:
     """Whether a picture may still be had after this failure: by the same link, or by a fresh one."""
     if fault.kind not in RENEWS and picture.tries < FETCH_TRIES_MAX:
         return True
-    # Only an operation can be asked for fresh links; a link that merely fails, or may not be asked, is renewed once.
+    if renewable(attempt, picture, fault):
+        return True
+    # A host that is away, or that cannot be reached, may come back: a count alone would be over within a minute.
+    since = picture.broken_since
+    return fault.kind is FaultKind.TRANSIENT and since is not None and now - since < FETCH_PATIENCE_S
+
+
+def renewable(attempt: LiveAttempt, picture: LivePicture, fault: Fault) -> bool:
+    """Whether a fresh link is asked for now.
+
+    Only an operation can be asked; a link that merely fails, or may not be asked, is renewed once.
+    """
+    if fault.kind not in RENEWS and picture.tries != FETCH_TRIES_MAX:
+        return False
     return bool(attempt.operation) and picture.renewals <= (RENEWALS_MAX if fault.kind is FaultKind.EXPIRED else 1)
 
 

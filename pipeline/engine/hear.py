@@ -58,7 +58,7 @@ def hear(state: State, observation: Observation, now: float) -> None:
             _took(state, state.attempts[number], index, now)
         case FetchFailed(number, index, fault) if number in state.attempts:
             _took(state, state.attempts[number], index, now)
-            _fetch_failed(state, state.attempts[number], index, fault.kind)
+            _fetch_failed(state, state.attempts[number], index, fault.kind, now)
         case Listed(gateway, model):
             _listed(state, gateway, state.lane(f"{gateway}/{model}"))
         case TimeCame(task=int(number)) if number in state.tasks:
@@ -114,7 +114,7 @@ def _took(state: State, attempt: LiveAttempt, index: int, now: float) -> None:
         state.fetch_s += (took - state.fetch_s) * (0.5 if took > state.fetch_s else 0.05)
 
 
-def _fetch_failed(state: State, attempt: LiveAttempt, index: int, kind: FaultKind) -> None:
+def _fetch_failed(state: State, attempt: LiveAttempt, index: int, kind: FaultKind, now: float) -> None:
     picture = attempt.pictures.get(index)
     if picture is None:
         return
@@ -122,7 +122,9 @@ def _fetch_failed(state: State, attempt: LiveAttempt, index: int, kind: FaultKin
     if state.disk is not None:
         return  # Not the link's fault: it is tried again once there is room.
     picture.tries += 1
-    if kind in RENEWS or picture.tries >= FETCH_TRIES_MAX:
+    if kind is FaultKind.TRANSIENT and picture.broken_since is None:
+        picture.broken_since = now
+    if kind in RENEWS or picture.tries == FETCH_TRIES_MAX:
         picture.renewals += 1
 
 

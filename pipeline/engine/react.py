@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pipeline.engine.answers import poll_after_s
-from pipeline.engine.decide import came
+from pipeline.engine.decide import came, renewable
 from pipeline.engine.evidence import look
 from pipeline.engine.facts import (
     Accepted,
@@ -32,7 +32,7 @@ from pipeline.engine.messages import (
     Wake,
 )
 from pipeline.engine.phases import AttemptState
-from pipeline.engine.retry import FETCH_TRIES_MAX, RENEWAL_FIRST_S, RENEWS, backoff_s, wait_s
+from pipeline.engine.retry import RENEWAL_FIRST_S, backoff_s, wait_s
 from pipeline.engine.state import LiveAttempt, LivePicture, State
 from pipeline.engine.stored import PENDING
 
@@ -85,7 +85,7 @@ def follow(state: State, observation: Observation, now: float) -> Iterator[Comma
             picture = attempt.pictures.get(index)
             if picture is None or picture.state != PENDING or picture.asked or state.disk is not None:
                 return
-            if fault.kind in RENEWS or picture.tries >= FETCH_TRIES_MAX:
+            if renewable(attempt, picture, fault):
                 attempt.renewing = True
                 # A fresh link that is refused as well may only not have got around yet: what is paid is not given up
                 # within seconds.

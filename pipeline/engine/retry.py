@@ -26,6 +26,9 @@ GONE_GRACE_S: Final = 600.0
 STUCK_S: Final = 86_400.0
 #: Polls for fresh links may fail this long before the pictures are left for the next run (seconds).
 RENEWAL_PATIENCE_S: Final = 600.0
+#: A picture host may be away this long, from a picture's first broken download, before the picture is lost (seconds):
+#: what is paid outlives minutes of 503.
+FETCH_PATIENCE_S: Final = 600.0
 #: How many downloads a driver runs at once.
 FETCHES_AT_ONCE: Final = 24
 #: Nothing new is bought while so many pictures wait to be downloaded: what is under way stays bounded, in memory and in

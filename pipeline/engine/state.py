@@ -30,13 +30,15 @@ DRAIN_MARGIN: Final = 2.0
 
 @dataclass(slots=True)
 class LivePicture:
-    """A picture of a settled attempt. `tries`, `renewals` and `asked` are memory, not durable."""
+    """A picture of a settled attempt. What stands below `link` is memory, not durable."""
 
     index: int
     state: str
     link: str
     tries: int = 0
     renewals: int = 0
+    #: When its download first failed in a way that may pass.
+    broken_since: float | None = None
     #: A Fetch was commanded and is not answered; since when, and how many pictures were to be fetched then.
     asked: bool = False
     asked_at: float = 0.0

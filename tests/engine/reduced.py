@@ -102,7 +102,7 @@ DROPPED: Final[dict[type, str]] = {
     LiveTask: "task",
     LiveAttempt: "number task ordinal currency operation since broken broken_since gone gone_since rest_at why images "
     "submitted_at ended_at superseded sent quiet_at looked weighed freed links_until began ran_at",
-    LivePicture: "index link tries renewals asked_at ahead",
+    LivePicture: "index link tries renewals broken_since asked_at ahead",
     Lane: "name terms unanswered running submits cooling_until rate_limited rate_limited_streak unsent_streak "
     "unsent_since doubted_at breaker probe limited_since doubtful expiring suspects pooled billed_at sent look_at "
     "looked_at looks lost pace",

@@ -36,25 +36,39 @@ def fail(state: Ring, times: int, now: float = 0.0, *, index: int = 0) -> tuple[
     return told
 
 
-def test_six_broken_downloads_ask_for_a_fresh_link_and_six_more_lose_the_picture() -> None:
+def test_six_broken_downloads_ask_for_a_fresh_link_and_ten_minutes_of_them_lose_the_picture() -> None:
     """Backoff, one renewal, backoff again, then LOST: bounded, and the money stays spent."""
     state = fetching()
     assert [type(each) for each in fail(state, 5)[1]] == [Fetch]
     assert fail(state, 1) == ([], [Poll(1, 0, "op-1", 0.0)])
     assert state.tell(PollAnswered(1, Ready(("m0",), 1)))[1] == [Fetch(1, 0, 0, "m0", 0.0)]
-    assert [type(each) for each in fail(state, 5)[1]] == [Fetch]
-    words = "a paid picture cannot be had after 6 downloads and 1 fresh links: reset"
+    facts, commands = fail(state, 7, 599.0)
+    assert facts == []
+    assert [type(each) for each in commands] == [Fetch], "the same link again: fresh ones do not help"
+    words = "a paid picture cannot be had after 8 downloads and 1 fresh links: reset"
     lost = [PictureLost(1, 0, fault(BROKEN.kind, words)), TaskMoved(0, Phase.FAILED, fault(K.LOST, words))]
-    assert fail(state, 1)[0] == lost
+    assert fail(state, 1, 600.0)[0] == lost
     assert state.machine.accounts()["USD"].spent == 100
 
 
-def test_without_an_operation_six_broken_downloads_lose_the_picture() -> None:
-    """A synchronous gateway cannot be asked for fresh links."""
+def test_without_an_operation_ten_minutes_of_broken_downloads_lose_the_picture() -> None:
+    """A synchronous gateway cannot be asked for fresh links; a host that is away for minutes loses nothing paid."""
     state = fetching(sync=True)
-    assert [type(each) for each in fail(state, 5)[1]] == [Fetch]
-    words = "a paid picture cannot be had after 6 downloads: reset"
-    assert fail(state, 1)[0][0] == PictureLost(1, 0, fault(BROKEN.kind, words))
+    facts, commands = fail(state, 20, 599.0)
+    assert facts == []
+    assert isinstance(commands[0], Fetch)
+    assert commands[0].at <= 599.0 + 60.0, "and no further apart than a minute"
+    words = "a paid picture cannot be had after 21 downloads: reset"
+    assert fail(state, 1, 1199.0)[0][0] == PictureLost(1, 0, fault(BROKEN.kind, words))
+
+
+def test_six_pictures_that_came_broken_need_no_ten_minutes() -> None:
+    """What a host serves in good order and is no picture is not mended by time: the bound is a count."""
+    state = fetching(sync=True)
+    broken = fault(K.MALFORMED, "half a picture")
+    for _ in range(5):
+        assert state.tell(FetchFailed(1, 0, broken))[0] == []
+    assert isinstance(state.tell(FetchFailed(1, 0, broken))[0][0], PictureLost)
 
 
 def test_a_link_that_nobody_may_ask_is_renewed_once_and_at_once() -> None:
