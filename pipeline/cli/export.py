@@ -115,8 +115,8 @@ def _tell_spoilt(made: Exported, folder: Path) -> None:
     for line in made.told:
         say(words.clean(line))
     if made.spoilt:
-        more = made.spoilt - len(made.told)
-        say(f"... and {more:,} more") if more else None
+        if more := made.spoilt - len(made.told):
+            say(f"... and {more:,} more")
         are = "1 picture is" if made.spoilt == 1 else f"{made.spoilt:,} pictures are"
         say(f"{are} missing or damaged and not in it; put copies back (`pipeline verify {words.clean(folder)}`)")
 

@@ -60,12 +60,9 @@ def render_end(ending: Ending) -> str:
     lines.append(f"  table     {words.clean(ending.folder / 'images.arrow')}  (images.parquet, tasks.arrow beside it)")
     lines += [f"  next      {step}" for step in next_steps(found, ending.status, ending.command, ending.folder)]
     if ending.simulated:
-        time = (
-            ""
-            if ending.simulated_s is None
-            else f"; the real job would take about {words.duration(ending.simulated_s)}"
-        )
-        lines.append(f"nothing was bought: this was a rehearsal{time}")
+        took = ending.simulated_s
+        real = "" if took is None else f"; the real job would take about {words.duration(took)}"
+        lines.append(f"nothing was bought: this was a rehearsal{real}")
     return "\n".join(lines)
 
 

@@ -65,15 +65,6 @@ class Plan:
         return self._places.rows
 
     @property
-    def shape(self) -> str:
-        """`12 rows x 3 color x 2 scene x 2 samples`, as written; exclusions and additions are not in it."""
-        parts = [f"{len(self._table)} rows"] if self._table is not None else []
-        parts += [f"{group.length} {'+'.join(axis.name for axis in group.axes)}" for group in self.groups]
-        if isinstance(self.job.samples, int) and self.job.samples > 1:
-            parts.append(f"{self.job.samples} samples")
-        return " x ".join(parts)
-
-    @property
     def lanes(self) -> dict[str, Lane]:
         """{gateway/model: its card and limits} of every model that the job can name."""
         if self._lanes is None:

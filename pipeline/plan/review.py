@@ -21,9 +21,8 @@ COLUMNS: Final = ("task_id", "image_index", "rating", "reject", "note", "prompt"
 _YES: Final = frozenset({"yes", "y", "true", "1", "x", "reject", "rejected"})
 _NO: Final = frozenset({"", "no", "n", "false", "0"})
 _TASK_ID: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
-#: Rows of a review and letters of a cell, at most.
+#: Lines of a review, at most.
 _ROWS_MAX: Final = 1_000_000
-_CELL_MAX: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,13 +39,13 @@ class Comparison:
     gone_micros: Mapping[str, int] = field(default_factory=dict)
 
 
-def compare(made: Plan, folder: Path, wanted: Container[int] | None = None) -> Comparison:
+def compare(made: Plan, folder: Path) -> Comparison:
     """How a plan stands to a run folder, and why its new tasks are new; reads only."""
     if not has_store(folder):
-        return _compare(made, _Known(), wanted)
+        return _compare(made, _Known(), None)
     journal = Journal.open_read_only(folder / STORE)
     try:
-        return compare_known(made, journal, wanted, explain=True)
+        return compare_known(made, journal, explain=True)
     finally:
         journal.close(clean=False)
 

@@ -376,9 +376,7 @@ def _kept_status(folder: Path, journal: Journal) -> dict[str, Any]:
 
 def finished_result(folder: Path, mark: str, spec: str) -> Result | None:
     """The result of this spec's finished run, read without writing a byte; None when there is work to do."""
-    if not has_store(folder) or not all(
-        (folder / name).is_file() for name in (IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW)
-    ):
+    if not has_store(folder) or not all((folder / name).is_file() for name in _MANIFEST):
         return None
     with _reading(folder) as journal:
         if journal.get_meta("finished_plan") != mark or journal.get_meta("spec_path") != spec:

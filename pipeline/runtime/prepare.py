@@ -151,10 +151,10 @@ def environment(known: Mapping[str, GatewayCard]) -> tuple[Environment, Environm
     return Environment(os.environ), read_dotenv({card.key_env for card in known.values()})
 
 
-def plan(job: JobSpec, *, allow_paths: Sequence[Path] = (), base: Path | None = None) -> Plan:
+def plan(job: JobSpec, *, allow_paths: Sequence[Path] = ()) -> Plan:
     """What a spec means. Files are read below the spec's folder. *Raises* PlanError."""
     cache = DigestCache.of_user()
-    files = Files(base if base is not None else Path(job.file).parent, allow_paths, cache)
+    files = Files(Path(job.file).parent, allow_paths, cache)
     made = make_plan(job, cards(), files)
     cache.save()
     return made
