@@ -136,6 +136,21 @@
     return numbers.every((number) => read(P.rows[number]) === value) ? value : null;
   };
 
+  /** The words of a line's head: the value of each axis, and the prompt where all its pictures have the same. */
+  function headWords(line) {
+    const prompt = one(line.numbers, (row) => row[C.prompt]);
+    const names = namesOf(chosen.rows);
+    const found = line.parts.map((part, at) => {
+      // A number says little beside the prompt that it stands for.
+      const bare = names[at] === "row" && prompt !== null && /^\d+$/.test(part);
+      const whole = names[at] === "prompt" && (prompt === null || prompt === part);
+      return { kind: whole ? "prompt" : bare ? "facts" : "first", text: partWords(chosen.rows, part, at) };
+    });
+    // An axis named prompt may hold short names of what is sent.
+    if (prompt !== null && !found.some(({ kind }) => kind === "prompt")) found.push({ kind: "prompt", text: prompt });
+    return found;
+  }
+
   function lineHead(line) {
     const head = P.make("th", { scope: "row" });
     const input = one(line.numbers, (row) => (row[C.inputs] && row[C.inputs].length ? row[C.inputs][0].sha256 : null));
@@ -143,16 +158,8 @@
     if (shown && (shown.thumb || shown.src)) {
       head.append(P.make("img", { class: "input", src: shown.thumb || shown.src, alt: `input: ${shown.name}`, loading: "lazy" }));
     }
-    const prompt = one(line.numbers, (row) => row[C.prompt]);
-    const names = namesOf(chosen.rows);
-    line.parts.forEach((part, at) => {
-      // A number says little beside the prompt that it stands for.
-      const bare = names[at] === "row" && prompt !== null && /^\d+$/.test(part);
-      const kind = names[at] === "prompt" ? "prompt" : bare ? "facts" : "first";
-      head.append(P.make("span", { class: kind, dir: "auto", text: partWords(chosen.rows, part, at).slice(0, 400), title: kind === "prompt" ? part.slice(0, 2000) : "" }));
-    });
-    if (prompt !== null && !names.includes("prompt")) {
-      head.append(P.make("span", { class: "prompt", dir: "auto", text: prompt.slice(0, 400), title: prompt.slice(0, 2000) }));
+    for (const { kind, text } of headWords(line)) {
+      head.append(P.make("span", { class: kind, dir: "auto", text: text.slice(0, 400), title: kind === "prompt" ? text.slice(0, 2000) : "" }));
     }
     return head;
   }
@@ -214,7 +221,7 @@
 
   const pen = document.createElement("canvas").getContext("2d");
 
-  /** How wide the head of a line would be if none of its words broke; those of the first lines stand for all. */
+  /** How wide the heads of lines would be if their words did not break: of the few that need most, no heed is taken. */
   function headWidth() {
     const style = getComputedStyle(document.documentElement);
     const face = (font, family) => `${font} ${style.getPropertyValue(family) || "sans-serif"}`;
@@ -223,16 +230,14 @@
       pen.font = font;
       return pen.measureText(text.slice(0, 100)).width;
     };
-    let most = wide(P.axisWords(chosen.rows), names);
-    for (const line of view.rows.slice(0, 400)) {
-      const row = P.rows[line.numbers[0]];
-      const prompt = one(line.numbers, (each) => each[C.prompt]);
-      line.parts.forEach((part, at) => (most = Math.max(most, wide(partWords(chosen.rows, part, at), names))));
-      if (prompt !== null) most = Math.max(most, wide(prompt, prompts));
-      if (row[C.inputs] && row[C.inputs].length) most = Math.max(most, 100);
-    }
+    const needs = view.rows.slice(0, 400).map((line) => {
+      const pictured = (P.rows[line.numbers[0]][C.inputs] || []).length ? 100 : 0;
+      return Math.max(pictured, ...headWords(line).map(({ kind, text }) => wide(text, kind === "prompt" ? prompts : names)));
+    });
+    needs.sort((a, b) => a - b);
+    const usual = needs[Math.floor(needs.length * 0.8)] || 0;
     // The padding on both sides, and a little for what a canvas measures otherwise.
-    return Math.ceil(most) + 48;
+    return Math.ceil(Math.max(usual, wide(P.axisWords(chosen.rows), names))) + 48;
   }
 
   /** So large that the columns fill the window, as long as nobody chose another size. */

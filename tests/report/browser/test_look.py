@@ -45,6 +45,19 @@ def test_heads_are_as_wide_as_their_words(report: Writer) -> None:
     assert all(220 <= head <= 420 for head, _ in heads("a lighthouse on a cliff " * 8, "a map"))
 
 
+def test_heads_say_the_prompt_that_an_axis_names(report: Writer) -> None:
+    """An axis `prompt` of short names does not hide the words that were sent; where it holds them, they stand once."""
+    named = [row(at, axes={"model": "ab"[at % 2], "prompt": "mug"}, prompt="a red mug") for at in range(4)]
+    whole = [row(at, axes={"model": "ab"[at % 2], "prompt": "a fox"}, prompt="a fox") for at in range(4, 8)]
+    page = report([*named, *whole]).open("#grid")
+    until(page, "document.querySelectorAll('#grid-table tbody th').length > 1")
+    heads = page.evaluate(
+        """[...document.querySelectorAll('#grid-table tbody th')]
+            .map((head) => [...head.children].map((words) => words.textContent))"""
+    )
+    assert heads == [["mug", "a red mug"], ["a fox"]]
+
+
 def test_dark_and_light(report: Writer) -> None:
     """The colours follow the reader's system, and words stay readable on their ground in both."""
     opened = report(mixed(40))
