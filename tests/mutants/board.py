@@ -365,6 +365,13 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "        \"UPDATE picture SET state='STORED', link=link, sha256=?,",
             _JOURNAL,
         ),
+        (
+            "a life written out of order",
+            "a step back in an attempt's life is written before what was said earlier",
+            "        if self._far.get(attempt, step) > step:\n",
+            "        if self._far.get(attempt, step) > Step.MOVE:\n",
+            "tests/store/test_gathered_laws.py",
+        ),
     ),
     *_of(
         "pipeline/store/reading.py",
@@ -550,6 +557,13 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             '        waiting.seen = seen = Examined("image/png", 1, 1)\n',
             _DRIVER,
         ),
+        (
+            "pictures wait for a turn that never comes",
+            "what came while two groups were at work is not begun when one ends",
+            "                _tell(each, failed)\n        self._begin()\n",
+            "                _tell(each, failed)\n",
+            "tests/runtime/test_shelf.py",
+        ),
     ),
     *_of(
         "pipeline/runtime/pacer.py",
@@ -654,6 +668,13 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "a picture that is superseded is rejected once more",
             "(again.add(image.task.id) if image.superseded else standing.setdefault(image.task.id, []).append(image))",
             "standing.setdefault(image.task.id, []).append(image)",
+            "tests/stories/test_rejected.py",
+        ),
+        (
+            "rejected in doubt, bought a third time",
+            "a task goes again although a call of it may still be billed",
+            "            elif any(attempt.open_micros for attempt in stored.attempts):",
+            "            elif not stored.attempts:",
             "tests/stories/test_rejected.py",
         ),
     ),
@@ -887,6 +908,23 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
             "    if all(each.unbilled for each in unknown.values()) and _shows_all(",
             "    if _shows_all(",
             "tests/engine/test_evidence.py",
+        ),
+        (
+            "one doubt lifted, both forgotten",
+            "a task with a second doubt is bought again when the first is disproved",
+            "    if live.phase is Phase.IN_DOUBT and not live.doubts:",
+            "    if live.phase is Phase.IN_DOUBT:",
+            "tests/engine/test_evidence.py",
+        ),
+    ),
+    *_of(
+        "pipeline/engine/late.py",
+        (
+            "a late bill parks nothing",
+            "what told us that a call was free goes on being believed",
+            "        yield from _alarm(state, live, attempt)\n    yield from close(",
+            "        yield from ()\n    yield from close(",
+            "tests/engine/test_late_bills.py",
         ),
     ),
     *_of(
