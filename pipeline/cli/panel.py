@@ -210,7 +210,15 @@ def _stand(view: View, name: str, lane: LaneView) -> str:
     if not seats:
         return f"{lane.in_flight:,} in flight"
     full = ", one at a time" if lane.probing else ", full" if lane.in_flight >= seats else ""
+    if not full and _only_its_rate(view, name, lane):
+        return f"{lane.in_flight:,} in flight, waits for its rate" if lane.in_flight else "waits for its rate"
     return f"{lane.in_flight:,} of {seats:,} in flight{full}"
+
+
+def _only_its_rate(view: View, name: str, lane: LaneView) -> bool:
+    """Whether calls are ready and no answer is awaited, and no pause, end or full disk keeps them."""
+    kept = view.state != "running" or view.disk is not None or None in view.paused or name in view.paused
+    return lane.held > 0 and lane.unanswered == 0 and name in view.rates and not kept
 
 
 def _waits(view: View, room: int) -> list[Row]:

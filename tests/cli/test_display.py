@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.cells import cell_len
@@ -113,6 +114,29 @@ def test_each_lane_says_its_rate_against_its_permission_and_why_it_waits(lane: L
     """On one line, so that the panel keeps its height whatever a lane waits for."""
     view = replace(VIEW, lanes={"a/b": lane}, rates={"a/b": "60/min"}, speeds={"a/b": 42.0}, seats={"a/b": 8})
     assert dict(_rows(view))["lane"] == said
+
+
+READY = replace(LANE, in_flight=0, unanswered=0)
+
+
+@pytest.mark.parametrize(
+    ("lane", "around", "said"),
+    [
+        (READY, {}, "waits for its rate"),
+        (replace(READY, in_flight=3), {}, "3 in flight, waits for its rate"),
+        (replace(READY, held=0), {}, "0 of 8 in flight"),
+        (replace(READY, unanswered=1, in_flight=1), {}, "1 of 8 in flight"),
+        (replace(READY, in_flight=8), {}, "8 of 8 in flight, full"),
+        (READY, {"paused": {None: Pause("", 95.0)}}, "0 of 8 in flight"),
+        (READY, {"paused": {"a/b": Pause("", 95.0)}}, "0 of 8 in flight"),
+        (READY, {"disk": "the disk has 3 MB free"}, "0 of 8 in flight"),
+        (READY, {"state": "draining"}, "0 of 8 in flight"),
+    ],
+)
+def test_a_lane_that_only_its_rate_keeps_says_so(lane: LaneView, around: dict[str, Any], said: str) -> None:
+    """Calls are ready and seats are free: without a word of it, a slow permission looks like a run that hangs."""
+    view = replace(VIEW, lanes={"a/b": lane}, rates={"a/b": "2/min"}, speeds={"a/b": 2.0}, seats={"a/b": 8}, **around)
+    assert dict(_rows(view))["lane"] == f"a/b   2 of 2/min   {said}"
 
 
 def test_what_keeps_more_than_one_call_has_a_line_of_its_own() -> None:
