@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from pipeline.engine.facts import (
     LateBilled,
     LateFound,
     Permitted,
+    PictureStored,
     Released,
     RestReleased,
     Settled,
@@ -33,7 +35,7 @@ from pipeline.store.journal import Journal
 from pipeline.store.schema import SUMS, TABLES
 from pipeline.values.rows import MOVES
 from pipeline.values.task import Price
-from tests.store.stories import EACH, FAULT, made, opened, task
+from tests.store.stories import EACH, FAULT, artifact, made, opened, task
 
 CAP = CapSet("USD", 10**9, "the test")
 GATEWAY = task(0).gateway
@@ -178,3 +180,27 @@ def test_every_kind_of_entry_has_its_place_in_the_table() -> None:
     kinds = re.search(r"kind IN \(('hold'.*?)\)\)", TABLES, re.DOTALL)
     assert kinds is not None
     assert set(re.findall(r"'(\w+)'", kinds[1])) == MOVES.keys()
+
+
+def test_columns_count_a_second_delivery_on_and_call_a_vanished_operation_a_doubt(tmp_path: Path) -> None:
+    """The manifest: a short first delivery keeps its places; money of what a gateway forgot may still be billed."""
+    short = [
+        *sent(0, 1),
+        Settled(1, 1, EACH, 0, ("https://a.example/1",), None, None, "req-1"),
+        RestReleased(1, EACH),
+        PictureStored(1, 0, artifact("images/0.png")),
+        *sent(0, 2, ordinal=2),
+        Settled(2, 2, 2 * EACH, 0, ("https://a.example/2", "https://a.example/3"), None, None, "req-2"),
+        PictureStored(2, 0, artifact("images/2.png")),
+        PictureStored(2, 1, artifact("images/3.png")),
+    ]
+    gone = [*sent(1, 3), Accepted(3, "op-3"), Doubted(3, 2 * EACH, FAULT, vanished=True)]
+    journal = opened(tmp_path / "state.db")
+    journal.commit([CAP, *short, *gone])
+    tasks: dict[str, Sequence[object]] = {}
+    images: dict[str, Sequence[object]] = {}
+    for each in journal.columns(10):
+        (tasks if each.table == "tasks" else images).update(each.values)
+    assert list(images["image_index"]) == [0, 2, 3] == [row.image_index for row in journal.image_rows()]
+    assert (tuple(tasks["held_micros"]), tuple(tasks["doubt_micros"])) == ((0, 0), (0, 2 * EACH))
+    journal.close(clean=True)
