@@ -207,6 +207,37 @@ def test_late_wake_ups_are_caught_up(count: int, period_s: float, late_s: float,
     assert used > 0.95, f"{used:.4f} used, seed {seed}"
 
 
+def test_below_the_declared_pace_nothing_is_caught_up() -> None:
+    """A lane that was told to go slowly keeps its distance, however late its timers are."""
+
+    def slowed() -> Pacer:
+        pacer = Pacer(10, 1.0)
+        pacer.pace(0.5)
+        return pacer
+
+    assert min(gaps(in_time(slowed, 40, 0.03))) >= 0.1999
+
+
+def test_a_newcomer_comes_after_what_is_permitted_and_has_not_asked_yet() -> None:
+    """Permission is committed before its slot is asked for: the slot is not near for anybody else meanwhile."""
+
+    async def near(pacer: Pacer, clock: VirtualClock) -> float:
+        await pacer.near(0.05)
+        return clock.now()
+
+    async def work(clock: VirtualClock) -> float:
+        pacer = Pacer(10, 1.0)
+        await pacer.slot()
+        pacer.expected = 1
+        newcomer = asyncio.ensure_future(near(pacer, clock))
+        await clock.until(0.09)
+        await pacer.slot()
+        pacer.expected = 0
+        return await newcomer
+
+    assert run_virtual(work) == pytest.approx(2 * 0.097 - 0.05, abs=0.001)
+
+
 def test_what_was_overslept_is_caught_up_evenly() -> None:
     """After one long sleep a tenth of a window is made up at once; then slots are as even as before."""
 

@@ -120,3 +120,15 @@ async def test_one_that_is_called_off_before_its_turn_leaves_nothing(folder: Run
     assert (await second).path == "images/ink/1.png"
     shelf.close()
     assert list(Blobs(folder).files()) == ["images/ink/1.png"]
+
+
+async def test_a_download_that_is_given_up_leaves_no_part(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A large picture goes to its part as it comes: what came goes with it."""
+    shelf, wanted = Shelf(Blobs(folder)), task(0, n=1, path="ink/0")
+    monkeypatch.setattr(shelves, "IN_MEMORY_MAX", 10)
+    large = shelf.incoming(wanted, 0, 1)
+    large.write(PICTURE)
+    assert list(folder.parts.glob("*.part"))
+    large.discard()
+    assert list(folder.parts.glob("*.part")) == []
+    shelf.close()
