@@ -180,6 +180,8 @@ def test_a_page_hears_of_each_row_once_as_it_is_now() -> None:
     assert (log.floor, log.after(0, 9)) == (5, ([["z", "b"]], 6))
     log.lose()
     assert (log.count, log.floor, log.after(6, 9)) == (7, 7, ([], 6))
+    log.drop(3)  # a drawing that was begun before
+    assert log.floor == 7
 
 
 @pytest.mark.parametrize(

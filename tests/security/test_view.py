@@ -272,6 +272,28 @@ async def test_connections_that_say_nothing_are_few_and_end_by_themselves() -> N
         await runner.cleanup()
 
 
+async def test_connections_that_were_answered_make_room_for_one_that_asks() -> None:
+    """A browser keeps its connections open: those that say nothing more keep nobody out."""
+
+    async def answer(_: web.BaseRequest) -> web.StreamResponse:
+        return web.Response(text="here")
+
+    runner = web.ServerRunner(Door(answer, most=2))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    held = []
+    try:
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", int(runner.addresses[0][1]))
+            held.append(writer)
+            writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert (await asyncio.wait_for(reader.readuntil(b"here"), 10)).startswith(b"HTTP/1.1 200")
+    finally:
+        for writer in held:
+            writer.close()
+        await runner.cleanup()
+
+
 async def _end_of(reader: asyncio.StreamReader) -> bytes:
     """What comes until the other end is gone, however it goes."""
     try:
