@@ -11,6 +11,7 @@ from pipeline.engine.messages import (
     Fetch,
     Fetched,
     FetchFailed,
+    Offered,
     Poll,
     PollAnswered,
     Resumed,
@@ -87,12 +88,15 @@ def test_being_told_the_same_twice_is_no_news() -> None:
 def fetching(count: int, *, links_live_s: float = 1000.0) -> Ring:
     """So many operations ended at 0, 1, 2 and so on, each with a picture to fetch; one more task is held."""
     terms = replace(EXPIRING, links_live_s=links_live_s, in_flight_max=count + 4, unanswered_max=count + 4)
-    state = ring(policy(terms=terms), caps={"USD": 10**9}, tasks=map(task, range(count + 1)))
+    state = ring(policy(terms=terms), caps={"USD": 10**9})
+    for number in range(count + 1):
+        state.tell(Offered(task(number)), check=False)
     for attempt in range(1, count + 1):
         at = float(attempt - 1)
-        state.tell(SlotNear(LANE), at)
-        state.tell(SubmitAnswered(attempt, Pending(f"op-{attempt}")), at)
-        state.tell(PollAnswered(attempt, Ready((f"l{attempt}",), 1)), at)
+        state.tell(SlotNear(LANE), at, check=False)
+        state.tell(SubmitAnswered(attempt, Pending(f"op-{attempt}")), at, check=False)
+        state.tell(PollAnswered(attempt, Ready((f"l{attempt}",), 1)), at, check=False)
+    state.machine.check()
     return state
 
 
