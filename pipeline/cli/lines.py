@@ -89,7 +89,7 @@ def out_lines(status: Mapping[str, object], found: Standing) -> list[str]:
         expiry = f" (their links may expire from {words.clean(until)} on)" if until else ""
         parts.append(f"{words.count(pictures, 'picture')} paid for and not fetched yet{expiry}")
     held = words.money({account.unit: account.held for account in found.accounts if account.held})
-    kept = f"; {held} is held for it" if held != "nothing" else ""
+    kept = f"; {held} is held for {'it' if calls + operations + pictures == 1 else 'them'}" if held != "nothing" else ""
     return [f"  out       {', '.join(parts)}{kept}: the next run collects what can be had"]
 
 

@@ -210,6 +210,9 @@ def _stand(view: View, name: str, lane: LaneView) -> str:
     if not seats:
         return f"{lane.in_flight:,} in flight"
     full = ", one at a time" if lane.probing else ", full" if lane.in_flight >= seats else ""
+    calls = view.calls.get(name, seats)
+    if not full and lane.held and calls <= lane.unanswered:
+        return f"{lane.in_flight:,} in flight, {calls:,} unanswered at most"
     if not full and _only_its_rate(view, name, lane):
         return f"{lane.in_flight:,} in flight, waits for its rate" if lane.in_flight else "waits for its rate"
     return f"{lane.in_flight:,} of {seats:,} in flight{full}"

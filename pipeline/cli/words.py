@@ -66,7 +66,7 @@ def _pair(whole: int, big: int, big_name: str, small: int, small_name: str) -> s
 #: A command is never broken: whoever copies it copies all of it. Nor is a figure from its unit.
 _PIECE: Final = re.compile(r"pipeline (?:\S+ )*?\S+(?=   |$)|\(?\d[\d.,]* (?:s|min|h|d|[KMG]B|USD|CNY)\b\S*|\S+")
 #: Where the words of a labelled line begin.
-_LABELLED: Final = re.compile(r" {2}\w[\w ]{0,8}? +(?=\S)")
+_LABELLED: Final = re.compile(r" {2}\w+(?: \w+)? {2,}(?=\S)")
 
 
 def fold(text: str, width: int) -> str:

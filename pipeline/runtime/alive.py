@@ -53,6 +53,7 @@ def view_of(session: Session, driver: Driver, state: str) -> View:
         },
         permitted_per_s={name: lane.count / lane.period_s for name, lane in session.lanes.items()},
         seats={name: lane.terms.in_flight_max for name, lane in session.lanes.items()},
+        calls={name: lane.terms.unanswered_max for name, lane in session.lanes.items()},
         images_per_min=session.tempo.images_per_min(now, images),
         before=sum(session.before.values()),
         disk=driver.full,

@@ -144,8 +144,9 @@ class Consent:
             return "", False
         change = compare_known(self._plan, journal, wanted(self._plan, self._options.part))
         words = ", ".join(format_money(micros, unit) for unit, micros in change.new_micros.items()) or "nothing"
+        owned = f"{change.owned} {'task' if change.owned == 1 else 'tasks'}"
         line = (
-            f"the spec changed: {change.owned} tasks owned, {change.new} new ({change.changed} of them changed), "
+            f"the spec changed: {owned} owned, {change.new} new ({change.changed} of them changed), "
             f"{change.dropped} dropped; at most {words} more"
         )
         return line, any(micros > ASK_ABOVE for micros in change.new_micros.values())

@@ -55,6 +55,8 @@ class View:
     permitted_per_s: Mapping[str, float] = field(default_factory=dict)
     #: {lane: operations it may have at the gateway at once}
     seats: Mapping[str, int] = field(default_factory=dict)
+    #: {lane: calls that may wait for their answer at once}
+    calls: Mapping[str, int] = field(default_factory=dict)
     #: Pictures stored within the last minute; None while nobody can say.
     images_per_min: float | None = None
     #: Tasks that had ended before this process began: cached work, which costs no time any more.

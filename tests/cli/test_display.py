@@ -139,6 +139,21 @@ def test_a_lane_that_only_its_rate_keeps_says_so(lane: LaneView, around: dict[st
     assert dict(_rows(view))["lane"] == f"a/b   2 of 2/min   {said}"
 
 
+@pytest.mark.parametrize(
+    ("lane", "said"),
+    [
+        (replace(LANE, unanswered=4), "4 in flight, 4 unanswered at most"),
+        (replace(LANE, unanswered=3), "4 of 8 in flight"),
+        (replace(LANE, unanswered=4, held=0), "4 of 8 in flight"),
+        (replace(LANE, unanswered=4, in_flight=8), "8 of 8 in flight, full"),
+    ],
+)
+def test_a_lane_that_waits_for_answers_does_not_look_as_if_it_had_room(lane: LaneView, said: str) -> None:
+    """Of what a crash could leave in doubt there are only so many; `4 of 8` would ask why the other four stand idle."""
+    view = replace(VIEW, lanes={"a/b": lane}, rates={"a/b": "60/min"}, speeds={"a/b": 42.0}, seats={"a/b": 8})
+    assert dict(_rows(replace(view, calls={"a/b": 4})))["lane"] == f"a/b   42 of 60/min   {said}"
+
+
 def test_what_keeps_more_than_one_call_has_a_line_of_its_own() -> None:
     """Disk, budget and a parked lane's words, cleaned."""
     view = replace(

@@ -71,7 +71,7 @@ def test_a_table_aligns_its_columns() -> None:
 
 PAGE = """\
 stopped: 49 images, 49 of 60 tasks done in 2 min 23 s; 2.685 USD of 6.00 USD (0.06 USD held)
-  out       2 operations at the gateway; 0.06 USD is held for it: the next run collects what can be had
+  out       2 operations at the gateway; 0.06 USD is held for them: the next run collects what can be had
   next      edit what was moderated, then: pipeline run cups.yaml --set samples=2 --run-dir a   (what is done is kept)
             what was refused or never sent was not charged; 0.06 USD is held for what is still out
 """
@@ -88,5 +88,7 @@ def test_a_page_is_folded_between_words_and_never_within_a_command(width: int) -
         assert line.startswith(("stopped", "  ")), line
     assert "2 min\n" not in folded
     assert words.fold(PAGE, 200) == PAGE
+    doubted = words.fold("  in doubt  5 tasks: no clear answer came, nobody knows", 40)
+    assert doubted == "  in doubt  5 tasks: no clear answer\n            came, nobody knows"
     assert words.fold("it would take about 2 min 44 s", 29) == "it would take about 2 min 44 s", "too narrow"
     assert words.fold("it really would take about 2 min 44 s", 36).endswith("\n  44 s")
