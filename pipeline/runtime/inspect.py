@@ -34,6 +34,7 @@ from pipeline.runtime.remains import DAMAGED, gone_of, harm_of, in_short, out_of
 from pipeline.runtime.remains import reading as _reading
 from pipeline.runtime.retries import Meant
 from pipeline.runtime.said import said_of
+from pipeline.runtime.verdicts import operation_id
 from pipeline.spec.job import JobSpec
 from pipeline.store.blackbox import answered, damage
 from pipeline.store.blobs import Blobs
@@ -236,11 +237,14 @@ def resolve(folder: Path, *, attempt: int | None, verdict: str, why: str, operat
             amend.record([SubmitAnswered(attempt, Unknown(_UNANSWERED))])
             found.append(attempt)
         chosen = found if attempt is None else [attempt]
-        ended = None if attempt is None or attempt in found else amend.journal.task_of_attempt(attempt)
+        task = None if attempt is None else amend.journal.task_of_attempt(attempt)
+        ended = None if attempt in found else task
         if not set(chosen) <= set(found) and (ended is None or (verdict == "not_billed" and not operation)):
             raise RunError(
                 f"attempt {attempt} of {folder} is not in doubt; `pipeline resolve {folder}` lists those that are"
             )
+        if operation:
+            operation = operation_id(operation, None if task is None else task.task)
         amend.record(
             [VerdictGiven(number, verdict, why, operation) for number in chosen], () if ended is None else (ended,)
         )
