@@ -11,7 +11,7 @@ check: ## everything, as CI runs it
 	touch $@
 
 .PHONY: venv
-venv: .venv/.ready ## a virtual environment with all extras
+venv: .venv/.ready ## .venv with the project (editable), tests and lint tools; the page's tests want the extra e2e too
 
 test: venv ## the whole suite
 	$(BIN)/python -m pytest -n 3
