@@ -184,6 +184,17 @@ def test_a_page_hears_of_each_row_once_as_it_is_now() -> None:
     assert log.floor == 7
 
 
+async def test_a_page_that_listened_to_a_server_before_this_one_gets_every_row(folder: Path) -> None:
+    """Its place in the news is none of this server's: it is not waited for until as much has changed again."""
+    async with serving(folder, port=0, resume="") as address, asyncio.timeout(10.0):
+        browser = Browser(address)
+        await browser.enter()
+        events = browser.events(**{"Last-Event-ID": "999999"})
+        while (await anext(events))[0] != "rows":
+            pass
+        await events.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+
 @pytest.mark.parametrize(
     ("failed", "age_s", "anew"), [(0, 2.0, False), (0, 14.0, False), (0, 16.0, True), (1, 0.5, False), (1, 2.0, True)]
 )
