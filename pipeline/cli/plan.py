@@ -122,7 +122,7 @@ def survey(job: JobSpec, made: Plan, checked: Summary, spec: Path, given: Option
     step = command(spec, replace(given, simulate=fresh or inspect.origin(folder).simulate))
     odd = (*warnings(made, checked), *little_room(checked.disk_bytes, against, checked.tasks, folder))
     left = None if against is None else left_of(made, against, given, folder)
-    return Outlook(made.name, str(spec), shape(job), checked, against, str(folder), step, odd, left)
+    return Outlook(made.name, str(spec), shape(made), checked, against, str(folder), step, odd, left)
 
 
 def left_of(made: Plan, against: Comparison, given: Options, folder: Path) -> dict[str, int] | None:
@@ -198,22 +198,21 @@ def task_object(task: Task) -> dict[str, object]:
     }
 
 
-def shape(job: JobSpec) -> str:
-    """`rows x 3 color x 2 scene`: where the number of tasks comes from, as far as the spec itself says."""
-    from pipeline.spec.job import ListAxis, ListedSeeds, ZipGroup
+def shape(made: Plan) -> str:
+    """`120 rows x 3 color x 2 scene`: where the number of tasks comes from."""
+    from pipeline.spec.job import ListedSeeds
 
-    parts = ["rows"] if job.inputs is not None else []
-    for axis in job.matrix.axes:
-        match axis:
-            case ListAxis():
-                parts.append(f"{len(axis.values)} {axis.name}")
-            case ZipGroup():
-                parts.append("+".join(inner.name for inner in axis.axes))
-            case _:
-                parts.append(axis.name)
-    if isinstance(job.seed, ListedSeeds):
-        parts.append(words.count(len(job.seed.values), "seed"))
+    job = made.job
+    parts = [words.count(made.rows, "row")] if job.inputs is not None else []
+    seeds = job.seed.values if isinstance(job.seed, ListedSeeds) else ()
+    for group in made.groups:
+        names = "+".join(axis.name for axis in group.axes)
+        # A list of seeds is an axis too, and is said below.
+        if not (seeds and names == "seed"):
+            parts.append(f"{group.length:,} {names}")
+    if seeds:
+        parts.append(words.count(len(seeds), "seed"))
     if isinstance(job.samples, int) and job.samples > 1:
         parts.append(words.count(job.samples, "sample"))
-    parts += ["included ones"] if job.matrix.include else []
-    return " x ".join(parts) if len(parts) > 1 else ""
+    apart = (" - excluded ones" if job.matrix.exclude else "") + (" + included ones" if job.matrix.include else "")
+    return " x ".join(parts) + apart if len(parts) > 1 or apart else ""
