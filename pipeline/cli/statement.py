@@ -21,7 +21,7 @@ from pipeline.cli.lines import (
 )
 from pipeline.cli.next_steps import next_steps
 from pipeline.cli.standing import Lane, Standing, list_of, mapping_of, number_of, standing
-from pipeline.values.folder import REPORT
+from pipeline.values.folder import IMAGES_ARROW, REPORT
 from pipeline.values.money import format_money
 
 
@@ -89,10 +89,14 @@ def _counts(found: Standing) -> str:
 
 
 def _gallery(folder: Path) -> str:
-    """The page, where it was made; else the command that makes it."""
-    page = folder / REPORT / "index.html"
+    """The page, where it shows what is there now; else the command that makes it."""
+    page, table = folder / REPORT / "index.html", folder / IMAGES_ARROW
     place = words.clean(shlex.quote(str(folder)))
-    return words.clean(page) if page.is_file() else f"pipeline report {place}   makes a page to look through them"
+    if not page.is_file():
+        return f"pipeline report {place}   makes a page to look through them"
+    # The table is written anew when pictures came; a page that is older does not have them.
+    older = table.is_file() and page.stat().st_mtime_ns < table.stat().st_mtime_ns
+    return f"pipeline report {place}   brings its page up to date" if older else words.clean(page)
 
 
 def render_status(status: Mapping[str, object], folder: str, command: str = "pipeline run SPEC") -> str:

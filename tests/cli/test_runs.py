@@ -273,6 +273,44 @@ def test_retry_runs_no_other_spec_than_the_folder_s_own(desk: Desk, spoil: Calla
     assert found["tasks"] == {"done": 1, "waiting": 1, "total": 2}
 
 
+def test_an_old_page_is_not_named_as_the_gallery(desk: Desk) -> None:
+    """After more pictures came, a page that was made before does not have them: the end says how to renew it."""
+    assert desk.call("run", "mugs.yaml", "--simulate", "--limit", "1")[0] == 0
+    assert desk.call("report", "mugs.sim")[0] == 0
+    _, _, err = desk.call("run", "mugs.yaml", "--simulate")
+    assert "gallery   pipeline report runs/mugs.sim   brings its page up to date" in err
+    assert desk.call("report", "mugs.sim")[0] == 0
+    _, _, err = desk.call("run", "mugs.yaml", "--simulate")
+    assert "gallery   runs/mugs.sim/report/index.html" in err
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"matrix:": "inputs: {from: a.csv}\nmatrix:", "} mug": "} {{ row.name }}"},
+            "12 tasks = 3 rows x 2 color x 2 seeds\n",
+        ),
+        ({"[red, teal]": "{lines: a.csv}"}, "8 tasks = 4 color x 2 seeds\n"),
+        ({"[red, teal]": "{range: {from: 1, to: 3}}"}, "6 tasks = 3 color x 2 seeds\n"),
+        (
+            {"teal]": "teal]\n  of: [tin, clay]\n  exclude: [{color: red, of: tin}]", "} mug": "} {{ of }} mug"},
+            "6 tasks = 2 color x 2 of x 2 seeds - excluded ones\n",
+        ),
+    ],
+)
+def test_a_plan_says_where_the_number_of_tasks_comes_from(desk: Desk, change: dict[str, str], said: str) -> None:
+    """With the count of rows and of every axis, also of those that a file or a range gives."""
+    (desk.folder / "a.csv").write_text("name\nx\ny\nz\n")
+    spec = SPEC + "seed: [1, 2]\n"
+    for old, new in change.items():
+        spec = spec.replace(old, new)
+    desk.write(spec)
+    code, out, err = desk.call("plan", "mugs.yaml")
+    assert code == 0, err
+    assert out.startswith(f"mugs: {said}"), out
+
+
 def test_one_task_that_stays_is_one_task(desk: Desk) -> None:
     """No `1 tasks owned`, where a person reads what an edit of the spec buys."""
     assert desk.call("run", "mugs.yaml", "--simulate", "--limit", "1")[0] == 0
