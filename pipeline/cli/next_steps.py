@@ -55,7 +55,8 @@ def _after_failures(found: Standing, status: Mapping[str, object], command: str,
         kept = "what is done is kept" if found.tasks.get("done") else "only what you change is new"
         steps.append(f"edit what was {what} (it fails again as it is), then: {command}   ({kept})")
     if others or not listed:
-        only = "".join(f" --fault {kind}" for kind in sorted(others)) if edited else ""
+        # A store may come from a stranger, and this is copied into a shell.
+        only = "".join(f" --fault {words.clean(shlex.quote(kind))}" for kind in sorted(others)) if edited else ""
         paid = any(mapping_of(each).get("settled_micros") for each in list_of(status.get("failures")))
         steps.append(f"pipeline retry {place}{only}   {'buys' if paid else 'sends'} the failed tasks again")
     if found.tasks.get("short"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -134,7 +135,8 @@ def _told(state: str, fault: str, group: _Group, commands: Mapping[str, str | No
     happened, remedy, name = _DOUBT if state == "in_doubt" else _WORDS.get(fault, _OTHER)
     command = None if name is None else commands.get(name)
     if command is not None and name == _RETRY and fault:
-        command = f"{command} --fault {fault}"
+        # A store may come from a stranger, and this is copied into a shell.
+        command = f"{command} --fault {shlex.quote(fault)}" if fault.isprintable() else None
     return {
         "state": state,
         "fault": fault,

