@@ -154,3 +154,12 @@ def test_flags_are_said_in_words_and_lead_to_what_they_name(report: Writer) -> N
     page.get_by_role("button", name="looks like an earlier picture", exact=True).click()
     assert page.locator("#place").inner_text() == "1 of 2"
     assert page.locator("#lightbox .flags").count() == 0
+
+
+def test_rejected_does_not_cover_before(report: Writer) -> None:
+    """Over a slider the word stands in the lower corner: the upper one says which side is the input."""
+    page = report([edit(0), edit(2)]).open("#gallery")
+    page.locator("#gallery .pic").first.click()
+    page.keyboard.press("x")
+    page.wait_for_selector("#stage.rejected")
+    assert page.evaluate("getComputedStyle(document.querySelector('#stage'), '::after').bottom") == "24px"
