@@ -222,6 +222,7 @@ def _attempted(state: State, fact: Fact, now: float) -> None:
         case _:
             assert_never(fact)
     state.backlog += attempt.waiting - waiting
+    state.lane(live.task.lane).backlog += attempt.waiting - waiting
     _place(state, live, attempt, was)
     if live.phase in lifecycle.ENDED:
         state.ended.add(live.task.number)

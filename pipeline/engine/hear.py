@@ -22,7 +22,7 @@ from pipeline.engine.messages import (
     TimeCame,
 )
 from pipeline.engine.phases import AttemptState, Phase
-from pipeline.engine.retry import FETCH_TRIES_MAX, FETCHES_AT_ONCE, RENEWAL_PATIENCE_S, RENEWS, STUCK_S
+from pipeline.engine.retry import FAILING_MIN, FETCH_TRIES_MAX, FETCHES_AT_ONCE, RENEWAL_PATIENCE_S, RENEWS, STUCK_S
 from pipeline.engine.state import LiveAttempt, State
 from pipeline.values.reply import (
     FaultKind,
@@ -55,6 +55,7 @@ def hear(state: State, observation: Observation, now: float) -> None:
             _polled(state, state.attempts[number], reply, now)
         case Fetched(number, index) if number in state.attempts:
             state.stuck.discard(number)
+            state.lane_of(state.attempts[number]).failing.clear()
             _took(state, state.attempts[number], index, now)
         case FetchFailed(number, index, fault) if number in state.attempts:
             _took(state, state.attempts[number], index, now)
@@ -124,6 +125,9 @@ def _fetch_failed(state: State, attempt: LiveAttempt, index: int, kind: FaultKin
     picture.tries += 1
     if kind is FaultKind.TRANSIENT and picture.broken_since is None:
         picture.broken_since = now
+    failing = state.lane_of(attempt).failing
+    if kind is FaultKind.TRANSIENT and len(failing) < FAILING_MIN:
+        failing.add((attempt.number, index))
     if kind in RENEWS or picture.tries == FETCH_TRIES_MAX:
         picture.renewals += 1
 

@@ -89,6 +89,9 @@ class Lane:
     pace: Pace = field(default_factory=Pace)
     #: {attempt with pictures to fetch: when its links expire}, earliest first.
     expiring: dict[int, float] = field(default_factory=dict)
+    #: How many pictures are still to be fetched, and (attempt, index) of some whose downloads failed since one came.
+    backlog: int = 0
+    failing: set[tuple[int, int]] = field(default_factory=set)
     #: Attempts in doubt that a listing may find, and {operation: when it was permitted}; of lanes that list.
     suspects: set[int] = field(default_factory=set)
     #: Attempts in doubt of which the key's meter may say whether they were billed.
@@ -127,7 +130,7 @@ class Lane:
         return self.breaker > 0 or not (self.fresh or self.pace.may_retry)
 
     def view(self, *, behind: bool = False) -> LaneView:
-        """How it stands, for status and display; `behind` is the run's: downloads do not keep up."""
+        """How it stands, for status and display; `behind`: its downloads do not keep up."""
         cooling = None if self.cooling_until == float("-inf") else self.cooling_until
         waiting = len(self.unanswered)
         return LaneView(

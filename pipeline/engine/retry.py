@@ -31,9 +31,11 @@ RENEWAL_PATIENCE_S: Final = 600.0
 FETCH_PATIENCE_S: Final = 600.0
 #: How many downloads a driver runs at once.
 FETCHES_AT_ONCE: Final = 24
-#: Nothing new is bought while so many pictures wait to be downloaded: what is under way stays bounded, in memory and in
-#: what a lost link could cost, however much faster a gateway answers than its pictures come.
+#: A lane buys nothing new while so many of its pictures wait to be downloaded: what is under way stays bounded, in
+#: memory and in what a lost link could cost, however much faster a gateway answers than its pictures come.
 BACKLOG_MAX: Final = 1024
+#: After so many pictures whose downloads failed, and none that came, a lane buys nothing while one is waited for.
+FAILING_MIN: Final = 8
 
 _MASK: Final = 2**64 - 1
 

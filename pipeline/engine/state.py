@@ -13,7 +13,7 @@ from pipeline.engine.facts import KNOWN_ALREADY, BudgetReached
 from pipeline.engine.known import Operations
 from pipeline.engine.lanes import LEFTOVER, Lane
 from pipeline.engine.phases import AttemptState, Phase
-from pipeline.engine.retry import BACKLOG_MAX, DOUBT_RESUBMITS_MAX, FETCHES_AT_ONCE
+from pipeline.engine.retry import BACKLOG_MAX, DOUBT_RESUBMITS_MAX, FAILING_MIN, FETCHES_AT_ONCE
 from pipeline.engine.stored import PENDING, STORED, Snapshot, StoredAccount, StoredAttempt, StoredTask
 from pipeline.engine.terms import OnDoubt, Policy
 from pipeline.errors import Bug
@@ -279,14 +279,18 @@ class State:
     def may_submit(self, lane: Lane, now: float) -> bool:
         """Whether a held attempt of this lane could be permitted now."""
         allowed = not self.draining and self.disk is None and lane.ready(now)
-        return allowed and self.keeps_up() and self.drains_in_time(lane, now)
+        return allowed and self.keeps_up(lane) and self.drains_in_time(lane, now)
 
-    def keeps_up(self) -> bool:
-        """Whether downloads keep up with what is bought; what nobody follows any more in this run does not count."""
-        if self.backlog < BACKLOG_MAX:
+    def keeps_up(self, lane: Lane) -> bool:
+        """Whether a lane's downloads keep up with what it buys; what nobody follows any more in this run is no matter.
+
+        Where pictures fail one after the other, their host is away: what else is bought there could be lost as well.
+        """
+        most = BACKLOG_MAX if len(lane.failing) < FAILING_MIN else 1
+        if lane.backlog < most:
             return True
-        left = sum(self.attempts[number].waiting for number in self.stuck if number in self.attempts)
-        return self.backlog - left < BACKLOG_MAX
+        stuck = (self.attempts[number] for number in self.stuck if number in self.attempts)
+        return lane.backlog - sum(each.waiting for each in stuck if self.lane_of(each) is lane) < most
 
     def drains_in_time(self, lane: Lane, now: float) -> bool:
         """Whether all that waits to be downloaded could be, before the first of this lane's links expires."""
@@ -351,6 +355,7 @@ def load(state: State, stored: StoredTask) -> None:
                 if attempt.pending:
                     state.fetching.add(attempt.number)
                     state.backlog += attempt.waiting
+                    lane.backlog += attempt.waiting
                 if attempt.open:
                     state.rests.add(attempt.number)
             case _:

@@ -105,7 +105,7 @@ DROPPED: Final[dict[type, str]] = {
     LivePicture: "index link tries renewals broken_since asked_at ahead",
     Lane: "name terms unanswered running submits cooling_until rate_limited rate_limited_streak unsent_streak "
     "unsent_since doubted_at breaker probe limited_since doubtful expiring suspects pooled billed_at sent look_at "
-    "looked_at looks lost pace",
+    "looked_at looks lost pace backlog failing",
 }
 #: {type: its fields that are}.
 KEPT: Final[dict[type, str]] = {

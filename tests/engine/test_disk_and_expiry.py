@@ -19,7 +19,7 @@ from pipeline.engine.messages import (
     SubmitAnswered,
 )
 from pipeline.engine.phases import Phase
-from pipeline.engine.retry import BACKLOG_MAX, FETCH_TRIES_MAX
+from pipeline.engine.retry import BACKLOG_MAX, FAILING_MIN, FETCH_TRIES_MAX
 from pipeline.engine.terms import OnDoubt
 from pipeline.values.reply import FaultKind, Pending, PollBroken, Ready
 from tests.engine.folding import fold
@@ -118,7 +118,41 @@ def test_pictures_that_nobody_follows_any_more_do_not_stop_buying() -> None:
     assert not state.machine.lane_ready(LANE, 1e4)
     state.tell(PollAnswered(1, PollBroken(fault(FaultKind.UNAUTHORIZED))), 1e4)
     assert state.machine.state.stuck == {1}
-    assert state.machine.state.keeps_up()
+    assert state.machine.state.keeps_up(state.machine.state.lane(LANE))
+
+
+def test_a_picture_host_that_is_away_stops_its_own_lane_alone() -> None:
+    """Eight pictures in a row that cannot be had: no more is bought there until one comes; other lanes buy on."""
+    terms = replace(EXPIRING, links_live_s=1e9)
+    tasks = [*map(task, range(FAILING_MIN + 1)), task(FAILING_MIN + 1, lane="other/pro")]
+    state = ring(policy(lanes=(LANE, "other/pro"), terms=terms), caps={"USD": 10**9}, tasks=tasks)
+    for attempt in range(1, FAILING_MIN + 1):
+        state.tell(SlotNear(LANE))
+        state.tell(SubmitAnswered(attempt, Pending(f"op-{attempt}")))
+        state.tell(PollAnswered(attempt, Ready((f"l{attempt}",), 1)))
+        assert state.machine.lane_ready(LANE, 1.0)
+        state.tell(FetchFailed(attempt, 0, fault(FaultKind.TRANSIENT)), 1.0)
+    assert not state.machine.lane_ready(LANE, 1.0)
+    assert state.machine.lane_views()[LANE].behind
+    assert state.machine.lane_ready("other/pro", 1.0)
+    state.tell(Fetched(3, 0, artifact()), 2.0)
+    assert state.machine.lane_ready(LANE, 2.0)
+
+
+def test_a_picture_host_that_stays_away_is_tried_with_new_pictures_once_the_old_are_given_up() -> None:
+    """No run waits for ever: when nothing is waited for any more, the lane buys, and stops at the first that fails."""
+    state = fetching(FAILING_MIN, links_live_s=1e9)
+    for at in (1e3, 1e5):
+        for attempt in range(1, FAILING_MIN + 1):
+            for _ in range(3 * FETCH_TRIES_MAX):
+                state.tell(FetchFailed(attempt, 0, fault(FaultKind.TRANSIENT)), at)
+                state.tell(PollAnswered(attempt, Ready((f"m{attempt}",), 1)), at)
+        assert state.machine.lane_ready(LANE, at) is (at > 1e4)
+    assert state.machine.state.backlog == 0
+    state.tell(SlotNear(LANE), 2e5)
+    state.tell(SubmitAnswered(FAILING_MIN + 1, Pending("op-9")), 2e5)
+    state.tell(PollAnswered(FAILING_MIN + 1, Ready(("l9",), 1)), 2e5)
+    assert not state.machine.state.keeps_up(state.machine.state.lane(LANE))
 
 
 def test_a_download_says_when_its_link_expires() -> None:
