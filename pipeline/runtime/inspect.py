@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from pipeline.manifest.table import Written
 
 _MANIFEST = (IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW)
+#: A person's word about a hundred thousand tasks takes hundreds of commits, not as many as there are tasks.
+_GROUP = 256
 _UNANSWERED = Fault(FaultKind.UNKNOWN, "the process ended before an answer was written down")
 
 
@@ -295,7 +297,7 @@ class Amendment:
         return {each.attempt for task in tasks for each in task.attempts if each.state is AttemptState.SUBMITTING}
 
     def record(self, observations: Sequence[Observation], more: Sequence[StoredTask] = ()) -> None:
-        """Book what follows from these observations, each in a commit of its own."""
+        """Book what follows from these observations, in commits of some hundreds, each whole or not at all."""
         if not observations:
             return
         machine = self.machine(more)
@@ -303,8 +305,9 @@ class Amendment:
         self.journal.set_meta({"finished_plan": "", "state": "running"})
         reach("amend.marked")
         story = Story(self.folder.story, clock=self.journal.last_time)
-        for booked, observation in enumerate(observations):
-            facts = machine.step(observation, 0.0)
+        for booked in range(0, len(observations), _GROUP):
+            group = observations[booked : booked + _GROUP]
+            facts = [fact for observation in group for fact in machine.step(observation, 0.0)]
             try:
                 self.journal.commit(facts)
             except StorageFailed as error:

@@ -94,3 +94,19 @@ def test_only_what_is_meant_goes_again(tmp_path: Path) -> None:
     done = call("retry", tmp_path / "run", "--model", "qwen-image-plus", "--quiet", "--json")
     assert (done.exit_code, json.loads(done.stdout)["retried"]) == (0, 2)
     assert inspect.status(tmp_path / "run")["tasks"] == {"done": 6, "total": 6}
+
+
+def test_a_hundred_tasks_are_booked_in_a_few_commits(tmp_path: Path) -> None:
+    """A person's word about many tasks is a commit for some hundreds of them, not a synced one for each."""
+    path = tmp_path / "mugs.yaml"
+    path.write_text(SPEC.replace("color: [red, teal]", "color: {range: {from: 1, to: 40}}").replace("2.00", "20"))
+    rehearse(path, faults=faults(tmp_path, "moderated: 1.0\n"))
+    before = commits(tmp_path / "run")
+    assert inspect.retry(tmp_path / "run").tasks == 120
+    assert commits(tmp_path / "run") - before < 10
+    assert inspect.verify(tmp_path / "run") == []
+
+
+def commits(folder: Path) -> int:
+    """How many commits the seal of a store bears witness to."""
+    return int((folder / "state.db.seal").read_text().partition("commits=")[2].split()[0])
