@@ -344,6 +344,7 @@ PICTURE = "images/00/0000000000000000-0.png"
         (lambda place: (place / PICTURE).write_bytes(b""), f"{PICTURE}: has 0 bytes, its row says 1"),
         (lambda place: (place / "images/x.png").touch(), "images/x.png: no row names this file"),
         (lambda place: (place / "images/in").symlink_to(place), "images/in: no row names this file"),
+        (lambda place: (place / os.fsdecode(b"images/\xff.png")).touch(), "images/\udcff.png: no row names this file"),
         (lambda place: (place / "images.arrow").unlink(), "images.arrow: missing"),
         (lambda place: (place / "images.parquet").write_bytes(b"PAR1"), "images.parquet: cannot be read"),
         (lambda place: (place / "tasks.arrow").write_bytes(b"ARROW1"), "tasks.arrow: cannot be read"),
@@ -387,6 +388,21 @@ def test_a_manifest_of_another_plan_is_noticed(run: Run) -> None:
     run.journal.set_meta({"plan_sha256": "cc" * 32})
     faults = verify(run.folder.path, run.journal)
     assert [fault.split(":")[0] for fault in faults] == list(FILES)
+
+
+def test_two_rows_of_one_file_are_noticed(run: Run) -> None:
+    """A table that names a picture twice: the file, and the column that differs from the store."""
+    write_manifest(run.folder.path, run.journal)
+    path = run.folder.path / "images.arrow"
+    table = feather.read_table(path, memory_map=False)
+    names = table.column("path").to_pylist()
+    forged = table.set_column(table.column_names.index("path"), table.field("path"), pa.array([names[0], *names[:-1]]))
+    with pa.ipc.new_file(str(path), forged.schema) as writer:
+        writer.write_table(forged)
+    faults = verify(run.folder.path, run.journal)
+    assert f"{names[0]}: two rows name this file" in faults
+    assert f"{names[-1]}: no row names this file" in faults
+    assert "images.arrow: column path differs from the store" in faults
 
 
 def test_a_changed_column_is_named(run: Run) -> None:

@@ -701,8 +701,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "verify skips hashes",
             "only sizes are compared",
-            "    if digest != row.sha256:\n",
-            "    if not digest:\n",
+            "    if _digest(file) != sha256:\n",
+            "    if not _digest(file):\n",
             "tests/manifest/test_manifest.py",
         ),
         (
