@@ -267,19 +267,22 @@ def edits(size: str, seed: int, tasks: int) -> Iterator[Story]:
 def pairs(number: int, seed: int, tasks: int, counted: dict[tuple[str, str, str], dict[str, int]]) -> Iterator[Story]:
     """Die at A, then at B on the way back, drawn from a seed.
 
-    Two of three times A lies in the first half of the life and B is reached more than once in a whole one, so that the
-    second death nearly always comes; the third may lie anywhere.
+    Two of three times both are places that every task comes by, and A lies in the first half of the life: there is so
+    much left to do that the second death nearly always comes. The third may lie anywhere.
     """
     dice = random.Random(seed)
-    for number_ in range(number):
+    anywhere = [name for name in failpoints.NAMES if not name.startswith(("amend.", "drain."))]
+    for index in range(number):
         flavour = dice.choice(("stormy", "stormy", "calm"))
         reached = {name: times for name, times in counted[flavour, "run", ""].items() if name in failpoints.NAMES}
-        early = number_ % 3 != 0
-        first = dice.choice(list(reached))
-        die = Place(first, dice.randint(1, max(1, min(reached[first], 40) // (2 if early else 1))))
-        anywhere = [name for name in failpoints.NAMES if not name.startswith(("amend.", "drain."))]
-        second = dice.choice([name for name in anywhere if reached.get(name, 0) > 1] if early else anywhere)
-        yield Story(seed, flavour, tasks, die, again=Place(second, dice.choice((1, 1, 1, 2, 3))))
+        often = [name for name, times in reached.items() if times >= tasks]
+        if index % 3:
+            first, second = dice.choice(often), Place(dice.choice(often), 1)
+            die = Place(first, dice.randint(1, min(reached[first], 40) // 2))
+        else:
+            first, second = dice.choice(list(reached)), Place(dice.choice(anywhere), dice.choice((1, 1, 1, 2, 3)))
+            die = Place(first, dice.randint(1, min(reached[first], 40)))
+        yield Story(seed, flavour, tasks, die, again=second)
 
 
 def campaign(size: str, seed: int) -> Report:
