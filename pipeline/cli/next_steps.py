@@ -27,7 +27,7 @@ def next_steps(found: Standing, status: Mapping[str, object], command: str, fold
         case _:
             pass
     if found.doubts or found.tasks.get("in_doubt"):
-        steps.append(f"pipeline resolve {place}   lists what is in doubt; it is held, and never sent again by itself")
+        steps.append(f"pipeline resolve {place}   lists what is in doubt, and books what the gateway says of it")
     return [*steps, *_after_failures(found, status, command, place)]
 
 

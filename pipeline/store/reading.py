@@ -328,13 +328,13 @@ def _int(value: object) -> int:
 def attempt_rows(db: sqlite3.Connection, where: str = "1") -> Iterator[AttemptRow]:
     """Every attempt of which this holds, by number."""
     sql = (
-        "SELECT a.id, t.number, lower(hex(t.id)), a.gateway, t.model, a.ordinal, a.state, a.currency, a.hold, a.open,"  # noqa: S608
-        " a.settled, a.images, a.counts, ifnull(a.operation, ''), a.request_id, a.fault, a.fault_message, a.held_at,"
+        "SELECT a.id, t.number, lower(hex(t.id)), a.gateway, t.model, a.ordinal, a.state, a.currency, a.open,"  # noqa: S608
+        " a.settled, a.images, a.counts, ifnull(a.operation, ''), a.request_id, a.fault, a.fault_message,"
         " a.submitted_at, a.ended_at FROM attempt a"
         f" JOIN task t ON t.key = a.task WHERE a.id IN (SELECT id FROM attempt WHERE {where}) ORDER BY a.id"
     )
     for row in db.execute(sql):
-        yield AttemptRow(*[*row[:12], bool(row[12]), *row[13:]])
+        yield AttemptRow(*[*row[:11], bool(row[11]), *row[12:]])
 
 
 def entry_rows(db: sqlite3.Connection) -> Iterator[EntryRow]:

@@ -120,7 +120,6 @@ class AttemptRow:
     ordinal: int
     state: str
     currency: str
-    hold_micros: int
     open_micros: int
     settled_micros: int
     images: int
@@ -129,7 +128,6 @@ class AttemptRow:
     request_id: str
     fault: str
     fault_message: str
-    held_at: int
     submitted_at: int | None
     ended_at: int | None
 

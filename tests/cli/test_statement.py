@@ -102,8 +102,8 @@ def _with(**changes: object) -> Ending:
                     "0.000001 USD without a limit (0.000002 USD held, 0.075 USD in doubt)"
                 ),
                 (
-                    "  next      pipeline resolve runs/mugs   lists what is in doubt; "
-                    "it is held, and never sent again by itself"
+                    "  next      pipeline resolve runs/mugs   lists what is in doubt, and "
+                    "books what the gateway says of it"
                 ),
             ],
         ),
@@ -144,7 +144,7 @@ def test_the_page_of_status() -> None:
         "  lane      mulerouter/qwen-image-max, 60/min permitted, 26 submits, 2 times told to wait\n"
         "  faults    1 transient\n"
         "  in doubt  task ab, 0.075 USD: cut off\n"
-        "  next      pipeline resolve runs/mugs   lists what is in doubt; it is held, and never sent again by itself"
+        "  next      pipeline resolve runs/mugs   lists what is in doubt, and books what the gateway says of it"
     )
 
 
@@ -204,7 +204,7 @@ def test_a_run_that_stopped_at_the_cap_with_doubts_is_not_called_done() -> None:
         "  in doubt  1 task: no clear answer came, so nobody knows whether it was billed; 0.075 USD is kept aside",
         "  budget    12 tasks not sent: the cap leaves no room; what is in doubt counts until it is resolved",
         '  next      what was not sent: raise budget in the spec, or: pipeline run mugs.yaml --budget "AMOUNT UNIT"',
-        "  next      pipeline resolve runs/mugs   lists what is in doubt; it is held, and never sent again by itself",
+        "  next      pipeline resolve runs/mugs   lists what is in doubt, and books what the gateway says of it",
     ):
         assert line in page.splitlines()
     assert "gave up" not in page
