@@ -221,7 +221,6 @@ def _attempted(state: State, fact: Fact, now: float) -> None:
             pass
         case _:
             assert_never(fact)
-    state.backlog += attempt.waiting - waiting
     state.lane(live.task.lane).backlog += attempt.waiting - waiting
     _place(state, live, attempt, was)
     if live.phase in lifecycle.ENDED:

@@ -233,8 +233,7 @@ class State:
     unsure: set[str] = field(default_factory=set)
     #: {lane: {operation: when it was permitted, UTC microseconds}} until Resumed says what time it is.
     restored_sent: dict[str, Mapping[str, int]] = field(default_factory=dict)
-    #: Pictures to fetch; and how long one took lately, seconds.
-    backlog: int = 0
+    #: How long a download took lately (seconds).
     fetch_s: float = FETCH_FIRST_S
     #: Restored, and not yet told Resumed: answers that are known already are told again.
     recovering: bool = False
@@ -265,6 +264,11 @@ class State:
             if name.split("/", 1)[0] == gateway:
                 yield self.lane(name)
 
+    @property
+    def backlog(self) -> int:
+        """How many pictures are still to be fetched, on all lanes."""
+        return sum(lane.backlog for lane in self.lanes.values())
+
     def story(self, task: int) -> deque[str]:
         """What happened to a task, latest last."""
         story = self.stories.get(task)
@@ -282,7 +286,7 @@ class State:
         return allowed and self.keeps_up(lane) and self.drains_in_time(lane, now)
 
     def keeps_up(self, lane: Lane) -> bool:
-        """Whether a lane's downloads keep up with what it buys; what nobody follows any more in this run is no matter.
+        """Whether a lane's downloads keep up with what it buys; what nobody follows in this run does not count.
 
         Where pictures fail one after the other, their host is away: what else is bought there could be lost as well.
         """
@@ -354,7 +358,6 @@ def load(state: State, stored: StoredTask) -> None:
             case AttemptState.SETTLED:
                 if attempt.pending:
                     state.fetching.add(attempt.number)
-                    state.backlog += attempt.waiting
                     lane.backlog += attempt.waiting
                 if attempt.open:
                     state.rests.add(attempt.number)

@@ -98,7 +98,7 @@ _OF_PROCESS: Final = frozenset(
 #: {type: its fields that are no part of a world}. A field that is neither here nor in `KEPT` makes the walk refuse.
 DROPPED: Final[dict[type, str]] = {
     State: "policy seed next_attempt images counts faults operations stories ended recovering stuck rests fetching "
-    "disk billed guessed unsure restored_sent backlog fetch_s",
+    "disk billed guessed unsure restored_sent fetch_s",
     LiveTask: "task",
     LiveAttempt: "number task ordinal currency operation since broken broken_since gone gone_since rest_at why images "
     "submitted_at ended_at superseded sent quiet_at looked weighed freed links_until began ran_at",
