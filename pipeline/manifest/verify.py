@@ -38,31 +38,24 @@ def verify(folder: Path, store: Store, waiting: Collection[str] = ()) -> list[st
     `waiting` are paths of pictures that a kill left without a row, and that the next run will give theirs. Of a million
     rows only the columns that are looked at are held, as Arrow has them.
     """
-    faults = [f"{name}: missing; `pipeline manifest` writes it" for name in FILES if not (folder / name).is_file()]
-    images = _columns_of(folder / IMAGES_ARROW, ("path", "sha256", "bytes"), faults)
+    there = [name for name in FILES if (folder / name).is_file()]
+    faults = [f"{name}: missing; `pipeline manifest` writes it" for name in FILES if name not in there]
+    images = _columns_of(folder / IMAGES_ARROW, ("path", "sha256", "bytes"))
     if images is not None:
         faults += _pictures(folder, images, waiting)
-    unread = {name for name in FILES if not (folder / name).is_file()} | ({IMAGES_ARROW} if images is None else set())
-    faults += _against_store(folder, store, images, [name for name in FILES if name not in unread])
-    tasks = _columns_of(folder / TASKS_ARROW, ("currency", *_AMOUNTS), [])
+    faults += _against_store(folder, store, images, there)
+    tasks = _columns_of(folder / TASKS_ARROW, ("currency", *_AMOUNTS))
     if tasks is not None:
         faults += _money(store, tasks)
     return faults
 
 
-def _columns_of(path: Path, columns: Sequence[str], faults: list[str]) -> pa.Table | None:
-    """These columns of an Arrow file; None, and a fault, where it cannot be read or has not got them."""
-    if not path.is_file():
-        return None
+def _columns_of(path: Path, columns: Sequence[str]) -> pa.Table | None:
+    """These columns of an Arrow file; None where it cannot be read, which comparing it with a fresh one tells."""
     try:
         return feather.read_table(path, columns=list(columns), memory_map=False)
-    except (pa.ArrowException, OSError, ValueError, LookupError) as exc:
-        faults.append(_unreadable(path, exc))
+    except (pa.ArrowException, OSError, ValueError, LookupError):
         return None
-
-
-def _unreadable(path: Path, why: Exception) -> str:
-    return f"{path.name}: cannot be read ({str(why).splitlines()[0]})"
 
 
 # --- files against the manifest ---
@@ -152,7 +145,7 @@ def _file(path: Path, fresh: Path, kept: str | None) -> Iterator[str]:
     try:
         table = _table(path)
     except (pa.ArrowException, OSError, ValueError) as exc:
-        yield _unreadable(path, exc)
+        yield f"{path.name}: cannot be read ({(str(exc) or type(exc).__name__).splitlines()[0]})"
         return
     expected = _table(fresh)
     if not table.schema.equals(expected.schema, check_metadata=True):
