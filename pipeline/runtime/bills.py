@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from operator import index
 
 from pipeline.values.rows import BillRow
 from pipeline.values.task import Price
@@ -16,10 +17,11 @@ def bills_of(rows: Iterable[BillRow]) -> dict[str, dict[str, dict[str, object]]]
     """
     found: dict[str, dict[str, dict[str, object]]] = {}
     for row in rows:
+        # A damaged store may say half a micro: a TypeError, as of other rows that cannot be.
         amounts = {
-            "settled_micros": row.settled_micros,
-            "held_micros": row.held_micros,
-            "doubt_micros": row.doubt_micros,
+            "settled_micros": index(row.settled_micros),
+            "held_micros": index(row.held_micros),
+            "doubt_micros": index(row.doubt_micros),
         }
         own = row.price.native_unit
         bill = found.setdefault(row.gateway, {}).setdefault(own, {**dict.fromkeys(amounts, 0), "in_cap": {}})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +30,7 @@ from pipeline.runtime.history import (
     state_of,
 )
 from pipeline.runtime.progress import money_of
-from pipeline.runtime.remains import DAMAGED, gone_of, harm_of, in_short, out_of, unreadable
+from pipeline.runtime.remains import DAMAGED, gone_of, harm_of, in_short, out_of, remedy, unreadable
 from pipeline.runtime.remains import reading as _reading
 from pipeline.runtime.retries import Meant
 from pipeline.runtime.said import said_of
@@ -51,6 +51,15 @@ if TYPE_CHECKING:
 _MANIFEST = (IMAGES_ARROW, IMAGES_PARQUET, TASKS_ARROW)
 #: A person's word about a hundred thousand tasks takes hundreds of commits, not as many as there are tasks.
 _GROUP = 256
+#: What comes of rows and notes that no run writes.
+_ODD = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
+#: Of what sort the parts of a status are.
+_PARTS: Mapping[str, type] = {
+    "state": str,
+    **dict.fromkeys(("tasks", "money", "by_gateway", "faults", "gateways", "out"), dict),
+    **dict.fromkeys(("in_doubt", "said", "failures", "parked"), list),
+    **dict.fromkeys(("images", "unsent"), int),
+}
 _UNANSWERED = Fault(FaultKind.UNKNOWN, "the process ended before an answer was written down")
 
 
@@ -80,7 +89,7 @@ def status(folder: Path) -> dict[str, object]:
     try:
         with _reading(folder) as journal:
             return {**living, "by_gateway": _bills(journal), "said": said_of(journal)}
-    except (RunError, StorageFailed, ValueError, LookupError, TypeError, AttributeError):
+    except (RunError, StorageFailed, *_ODD):
         # The living run has the word; what its store cannot say is left out.
         return living
 
@@ -96,7 +105,7 @@ def _status_of_store(folder: Path) -> dict[str, object]:
         harm, notes = harm_of(journal, alive=alive)
         try:
             found = _told(folder, journal, alive=alive)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
+        except _ODD as error:
             # Rows that cannot be.
             return unreadable(folder, *harm, f"{STORE}: a row cannot be read ({error})")
     return {**found, "damage": harm, "notes": notes, **({"state": DAMAGED} if harm else {})}
@@ -153,7 +162,11 @@ def verify(folder: Path) -> list[str]:
 def _verify(folder: Path) -> list[str]:
     with _reading(folder) as journal:
         behind = journal.get_meta("state") == "running"
-        faults = [*journal.integrity_check(), *_beside(folder, journal, behind=behind)]
+        faults = journal.integrity_check()
+        try:
+            faults += _beside(folder, journal, behind=behind)
+        except _ODD as error:
+            faults.append(f"{STORE}: a note cannot be read ({error})")
     if behind and not faults:
         # The run was killed or left in a hurry: the manifest is behind, which is no fault. A living run keeps its lock.
         rebuild_manifest(folder)
@@ -163,7 +176,7 @@ def _verify(folder: Path) -> list[str]:
             from pipeline.manifest.verify import verify as verify_folder  # noqa: PLC0415 - Arrow takes 0.3 s to import
 
             return faults + verify_folder(folder, journal, waiting)
-        except (StorageFailed, ValueError, LookupError, TypeError) as error:
+        except (StorageFailed, *_ODD) as error:
             # Rows that cannot be: told once, not by their traceback.
             return [*faults, f"{STORE}: a row cannot be read ({error})"]
 
@@ -355,13 +368,17 @@ class Origin:
 
 
 def origin(folder: Path) -> Origin:
-    """Which spec a run folder belongs to, and how it was run. *Raises* RunNotFound."""
+    """Which spec a run folder belongs to, and how it was run. *Raises* RunNotFound, StorageFailed."""
     with _reading(folder) as journal:
         spec = journal.get_meta("spec_path")
         if spec is None:
             raise RunNotFound(f"{folder} does not say which spec it belongs to")
-        simulate, noted = journal.get_meta("simulate") == "1", journal.plan()
-        options = prepare.remembered(journal.get_meta("options"), simulate=simulate, folder=folder)
+        try:
+            simulate, noted = journal.get_meta("simulate") == "1", journal.plan()
+            options = prepare.remembered(journal.get_meta("options"), simulate=simulate, folder=folder)
+        except _ODD as error:
+            why = f"{STORE}: what it says of how it was run cannot be read ({error})"
+            raise StorageFailed(f"{why}. {remedy(folder)}") from error
         return Origin(Path(spec), simulate, options, "" if noted is None else noted.spec_sha256)
 
 
@@ -372,13 +389,23 @@ def keep_status(folder: Path, journal: Journal) -> None:
 
 
 def _kept_status(folder: Path, journal: Journal) -> dict[str, Any]:
-    kept = json.loads(journal.get_meta("finished_status") or "{}")
-    found = kept["status"] if kept.get("ended_at") == journal.get_meta("ended_at") else None
+    found = _noted_status(journal.get_meta("finished_status"), journal.get_meta("ended_at"))
     # A death may have come between the end and this note; the folder may have been moved since.
     if found is None:
         found = _told(folder, journal, alive=False)
     note = journal.get_meta("store:note")
     return {**found, "run": str(folder), "damage": [], "notes": [note] if note else []}
+
+
+def _noted_status(note: str | None, ended_at: str | None) -> dict[str, Any] | None:
+    """The status that a note holds; None for one of another end, and for what is no such note: the rows know it all."""
+    try:
+        kept = json.loads(note or "{}")
+        found = kept["status"] if kept.get("ended_at") == ended_at else None
+    except _ODD:
+        return None
+    whole = isinstance(found, dict) and all(isinstance(found.get(part), sort) for part, sort in _PARTS.items())
+    return found if whole else None
 
 
 def finished_result(folder: Path, mark: str, spec: str) -> Result | None:

@@ -227,20 +227,29 @@ def budget_memory(options: Options, job: JobSpec, kept: Callable[[str], str | No
 
 
 def remembered(text: str | None, *, simulate: bool, folder: Path) -> Options:
-    """The options of a folder's last run, as `budget_memory` wrote them; the budget is remembered by itself."""
+    """The options of a folder's last run, as `budget_memory` wrote them; the budget is remembered by itself.
+
+    *Raises* what comes of a note that no run writes.
+    """
     written = json.loads(text) if text else {}
     return Options(
         simulate=simulate,
         faults=Path(written["faults"]) if written.get("faults") else None,
         seed=int(written.get("seed", 0)),
         run_dir=folder,
-        limit=written.get("limit"),
-        sample=written.get("sample"),
+        limit=_count(written.get("limit")),
+        sample=_count(written.get("sample")),
         sample_seed=int(written.get("sample_seed", 0)),
         probe=bool(written.get("probe")),
         settings=tuple((str(key), str(value)) for key, value in written.get("settings", ())),
         allow_paths=tuple(Path(path) for path in written.get("allow_paths", ())),
     )
+
+
+def _count(found: object) -> int | None:
+    if found is None or (type(found) is int and found >= 0):
+        return found
+    raise ValueError(f"no number of tasks: {found!r:.80}")
 
 
 def topped_up(kept: Callable[[str], str | None], job: JobSpec, said: Money) -> dict[str, str]:
