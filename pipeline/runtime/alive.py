@@ -71,27 +71,55 @@ def _billed(session: Session) -> dict[str, dict[str, int]]:
     return found
 
 
-def teller(session: Session, driver: Driver, listener: Listener | None, metrics: Metrics) -> Callable[[str], None]:
-    """Tells the display and the file of metrics how the run stands in this state; makes no view for nobody.
+class Teller:
+    """Tells the display and the file of metrics how the run stands; makes no view for nobody, and ends no run.
 
-    A display that breaks is left off; the file goes on.
+    A display that breaks is left off. Where our own code breaks, the next change is told all the same.
     """
 
-    def tell(state: str) -> None:
-        due = metrics.due() or state != "running"
-        shown = listener is not None and driver.audience.broke is None
-        if not due and not shown:
-            return
-        view = view_of(session, driver, state)
-        if due:
-            metrics.write(view)
-        if listener is not None and shown:
-            try:
-                listener(view)
-            except Exception as error:  # noqa: BLE001 - a terminal that went away must not end a run that holds money
-                driver.audience.broke = f"{type(error).__name__}: {error}"
+    __slots__ = ("_broke", "_bug", "_driver", "_listener", "_metrics", "_session")
 
-    return tell
+    def __init__(self, session: Session, driver: Driver, listener: Listener | None, metrics: Metrics) -> None:
+        """`listener` is the display, if there is one."""
+        self._session = session
+        self._driver = driver
+        self._listener = listener
+        self._metrics = metrics
+        #: What the display, and what our own code raised last.
+        self._broke = self._bug = ""
+
+    def __call__(self, state: str) -> None:
+        """Tell this state."""
+        due = self._metrics.due() or state != "running"
+        if not due and self._listener is None:
+            return
+        try:
+            view = view_of(self._session, self._driver, state)
+            self._show(view)
+            if due:
+                self._metrics.write(view)
+        except Exception as error:  # noqa: BLE001 - what is only said of a run must not end one that holds money
+            self._bug = _words(error)
+
+    def _show(self, view: View) -> None:
+        if self._listener is not None:
+            try:
+                self._listener(view)
+            except Exception as error:  # noqa: BLE001 - nor must a terminal that went away
+                self._listener, self._broke = None, _words(error)
+
+    def notes(self) -> list[str]:
+        """What went wrong with telling, for the run's last words."""
+        bug = (
+            f"how the run stands could not always be told, which is our own mistake: {self._bug}; the run itself and "
+            "its money are not touched by it"
+        )
+        broke = f"the display broke and was left off: {self._broke}"
+        return [*([bug] if self._bug else []), *([broke] if self._broke else [])]
+
+
+def _words(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def status_now(session: Session, driver: Driver, state: str) -> dict[str, object]:

@@ -25,7 +25,10 @@ class Audience:
         listener: Callable[[], None] | None,
         failed: Callable[[BaseException], None],
     ) -> None:
-        """`failed` is told of what the story raised: a run that cannot be written down stops."""
+        """`failed` is told of what the story raised: a run that cannot be written down stops.
+
+        `listener` raises nothing: who shows a run sees to that, and knows whose mistake it was.
+        """
         self._story = story
         self._listener = listener
         self._failed = failed
@@ -34,8 +37,6 @@ class Audience:
         self._listened = 0.0
         #: No turn of the loop comes any more: what is said now is written at once.
         self._closed = False
-        #: Why the listener is left alone, if it broke.
-        self.broke: str | None = None
 
     def say(self, facts: list[Fact]) -> None:
         """Into the story, at once for all that one commit made durable: before anything that follows from it is done,
@@ -66,10 +67,7 @@ class Audience:
         now = time.monotonic()
         if self._listener is not None and now - self._listened >= TELL_EVERY_S:
             self._listened = now
-            try:
-                self._listener()
-            except Exception as error:  # noqa: BLE001 - a terminal that went away must not end a run that holds money
-                self._listener, self.broke = None, f"{type(error).__name__}: {error}"
+            self._listener()
 
     async def beat(self, clock: Clock) -> None:
         """Nothing happens for a while: whoever looks sees all the same what is waited for, and for how long."""

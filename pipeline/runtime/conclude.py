@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 
 from pipeline.engine.lifecycle import ENDED
 from pipeline.engine.phases import Phase
 from pipeline.failpoints import reach
 from pipeline.runtime import prepare, wiring
-from pipeline.runtime.alive import status_now
+from pipeline.runtime.alive import Teller, status_now
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.history import EXITS, Result, failures_of, parked_of, state_of
 from pipeline.runtime.inspect import doubts_in, keep_status
@@ -19,7 +18,7 @@ from pipeline.runtime.said import said_of
 from pipeline.runtime.session import Session
 
 
-def conclude(session: Session, driver: Driver, tell: Callable[[str], None], begun: float) -> Result:
+def conclude(session: Session, driver: Driver, tell: Teller, begun: float) -> Result:
     """Write the manifest, mark how it ended, and say so."""
     parked = parked_of(session.machine.lane_views(), driver.full, _room_wanted(session), session.plan.cards)
     state = state_of(
@@ -47,7 +46,7 @@ def conclude(session: Session, driver: Driver, tell: Callable[[str], None], begu
     if driver.left:
         tell(state)
         # In a hurry: the store says "running" still, so that whoever looks next brings the manifest up to date.
-        return _result(session, driver, state, status, begun)
+        return _result(session, tell, state, status, begun)
     from pipeline.manifest.table import write_manifest  # noqa: PLC0415 - Arrow takes 0.3 s to import
 
     write_manifest(session.it.folder.path, journal)
@@ -71,12 +70,11 @@ def conclude(session: Session, driver: Driver, tell: Callable[[str], None], begu
         session.room.clear()
         reach("finish.cleared")
     tell(state)
-    return _result(session, driver, state, status, begun)
+    return _result(session, tell, state, status, begun)
 
 
-def _result(session: Session, driver: Driver, state: str, status: dict[str, object], begun: float) -> Result:
-    if driver.audience.broke is not None:
-        session.notes.append(f"the display broke and was left off: {driver.audience.broke}")
+def _result(session: Session, tell: Teller, state: str, status: dict[str, object], begun: float) -> Result:
+    session.notes += tell.notes()
     took = session.clock.now() - session.started
     # A rehearsal that had nothing to do says nothing of how long the real job takes.
     simulated = took if session.options.simulate and took > 0 else None

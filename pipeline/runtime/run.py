@@ -18,7 +18,7 @@ from pipeline.failpoints import reach
 from pipeline.plan.expand import Plan
 from pipeline.providers import PROVIDERS
 from pipeline.runtime import prepare, wiring
-from pipeline.runtime.alive import Listener, status_now, teller
+from pipeline.runtime.alive import Listener, Teller, status_now
 from pipeline.runtime.clock import Clock, run_virtual
 from pipeline.runtime.commits import InlineCommitter, ThreadCommitter
 from pipeline.runtime.conclude import conclude
@@ -132,7 +132,7 @@ async def _turn(session: Session, listener: Listener | None, begun: float) -> Re
         room=session.room.low,
         grace_s=wiring.grace_s(session.plan),
     )
-    tell = teller(session, driver, listener, Metrics(session.it.folder.metrics, session.plan.name))
+    tell = Teller(session, driver, listener, Metrics(session.it.folder.metrics, session.plan.name))
     desk = Desk(session, driver, committer, lambda: status_now(session, driver, "running"))
     control = Control(session.it.folder.control, desk)
     failed: BaseException | None = None
