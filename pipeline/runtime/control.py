@@ -262,44 +262,6 @@ def request_of(path: Path, request: Mapping[str, object], *, timeout_s: float = 
     return None
 
 
-class Line:
-    """A conversation with a living run, from a loop."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader = reader
-        self._writer = writer
-
-    @classmethod
-    async def open(cls, path: Path) -> Line | None:
-        """A new conversation; None when nobody is alive."""
-        try:
-            with address_of(path) as address:
-                return cls(*await asyncio.open_unix_connection(address, limit=ANSWER_MAX))
-        except OSError:
-            return None
-
-    async def ask(self, request: Mapping[str, object], *, timeout_s: float = DONE_S) -> dict[str, object] | None:
-        """The next answer; None when the run is gone."""
-        try:
-            self._writer.write(json.dumps(request).encode() + b"\n")
-            await asyncio.wait_for(self._writer.drain(), timeout_s)
-        except (OSError, TimeoutError):
-            return None
-        return await self.next(timeout_s=timeout_s)
-
-    async def next(self, *, timeout_s: float = DONE_S) -> dict[str, object] | None:
-        """The next line of a watch; None when the run is gone."""
-        try:
-            answer = json.loads(await asyncio.wait_for(self._reader.readline(), timeout_s))
-        except (OSError, ValueError, TimeoutError):
-            return None
-        return answer if isinstance(answer, dict) else None
-
-    def close(self) -> None:
-        """End it."""
-        self._writer.close()
-
-
 @contextlib.contextmanager
 def address_of(path: Path) -> Iterator[str]:
     """A name short enough for a socket address (108 bytes), by way of the folder's descriptor where there is /proc."""

@@ -19,8 +19,8 @@ from pipeline.errors import PipelineError
 from pipeline.report.data import COLUMNS
 from pipeline.report.failures import ENDS
 from pipeline.runtime.clock import until
-from pipeline.runtime.control import Line
 from pipeline.runtime.drawing import SHOWN, Book, Drawing, draw, signature
+from pipeline.runtime.line import Line
 from pipeline.runtime.portrait import lanes_of
 from pipeline.values.folder import CONTROL
 
@@ -225,11 +225,12 @@ class Hub:
         if closing or known.signature != signature(self.folder):
             await self._redraw()
 
-    async def _live(self, rows: Line) -> None:
+    async def _live(self, line: Line) -> None:
         """Follow a living run to its end; then the store has the word."""
+        rows: Line | None = line
         watch = await Line.open(self.folder / CONTROL)
         try:
-            answer = await rows.ask({"ask": "rows", "since": None})
+            answer = await line.ask({"ask": "rows", "since": None})
             if watch is None or answer is None or not answer.get("cursor"):
                 return
             cursor: object = answer["cursor"]
@@ -240,13 +241,16 @@ class Hub:
                     await self._redraw()
                 elif was != self._status:
                     await self._tell(meta=True)
-                if told.get("cursor") != cursor:
+                if rows is None or rows.closed:
+                    # An answer came too late; what changed since the cursor is asked for once more.
+                    rows = await Line.open(self.folder / CONTROL)
+                if rows is not None and told.get("cursor") != cursor:
                     cursor = await self._heard(rows, cursor)
                 told = await watch.next()
         finally:
-            rows.close()
-            if watch is not None:
-                watch.close()
+            for each in (rows, watch):
+                if each is not None:
+                    each.close()
             if self._status is not None:
                 self._status = None
                 await self._redraw()

@@ -22,11 +22,12 @@ from pipeline.errors import PipelineError, RunError, RunNotFound, StorageFailed
 from pipeline.report.data import COLUMNS
 from pipeline.report.pages import INDEX, META, page_files
 from pipeline.runtime.answering import FRESH, Stream, body, nothing, plain, refused, safely, said, send, tell_bug
-from pipeline.runtime.control import DONE_S, Line
+from pipeline.runtime.control import DONE_S
 from pipeline.runtime.door import Door
 from pipeline.runtime.drawing import unwrapped
 from pipeline.runtime.guard import HEADERS, Guard
 from pipeline.runtime.hub import ROWS_MAX, Hub
+from pipeline.runtime.line import Line
 from pipeline.runtime.portrait import REVIEW
 from pipeline.runtime.reviews import save_review
 from pipeline.runtime.thumbs import Thumbs, digest_of
@@ -209,7 +210,7 @@ class Viewer:
         finally:
             line.close()
         if answer is None:
-            return said(ok=False, words="the run ended before it answered")
+            return said(ok=False, words="no answer came: the run has ended, or is too busy to say whether it was done")
         return said(ok=bool(answer.get("ok")), words=str(answer.get("said", "")))
 
     async def close(self) -> None:
