@@ -8,11 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
-from pipeline.report.pixels import Job, make
+from pipeline.report import pool
+from pipeline.report.pixels import Job, Made, make
 from pipeline.report.pool import BATCH, FEW, made_of, spawned
 from tests.report.test_gallery import picture
 
@@ -52,6 +56,48 @@ def test_a_decoder_that_ends_its_process_costs_one_picture(tmp_path: Path) -> No
     assert {each.sha256: each.problem for each in found} == {
         each.sha256: "damaged" if each is wanted[3] else "" for each in wanted
     }
+
+
+class Scripted:
+    """Workers that are gone: one batch is lost with them, one hangs, and no other is taken."""
+
+    def __init__(self) -> None:
+        """Nothing was sent yet."""
+        self.sent = 0
+
+    def submit(self, make: Callable[[list[Job]], list[Made]], batch: list[Job]) -> Future[list[Made]]:
+        """The first is lost, the second waits for ever."""
+        self.sent += 1
+        if self.sent == 3:
+            raise BrokenProcessPool
+        found: Future[list[Made]] = Future()
+        if self.sent == 1:
+            found.set_exception(BrokenProcessPool())
+        return found
+
+    def shutdown(self, **_: bool) -> None:
+        """Nobody is left."""
+
+
+class Here:
+    """Workers without a process."""
+
+    def submit(self, make: Callable[[list[Job]], list[Made]], batch: list[Job]) -> Future[list[Made]]:
+        """Done at once."""
+        found: Future[list[Made]] = Future()
+        found.set_result(make(batch))
+        return found
+
+    def shutdown(self, **_: bool) -> None:
+        """Nobody to end."""
+
+
+def test_no_picture_is_lost_with_the_workers_that_had_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of the broken message, those that were waiting and those that nobody took are made by others, once each."""
+    pools = iter([Scripted()])
+    monkeypatch.setattr(pool, "spawned", lambda _: next(pools, Here()))
+    wanted = [Job(f"{number:064d}", b"", tmp_path / f"{number}.webp") for number in range(5 * BATCH + 1)]
+    assert sorted(each.sha256 for each in made_of(wanted, workers=1)) == [each.sha256 for each in wanted]
 
 
 class _Deadly:
@@ -106,8 +152,8 @@ def test_workers_leave_when_their_parent_does(number: signal.Signals, tmp_path: 
 @pytest.mark.slow
 def test_a_worker_ignores_the_terminals_interrupt() -> None:
     """Ctrl-C is for the parent, which stops them in order."""
-    pool = spawned(1)
+    workers = spawned(1)
     try:
-        assert pool.submit(signal.getsignal, signal.SIGINT).result(60) is signal.SIG_IGN
+        assert workers.submit(signal.getsignal, signal.SIGINT).result(60) is signal.SIG_IGN
     finally:
-        pool.shutdown(cancel_futures=True)
+        workers.shutdown(cancel_futures=True)
