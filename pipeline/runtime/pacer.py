@@ -94,7 +94,7 @@ class Pacer:
                 while (due := self._due(loop.time())) > loop.time():
                     await until(due)
                 await self._limiter.acquire()
-                return self._take(loop.time())
+                return self._take(loop.time(), self._wanted)
 
     async def near(self, lead_s: float = 0.05) -> None:
         """Return when the slot that a newcomer would get is at most `lead_s` away. Takes nothing."""
@@ -130,9 +130,9 @@ class Pacer:
         """Go on as if the window before the first slot had been full, as late as it can: nothing is known of it."""
         self._full = True
 
-    def _take(self, now: float) -> Slot:
+    def _take(self, now: float, wanted: float) -> Slot:
         """Stamp a slot. What was overslept since it was due, and wanted, is taken off the time until the next one."""
-        overslept = now - max(self._next(), -math.inf if self._wanted is None else self._wanted)
+        overslept = now - max(self._next(), wanted)
         self._late_s = max(overslept, self._late_s * _REMEMBERED)
         caught_up = min(max(0.0, overslept), self._late_max_s) if self._share == 1.0 else 0.0
         self._planned = now - caught_up

@@ -598,7 +598,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "idleness saved up",
             "a lane that wanted nothing sends in one burst what it might have sent",
-            "        overslept = now - max(self._next(), -math.inf if self._wanted is None else self._wanted)\n",
+            "        overslept = now - max(self._next(), wanted)\n",
             "        overslept = now - self._next()\n",
             _PACER,
         ),

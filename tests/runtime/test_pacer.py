@@ -129,6 +129,24 @@ def test_near_returns_shortly_before_a_newcomers_slot() -> None:
     assert run_virtual(work) == pytest.approx([0.0, 0.98, 1.03, 1.03 * 4 - 0.05], abs=0.006)
 
 
+@pytest.mark.parametrize(("expected", "near", "third"), [(0, False, 0.214), (2, False, 0.194), (0, True, 0.194)])
+def test_what_a_wanted_slot_was_late_is_caught_up(expected: int, near: bool, third: float) -> None:  # noqa: FBT001
+    """Wanted is a slot that is near, or for which permission is being committed; what nobody wanted is lost."""
+
+    async def work(clock: VirtualClock) -> float:
+        pacer = Pacer(10, 1.0)
+        pacer.expected = expected
+        await pacer.slot()
+        if near:
+            await pacer.near(1.0)
+        await clock.until(0.117)  # 0.02 s more than a gap
+        await pacer.slot()
+        await pacer.slot()
+        return clock.now()
+
+    assert run_virtual(work) == pytest.approx(third, abs=0.001)
+
+
 @pytest.mark.parametrize("pause_s", [0.0, 0.4, 3.0])
 def test_a_resume_keeps_to_the_window_of_the_run_before(pause_s: float) -> None:
     """Stamps of both runs together never hold more than the count in a window."""
