@@ -45,6 +45,7 @@ VIEW = View(
 LIMITED = replace(LANE, cooling_until=101.2)
 GONE = replace(LANE, cooling_until=126.0, unreachable=True)
 LOSING = replace(LANE, cooling_until=101.2, losing=True)
+BEHIND = replace(LANE, behind=True)
 PARKED = replace(LANE, parked=Fault(FaultKind.UNAUTHORIZED, "Invalid \x1b[31mtoken"))
 
 
@@ -67,6 +68,7 @@ def test_a_rehearsal_says_whose_time_is_left() -> None:
         (replace(VIEW, lanes={"a/b": GONE}), "a/b: the gateway cannot be reached, tried again in 26 s"),
         (replace(VIEW, lanes={"a/b": LOSING}), "a/b: answers were lost, tried again in 1.2 s"),
         (replace(VIEW, lanes={"a/b": PARKED}), "a/b: parked: Invalid [31mtoken"),
+        (replace(VIEW, lanes={"a/b": BEHIND}), "a/b: waits until more of what was bought is downloaded"),
         (replace(VIEW, money={"USD": StoredAccount("USD", 9, 3, 0, 0, 2)}), "0.000003 USD spent"),
     ],
 )
@@ -107,6 +109,8 @@ def test_the_rows_of_the_panel() -> None:
         (LOSING, "a/b   42 of 60/min   answers lost: tries in 1.2 s"),
         (PARKED, "a/b   42 of 60/min   parked"),
         (replace(LANE, share=0.5), "a/b   42 of 60/min at 50%   4 of 8 in flight"),
+        (BEHIND, "a/b   42 of 60/min   waits for downloads"),
+        (replace(LIMITED, behind=True), "a/b   42 of 60/min   429: waits 1.2 s"),
         (replace(LANE, probing=True), "a/b   42 of 60/min   4 of 8 in flight, one at a time"),
     ],
 )

@@ -111,6 +111,15 @@ def test_downloads_that_fall_behind_stop_buying_until_they_have_caught_up() -> N
     assert not state.machine.lane_views()[LANE].behind
 
 
+def test_what_may_wait_to_be_downloaded_is_bounded_on_both_sides() -> None:
+    """Fewer pictures would stop buying in a hiccup of the network; more would be paid links that expire, and memory.
+
+    The tests beside this one take the bounds from the engine, and so hold for any.
+    """
+    assert 512 <= BACKLOG_MAX <= 2048
+    assert 4 <= FAILING_MIN <= 16
+
+
 def test_pictures_that_nobody_follows_any_more_do_not_stop_buying() -> None:
     """Links that the gateway refuses to renew are left for the next run; the others go on in this one."""
     state = fetching(BACKLOG_MAX, links_live_s=1e9)
