@@ -13,6 +13,8 @@ from pipeline.runtime.prepare import Options
 from pipeline.runtime.progress import View
 from tests.stories.jobs import spec
 
+pytestmark = pytest.mark.slow
+
 
 class Display:
     """A terminal that may go away."""

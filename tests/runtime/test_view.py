@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -193,6 +193,40 @@ async def test_a_page_that_listened_to_a_server_before_this_one_gets_every_row(f
         while (await anext(events))[0] != "rows":
             pass
         await events.aclose()  # type: ignore[attr-defined]  # it is a generator
+
+
+@pytest.mark.slow
+async def test_a_stream_that_broke_is_cut_off_and_does_not_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Words of an error would become part of what the page hears; a proper end would say that there is no more."""
+    calls, meta = iter([True]), Hub.meta
+
+    def breaks(hub: Hub) -> dict[str, Any]:
+        if next(calls, None):
+            return meta(hub)
+        raise KeyError("lane")
+
+    monkeypatch.setattr(Hub, "meta", breaks)
+    async with serving(folder, port=0, resume="") as address, asyncio.timeout(10.0):
+        browser = Browser(address)
+        await browser.enter()
+        (whole, _), (broken, ended) = [await _heard(browser) for _ in range(2)]
+        assert b"event: meta" in whole
+        assert (b"event: meta" in broken, ended) == (False, False), broken
+        assert broken.startswith(b"HTTP/1.1 200")
+    assert [record.getMessage() for record in caplog.records] == ["a page cannot be shown: KeyError: 'lane'"]
+
+
+async def _heard(browser: Browser) -> tuple[bytes, bool]:
+    """What a stream says first, or until it is over; and whether it ended in order."""
+    reader, writer = await browser.send("GET", "/events")
+    found = b""
+    with suppress(ConnectionError):
+        while b"event: meta" not in found and (piece := await reader.read(65536)):
+            found += piece
+    writer.close()
+    return found, found.endswith(b"0\r\n\r\n")
 
 
 @pytest.mark.parametrize(
