@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Container, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pipeline.engine.phases import Phase
 from pipeline.plan.expand import Plan
-from pipeline.runtime.difference import LOOKED_AT, why_new
+from pipeline.runtime.difference import LOOKED_AT, Label, label_of, why_new
 from pipeline.store.folder import has_store
 from pipeline.store.journal import Journal
 from pipeline.values.folder import STORE
@@ -57,7 +56,7 @@ def compare_known(
     known = _Known(ids=set(journal.task_ids()))
     for row in journal.task_rows():
         if row.in_spec:
-            known.labels.add(_label(row.row_id, row.axes, row.sample))
+            known.labels.add(label_of(row))
         if row.phase in (Phase.FAILED, Phase.SKIPPED):
             known.failed.add(bytes.fromhex(row.task_id))
         elif row.phase != Phase.DONE:
@@ -78,7 +77,7 @@ class _Known:
     ids: set[bytes] = field(default_factory=set)
     failed: set[bytes] = field(default_factory=set)
     unfinished: set[bytes] = field(default_factory=set)
-    labels: set[tuple[str | None, str, int]] = field(default_factory=set)
+    labels: set[Label] = field(default_factory=set)
 
 
 def _compare(made: Plan, known: _Known, wanted: Container[int] | None, fresh: list[Task] | None = None) -> Comparison:
@@ -98,12 +97,8 @@ def _compare(made: Plan, known: _Known, wanted: Container[int] | None, fresh: li
         if wanted is not None and task.number not in wanted:
             continue
         new += 1
-        changed += _label(task.row_id, task.axes, task.sample) in known.labels
+        changed += label_of(task) in known.labels
         micros[task.price.currency] = micros.get(task.price.currency, 0) + task.price.hold(task.n)
         if fresh is not None and new <= LOOKED_AT:
             fresh.append(task)
     return Comparison(owned, new, changed, len(known.ids) - owned - failed, micros, failed, done)
-
-
-def _label(row_id: str | None, axes: Mapping[str, str], sample: int) -> tuple[str | None, str, int]:
-    return row_id, json.dumps(dict(axes), sort_keys=True), sample

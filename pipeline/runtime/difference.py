@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from json import JSONEncoder
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pipeline.values.task import Input, Task, input_identity
@@ -14,12 +15,14 @@ if TYPE_CHECKING:
 #: So many new tasks are looked at; of a larger edit the first ones speak for the others.
 LOOKED_AT: Final = 1000
 
-Label: TypeAlias = "tuple[str | None, frozenset[tuple[str, str]], int]"
+#: Text takes less memory than a set, and there is one for each task of a run.
+Label: TypeAlias = tuple[str | None, str, int]
+_AXES: Final = JSONEncoder(sort_keys=True).encode
 
 
-def label_of(task: Task) -> Label:
+def label_of(task: Task | TaskRow) -> Label:
     """Which place of a job a task has, whatever is sent for it."""
-    return task.row_id, frozenset(task.axes.items()), task.sample
+    return task.row_id, _AXES(dict(task.axes)), task.sample
 
 
 def why_new(fresh: Sequence[Task], rows: Iterable[TaskRow], noted: NotedPlan | None, digest: str) -> dict[str, int]:
@@ -39,7 +42,7 @@ def why_new(fresh: Sequence[Task], rows: Iterable[TaskRow], noted: NotedPlan | N
         if not row.in_spec:
             continue
         begun += 1
-        label = label_of(row.task)
+        label = label_of(row)
         if label in wanted:
             before[label] = row.task
         known.row_ids.update({row.row_id} & row_ids)
