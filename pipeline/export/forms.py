@@ -21,7 +21,7 @@ from pipeline.values.sheet import MARK, guarded
 #: What a row group of Parquet holds at most: readers take one into memory whole (pictures; bytes of them).
 GROUP_MAX: Final = 256
 GROUP_BYTES_MAX: Final = 32 * 1024 * 1024
-#: Parts of a name that loaders skip, or take for a split of the data.
+#: How parts of a name begin that loaders skip.
 _SKIPPED: Final = (".", "__")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from pipeline.export.rows import Row
 from pipeline.store.inside import is_digest, open_picture
@@ -28,20 +28,9 @@ def name_of(row: Row) -> str:
 
 
 def bytes_of(folder: Path, row: Row) -> bytes:
-    """The picture of a row, compared with its row. *Raises* Spoilt.
-
-    A folder may come from a stranger: only plain files among the run's own pictures are opened, through no link.
-    """
-    try:
-        handle = open_picture(folder, row["path"])
-    except FileNotFoundError:
-        raise Spoilt("missing, a row names it") from None
-    except (OSError, ValueError) as error:
-        raise Spoilt(f"is no ordinary file ({getattr(error, 'strerror', None) or error})") from None
-    with os.fdopen(handle, "rb") as file:
-        size = os.fstat(handle).st_size
-        if size != row["bytes"]:
-            raise Spoilt(f"has {size} bytes, its row says {row['bytes']}")
+    """The picture of a row, compared with its row. *Raises* Spoilt."""
+    with _opened(folder, row) as file:
+        size: int = row["bytes"]
         if size > SIZE_MAX:
             raise Spoilt(f"has {size} bytes, which no picture of ours has")
         try:
@@ -55,12 +44,22 @@ def bytes_of(folder: Path, row: Row) -> bytes:
 
 def look_at(folder: Path, row: Row) -> None:
     """Whether a picture that is only named is there, with its size; its content is not read. *Raises* Spoilt."""
+    _opened(folder, row).close()
+
+
+def _opened(folder: Path, row: Row) -> BinaryIO:
+    """The picture of a row, of the size that the row says. *Raises* Spoilt.
+
+    A folder may come from a stranger: only plain files among the run's own pictures are opened, through no link.
+    """
     try:
         handle = open_picture(folder, row["path"])
-    except (OSError, ValueError):
+    except FileNotFoundError:
         raise Spoilt("missing, a row names it") from None
-    try:
-        if (size := os.fstat(handle).st_size) != row["bytes"]:
-            raise Spoilt(f"has {size} bytes, its row says {row['bytes']}")
-    finally:
-        os.close(handle)
+    except (OSError, ValueError) as error:
+        raise Spoilt(f"is no ordinary file ({getattr(error, 'strerror', None) or error})") from None
+    file = os.fdopen(handle, "rb")
+    if (size := os.fstat(handle).st_size) != row["bytes"]:
+        file.close()
+        raise Spoilt(f"has {size} bytes, its row says {row['bytes']}")
+    return file

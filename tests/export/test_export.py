@@ -255,6 +255,28 @@ def test_a_missing_picture_has_no_line_in_the_table(run: Path, tmp_path: Path) -
     assert len((tmp_path / "out.csv").read_text("utf-8-sig").splitlines()) == 3
 
 
+@pytest.mark.parametrize("form", ["imagefolder", "csv"])
+@pytest.mark.parametrize(
+    ("how", "said"), [("gone", "missing, a row names it"), ("a link", "is no ordinary file"), ("long", "its row says")]
+)
+def test_a_picture_that_is_named_is_looked_at_like_one_that_is_copied(
+    run: Path, tmp_path: Path, form: str, how: str, said: str
+) -> None:
+    """What is wrong with it is told alike: what is there is not called missing."""
+    path = run / images(run)[0]["path"]
+    match how:
+        case "long":
+            path.write_bytes(path.read_bytes() + b"x")
+        case _:
+            path.unlink()
+            if how == "a link":
+                path.symlink_to(tmp_path / "away.png")
+    (tmp_path / "away.png").write_bytes(b"x")
+    done = call("export", run, "--to", form, tmp_path / "out", "--json")
+    (fault,) = json.loads(done.stdout)["faults"]
+    assert said in fault
+
+
 KILLED = """
 import os, sys
 from pathlib import Path
