@@ -25,6 +25,8 @@ from pipeline.values.folder import LOG, STORE
 SUMMED_MAX: Final = 64 * 1024 * 1024
 #: States beyond those of `history.EXITS`: the store is not to be trusted, or cannot be read.
 DAMAGED: Final = "damaged"
+#: So many lines about its pages are told.
+_SAID_MAX: Final = 3
 #: How faults of the store itself begin, as `verify` names them.
 _OF_STORE: Final = (f"{STORE}:", f"{STORE}.", "the store", "money:", "not a store")
 
@@ -119,14 +121,14 @@ def unreadable(folder: Path, *faults: object) -> dict[str, object]:
     return {"state": DAMAGED, "run": str(folder), "damage": [str(fault) for fault in faults]}
 
 
-def in_short(faults: Iterable[str], most: int = 3) -> list[str]:
+def in_short(faults: Iterable[str]) -> list[str]:
     """Faults of pages, which SQLite tells by the hundred: the first few lines, and how many more there are."""
     kept: list[str] = []
     more = 0
     for fault in faults:
         lines = [line for line in fault.splitlines() if line.strip()]
         if fault.startswith("the store: "):
-            room = max(0, most - sum(each.startswith("the store: ") for each in kept))
+            room = max(0, _SAID_MAX - sum(each.startswith("the store: ") for each in kept))
             named = [line if line.startswith("the store: ") else f"the store: {line}" for line in lines]
             kept += named[:room]
             more += len(named) - len(named[:room])
