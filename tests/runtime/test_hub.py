@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,79 +15,14 @@ import pytest
 from pipeline.errors import StorageFailed
 from pipeline.report.data import COLUMNS
 from pipeline.runtime import hub as hub_module
-from pipeline.runtime.control import ANSWER_MAX
 from pipeline.runtime.drawing import Book, Drawing, draw
 from pipeline.runtime.hub import Hub
-from pipeline.runtime.line import Line
 from pipeline.values.folder import CONTROL, STORE
 from tests.runtime.browsing import rehearsed
+from tests.runtime.test_line import Told, answering, opened
 
 ID, STATE, PROMPT = (COLUMNS.index(name) for name in ("id", "state", "prompt"))
 STATUS: dict[str, Any] = {"state": "running", "tasks": {"done": 3}, "images": 3, "paused": [], "money": {}}
-Answers = Callable[[dict[str, Any]], object]
-
-
-class Told(list[object]):
-    """Everything that a watcher is told, before the run ends."""
-
-
-@asynccontextmanager
-async def answering(path: Path, answers: Answers) -> AsyncIterator[list[dict[str, Any]]]:
-    """A run that answers as a test says; yields what it was asked."""
-    asked: list[dict[str, Any]] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            while line := await reader.readline():
-                asked.append(json.loads(line))
-                answer = answers(asked[-1])
-                if isinstance(answer, asyncio.Future):
-                    answer = await answer
-                for each in answer if isinstance(answer, Told) else (answer,):
-                    writer.write(json.dumps(each).encode() + b"\n")
-                if isinstance(answer, Told):
-                    break
-        writer.close()
-
-    server = await asyncio.start_unix_server(serve, path, limit=ANSWER_MAX)
-    try:
-        yield asked
-    finally:
-        server.close()
-
-
-async def opened(path: Path) -> Line:
-    """A conversation that begins."""
-    line = await Line.open(path)
-    assert line is not None
-    return line
-
-
-async def test_an_answer_that_comes_too_late_is_never_taken_for_another(tmp_path: Path) -> None:
-    """The conversation ends with the first answer that does not come in time; a new one has answers of its own."""
-    place = tmp_path / CONTROL
-    late: asyncio.Future[object] = asyncio.get_running_loop().create_future()
-    answers: dict[str, object] = {"first": late, "second": {"to": "second"}}
-    async with answering(place, lambda request: answers[request["ask"]]) as asked:
-        line = await opened(place)
-        assert await line.ask({"ask": "first"}, timeout_s=0.05) is None
-        assert line.closed
-        late.set_result({"to": "first"})
-        assert (await line.ask({"ask": "second"}), await line.next()) == (None, None)
-        assert [request["ask"] for request in asked] == ["first"], "nothing is asked of whoever does not answer"
-        again = await opened(place)
-        assert await again.ask({"ask": "second"}) == {"to": "second"}
-        assert not again.closed
-        again.close()
-
-
-@pytest.mark.parametrize("answer", [7, [], "words"])
-async def test_an_answer_that_is_none_ends_the_conversation(tmp_path: Path, answer: object) -> None:
-    """What is no object is of no request."""
-    async with answering(tmp_path / CONTROL, lambda _: answer):
-        line = await opened(tmp_path / CONTROL)
-        assert await line.ask({"ask": "status"}) is None
-        assert line.closed
 
 
 @pytest.fixture
