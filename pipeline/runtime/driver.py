@@ -313,7 +313,6 @@ class Driver:
                 reach("turn.left")
                 self._closed = True
                 self.audience.close()
-                self._performer.close()
         if self._over is not None:
             raise self._over
 

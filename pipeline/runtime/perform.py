@@ -152,10 +152,6 @@ class Performer:
             self.placements.gone(task)
         return SubmitAnswered(command.attempt, reply)
 
-    def close(self) -> None:
-        """Let go of the threads that pictures are synced by."""
-        self._shelf.close()
-
     @property
     def broken(self) -> Exception | None:
         """Why nothing more may be sent: the disk took an answer neither in nor for want of room."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
@@ -16,7 +15,8 @@ from typing import Final
 
 from pipeline.failpoints import reach
 from pipeline.runtime.pictures import Examined, examine
-from pipeline.store.blobs import Blobs, Part, Seen, Sink, Wanted, one_by_one, synced
+from pipeline.store.blobs import Blobs, Seen, Wanted
+from pipeline.store.part import Part, Sink
 from pipeline.values.task import Task
 
 #: A picture up to this size stays in memory until its group is written; a larger one goes to its part as it comes.
@@ -25,8 +25,6 @@ IN_MEMORY_MAX: Final = 2 * 1024 * 1024
 _GROUPS: Final = 2
 _GROUP_BYTES: Final = 4 * 1024 * 1024
 _GROUP_MAX: Final = 64
-#: Syncs of one group that are asked for at once: the system does those that come together in one go.
-_SYNCS: Final = 8
 
 
 class Unfit(ValueError):  # noqa: N818 - caught in one place, where it becomes a fault
@@ -104,7 +102,6 @@ class Shelf:
         self._blobs = blobs
         self._waiting: list[_Waiting] = []
         self._at_work = 0
-        self._syncs: ThreadPoolExecutor | None = None
 
     def incoming(self, task: Task, index: int, attempt: int) -> Incoming:
         """Where a picture is received."""
@@ -122,12 +119,6 @@ class Shelf:
             # At the end of this turn of the loop: what else comes in it belongs to the same group.
             loop.call_soon(self._begin)
         return await waiting.future
-
-    def close(self) -> None:
-        """Let go of the threads."""
-        if self._syncs is not None:
-            self._syncs.shutdown(wait=False)
-            self._syncs = None
 
     def _begin(self) -> None:
         # Whose download was called off has dropped its part.
@@ -154,13 +145,10 @@ class Shelf:
                 _look(each)
             except Exception as error:  # noqa: BLE001 - told to whoever waits for it
                 each.error = error
+                # Whoever waited may be gone.
+                each.incoming.part.close()
         whole = [each.wanted for each in group if each.wanted is not None and each.error is None]
-        self._blobs.keep_all(whole, self._sync if len(whole) > 1 else one_by_one)
-
-    def _sync(self, handles: Sequence[int]) -> list[OSError | None]:
-        if self._syncs is None:
-            self._syncs = ThreadPoolExecutor(_SYNCS, thread_name_prefix="sync")
-        return list(self._syncs.map(synced, handles))
+        self._blobs.keep_all(whole)
 
 
 def _first(waiting: list[_Waiting]) -> tuple[list[_Waiting], list[_Waiting]]:
@@ -189,8 +177,7 @@ def _look(waiting: _Waiting) -> None:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     else:
         sha256 = hashlib.sha256(data).hexdigest()
-        with incoming.part.open() as sink:
-            sink.write(data)
+        incoming.part.fill(data)
     found = Seen(seen.media_type, sha256, incoming.size_bytes)
     waiting.wanted = Wanted(incoming.part, waiting.task, waiting.index, found)
 

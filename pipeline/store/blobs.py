@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +15,12 @@ from typing import Protocol
 
 from pipeline.errors import StorageFailed
 from pipeline.failpoints import reach
-from pipeline.store.durable import open_private, sync_folder, write_all
+from pipeline.store.durable import sync_folder
 from pipeline.store.folder import RunFolder
 from pipeline.store.kept import Kept, Notes
-from pipeline.store.shelves import Shelves, exists, give_name, names_for, place_of
+from pipeline.store.part import Part
+from pipeline.store.shelves import Shelves, names_for, place_of
+from pipeline.store.syncing import Syncing
 from pipeline.values.folder import IMAGES
 from pipeline.values.task import Task
 
@@ -34,43 +35,6 @@ class KnownPictures(Protocol):
     def pending_pictures(self) -> set[tuple[int, int]]:
         """(attempt, index) of pictures still to be fetched."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Sink:
-    """Where a picture's bytes go."""
-
-    handle: int
-
-    def write(self, data: bytes) -> None:
-        """Append all of it. *Raises* OSError."""
-        write_all(self.handle, data)
-
-
-class Part:
-    """A picture on its way in: written, looked at, then kept or discarded."""
-
-    __slots__ = ("attempt", "index", "path", "task_id")
-
-    def __init__(self, path: Path, task_id: str, index: int, attempt: int) -> None:
-        self.path = path
-        self.task_id = task_id
-        self.index = index
-        self.attempt = attempt
-
-    @contextmanager
-    def open(self) -> Iterator[Sink]:
-        """Write into it from the start; what an earlier try left is gone."""
-        handle = open_private(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        try:
-            # Unbuffered: what came through the door in one piece is written in one piece, and a failure is seen there.
-            yield Sink(handle)
-        finally:
-            os.close(handle)
-
-    def discard(self) -> None:
-        """Drop it, if it was not kept."""
-        self.path.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +57,8 @@ class Wanted:
     path: str = ""
     error: BaseException | None = None
     names: Iterator[tuple[str, str]] = field(init=False)
-    #: The name that is tried, and the handle of its folder.
+    #: The name that is tried.
     name: str = ""
-    folder: int = -1
 
     def __post_init__(self) -> None:
         self.names = names_for(self.task, self.index, self.part.attempt, self.seen.media_type)
@@ -111,30 +74,13 @@ class Wanted:
         return Kept(self.part.attempt, self.index, path, seen.sha256, seen.media_type, seen.size_bytes)
 
 
-#: Makes files and folders durable, by handle; answers what went wrong with each, None where nothing did.
-Syncs = Callable[[Sequence[int]], list[OSError | None]]
-
-
-def one_by_one(handles: Sequence[int]) -> list[OSError | None]:
-    """The plainest way: one fsync after the other."""
-    return [synced(handle) for handle in handles]
-
-
-def synced(handle: int) -> OSError | None:
-    """One fsync, and what went wrong with it."""
-    try:
-        os.fsync(handle)
-    except OSError as exc:
-        return exc
-    return None
-
-
 class Blobs:
     """The pictures of one run folder. `keep` and `keep_all` may be called from several threads at once."""
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._notes = Notes(folder.parts)
+        self._shelves = Shelves(folder)
         for path in (folder.images, folder.parts):
             with suppress(FileExistsError):
                 path.mkdir(mode=0o700)
@@ -142,6 +88,11 @@ class Blobs:
                 raise StorageFailed(f"not a folder; move it away: {path}")
             path.chmod(0o700)
         sync_folder(folder.path)
+        self._syncing = Syncing(folder.path)
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._syncing.close()
 
     def part(self, task_id: str, index: int, attempt: int) -> Part:
         """Where a picture is received."""
@@ -156,69 +107,87 @@ class Blobs:
             raise wanted.error
         return wanted.path
 
-    def keep_all(self, group: Sequence[Wanted], sync: Syncs = one_by_one) -> None:
+    def keep_all(self, group: Sequence[Wanted]) -> None:
         """Give whole pictures their final names, durably (W6): parts synced, names given, folders synced.
 
         Each is told what became of it. A name that is taken is never written over: the next free one is
         `NAME.ATTEMPT`, then `NAME.ATTEMPT.2` ...
         """
-        self._seal(group, sync)
-        with Shelves(self._folder) as shelves:
-            for each in group:
-                with _of(each):
-                    each.folder = shelves.handle(place_of(each.task)[0]) if each.open else -1
-            while any(each.open for each in group):
-                self._name_all([each for each in group if each.open])
-            _sync_folders(group, sync)
-
-    @staticmethod
-    def _seal(group: Sequence[Wanted], sync: Syncs) -> None:
-        """Make the bytes of the parts durable."""
-        handles: list[int] = []
-        opened: list[Wanted] = []
         try:
+            self._seal(group)
             for each in group:
                 with _of(each):
-                    handles.append(os.open(each.part.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
-                    opened.append(each)
-            for each, error in zip(opened, sync(handles), strict=True):
-                each.error = error
-                reach("keep.sealed")
+                    if each.open:
+                        self._shelves.ready(place_of(each.task)[0])
+            with self._shelves.root() as root:
+                while any(each.open for each in group):
+                    self._name_all(root, [each for each in group if each.open])
+                self._sync_folders(root, [each for each in group if each.error is None])
         finally:
-            for handle in handles:
-                os.close(handle)
+            for each in group:
+                each.part.close()
 
-    def _name_all(self, group: Sequence[Wanted]) -> None:
+    def _seal(self, group: Sequence[Wanted]) -> None:
+        """Make the bytes of the parts durable."""
+        # A file's errors are those since it was opened: one that was closed in between may have lost some.
+        handles: dict[int, int] = {}
+        nameless = all(each.part.nameless for each in group)
+        for number, each in enumerate(group):
+            with _of(each):
+                handles[number] = each.part.handle()
+        first = next(iter(handles.values()), -1)
+        whole = nameless and self._syncing.whole(first, len(handles))
+        errors = [None] * len(handles) if whole else self._syncing.each(list(handles.values()))
+        for number, error in zip(handles, errors, strict=True):
+            group[number].error = error
+            reach("keep.sealed")
+
+    def _name_all(self, root: int, group: Sequence[Wanted]) -> None:
         """Every picture's next name, if it is free: first all notes, then the names."""
-        before: list[Kept] | None = None
-        notes: list[Kept] = []
-        ready: list[tuple[Wanted, str]] = []
+        noted: list[tuple[Wanted, Kept]] = []
         for each in group:
             with _of(each):
                 each.name, path = _next_name(each)
-                note = each.note(path)
-                if exists(each.folder, each.name):
-                    before = self._notes.read() if before is None else before
-                    if note in before and _same(each.folder, each.name, each.seen.sha256):
-                        each.part.discard()  # kept before a crash, and fetched again
-                        each.path = path
-                    continue
-                notes.append(note)
-                ready.append((each, path))
-        if not ready:
-            return
+                noted.append((each, each.note(path)))
+        notes = [note for _, note in noted]
         try:
             self._notes.write(notes)
         except (OSError, StorageFailed) as exc:
-            for each, _ in ready:
+            for each, _ in noted:
                 each.error = exc
             return
-        for each, path in ready:
+        before: list[Kept] | None = None
+        for each, note in noted:
             with _of(each):
                 reach("keep.noted")
-                if give_name(each.part.path, each.folder, each.name):
+                if self._shelves.give(root, each.part, place_of(each.task)[0], each.name):
                     reach("keep.named")
-                    each.path = path
+                    each.path = note.path
+                    continue
+                before = self._before(notes) if before is None else before
+                if note in before and self._shelves.same(place_of(each.task)[0], each.name, each.seen.sha256):
+                    each.part.discard()  # kept before a crash, and fetched again
+                    each.path = note.path
+
+    def _before(self, notes: Sequence[Kept]) -> list[Kept]:
+        """What was noted before these."""
+        before = self._notes.read()
+        for note in notes:
+            with suppress(ValueError):
+                before.remove(note)
+        return before
+
+    def _sync_folders(self, root: int, named: Sequence[Wanted]) -> None:
+        """Make the names durable: a folder that cannot be synced fails all that was named in it."""
+        if not named:
+            return
+        if self._syncing.whole(root, len(named)):
+            errors: dict[tuple[str, ...], Exception | None] = {}
+        else:
+            errors = self._shelves.sync({place_of(each.task)[0] for each in named}, self._syncing)
+        for each in named:
+            each.error = errors.get(place_of(each.task)[0])
+            reach("keep.synced")
 
     def adoptable(self, known: KnownPictures) -> list[Kept]:
         """Pictures that have their final name and no row yet: a kill came between. Their hashes were compared."""
@@ -275,16 +244,6 @@ class Blobs:
         (self._folder.path / path).rename(target)
 
 
-def _sync_folders(group: Iterable[Wanted], sync: Syncs) -> None:
-    """Make the names durable: a folder that cannot be synced fails all that was named in it."""
-    named = [each for each in group if each.error is None]
-    folders = list(dict.fromkeys(each.folder for each in named))
-    errors = dict(zip(folders, sync(folders), strict=True))
-    for each in named:
-        each.error = errors[each.folder]
-        reach("keep.synced")
-
-
 @contextmanager
 def _of(wanted: Wanted) -> Iterator[None]:
     """What goes wrong with one picture is that picture's."""
@@ -303,11 +262,3 @@ def _next_name(wanted: Wanted) -> tuple[str, str]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _same(folder: int, name: str, digest: str) -> bool:
-    if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-        return False
-    with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb") as file:
-        os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest() == digest

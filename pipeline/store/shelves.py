@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import suppress
-from pathlib import Path, PurePosixPath
-from types import TracebackType
-from typing import Final, Self
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import PurePosixPath
+from typing import Final
 
 from pipeline.errors import Bug, StorageFailed
-from pipeline.failpoints import reach
 from pipeline.store.folder import RunFolder
+from pipeline.store.part import Part
+from pipeline.store.syncing import Syncing
 from pipeline.values.folder import IMAGES
 from pipeline.values.task import Task
 
@@ -29,78 +31,104 @@ EXTENSIONS: Final = {
     "image/svg+xml": "svg",
 }
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: So many folders are remembered as ours.
+_READY_MAX: Final = 4096
 
 
 class Shelves:
-    """Handles of the folders that a group of pictures goes into: each is opened once, and closed at the end."""
+    """The folders below images/, each looked at when it is first used: made where missing, refused where not ours.
 
-    __slots__ = ("_folder", "_handles")
+    It may be used from several threads at once.
+    """
+
+    __slots__ = ("_folder", "_ready")
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._handles: dict[tuple[str, ...], int] = {}
+        #: Folders that were found to be ours; some are forgotten now and then, so that it does not grow.
+        self._ready: set[tuple[str, ...]] = set()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for handle in self._handles.values():
-            os.close(handle)
-        self._handles.clear()
-
-    def handle(self, names: tuple[str, ...]) -> int:
-        """A handle of a folder below images/, made where missing. *Raises* StorageFailed where it is none of ours."""
-        known = self._handles.get(names)
-        if known is not None:
-            return known
+    @contextmanager
+    def root(self) -> Iterator[int]:
+        """A handle of images/. *Raises* OSError, StorageFailed."""
+        handle = self._opened(())
         try:
-            opened = self._open(names)
+            yield handle
+        finally:
+            os.close(handle)
+
+    def ready(self, names: tuple[str, ...]) -> None:
+        """See that a folder is there. *Raises* OSError; StorageFailed where it is none of ours."""
+        if names not in self._ready:
+            os.close(self._opened(names))
+            if len(self._ready) >= _READY_MAX:
+                self._ready.clear()
+            self._ready.add(names)
+
+    def give(self, root: int, part: Part, names: tuple[str, ...], name: str) -> bool:
+        """Give a part its name in a folder that is ready; False when it is taken. *Raises* OSError, StorageFailed."""
+        path = "/".join((*names, name))
+        try:
+            return part.give(root, path)
+        except FileNotFoundError:
+            # Somebody took the folder away meanwhile.
+            self._ready.discard(names)
+            self.ready(names)
+            return part.give(root, path)
+
+    def same(self, names: tuple[str, ...], name: str, digest: str) -> bool:
+        """Whether a name stands for a plain file with these contents; then they are durable. *Raises* OSError."""
+        folder = self._opened(names)
+        try:
+            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+                return False
+            with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb") as file:
+                os.fsync(file.fileno())
+                return hashlib.file_digest(file, "sha256").hexdigest() == digest
+        finally:
+            os.close(folder)
+
+    def sync(self, folders: Iterable[tuple[str, ...]], syncing: Syncing) -> dict[tuple[str, ...], Exception | None]:
+        """Make the names in these folders durable; answers what went wrong with each."""
+        errors: dict[tuple[str, ...], Exception | None] = {}
+        handles: dict[tuple[str, ...], int] = {}
+        try:
+            for names in folders:
+                try:
+                    handles[names] = self._opened(names)
+                except (OSError, StorageFailed) as exc:
+                    errors[names] = exc
+            errors.update(zip(handles, syncing.each(list(handles.values())), strict=True))
+        finally:
+            for handle in handles.values():
+                os.close(handle)
+        return errors
+
+    def _opened(self, names: tuple[str, ...]) -> int:
+        try:
+            handle = os.open(self._folder.images, _FOLDER)
+            for name in names:
+                above, handle = handle, -1
+                try:
+                    handle = _below(above, name)
+                finally:
+                    os.close(above)
         except OSError as exc:
             if exc.errno not in {errno.ELOOP, errno.ENOTDIR}:
                 raise
             place = self._folder.images.joinpath(*names)
             raise StorageFailed(f"a folder for pictures is no folder of ours; move it away: {place}") from exc
-        self._handles[names] = opened
-        return opened
-
-    def _open(self, names: tuple[str, ...]) -> int:
-        if not names:
-            return os.open(self._folder.images, _FOLDER)
-        above = self.handle(names[:-1])
-        with suppress(FileNotFoundError):
-            return os.open(names[-1], _FOLDER, dir_fd=above)
-        with suppress(FileExistsError):
-            os.mkdir(names[-1], mode=0o700, dir_fd=above)
-            os.chmod(names[-1], 0o700, dir_fd=above)  # the umask may have taken more
-            os.fsync(above)
-        return os.open(names[-1], _FOLDER, dir_fd=above)
+        return handle
 
 
-def exists(folder: int, name: str) -> bool:
-    """Whether a name is taken in a folder, if only by a link."""
-    try:
-        os.stat(name, dir_fd=folder, follow_symlinks=False)
-    except FileNotFoundError:
-        return False
-    return True
-
-
-def give_name(part: Path, folder: int, name: str) -> bool:
-    """Move a part to its name in a folder; False when the name is taken."""
-    try:
-        # A link never writes over anything, even if two threads want the same name; a rename would.
-        os.link(part, name, dst_dir_fd=folder, follow_symlinks=False)
-    except FileExistsError:
-        return False
-    except OSError:
-        # Some file systems have no links. The lock is ours, so nobody comes between the look and the rename.
-        if exists(folder, name):
-            return False
-        os.rename(part, name, dst_dir_fd=folder)
-        return True
-    reach("keep.linked")
-    part.unlink()
-    return True
+def _below(above: int, name: str) -> int:
+    with suppress(FileNotFoundError):
+        return os.open(name, _FOLDER, dir_fd=above)
+    with suppress(FileExistsError):
+        os.mkdir(name, mode=0o700, dir_fd=above)
+        os.chmod(name, 0o700, dir_fd=above)  # the umask may have taken more
+        os.fsync(above)
+    return os.open(name, _FOLDER, dir_fd=above)
 
 
 def place_of(task: Task) -> tuple[tuple[str, ...], str]:

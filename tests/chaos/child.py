@@ -70,12 +70,19 @@ def run(
     drain: Place | None = None,
     counts: Path | None = None,
     unfolded: bool = False,
+    parts: bool = False,
 ) -> int:
     """Arm, run one command in this process, and tell its exit code; `counts` gets {failpoint: how often reached}.
 
-    `unfolded`: the log is folded where the product folds it, so that a small run leaves one.
+    `unfolded`: the log is folded where the product folds it, so that a small run leaves one. `parts`: every picture has
+    a name on its way in, as large ones have.
     """
     from pipeline.cli import main
+    from pipeline.runtime import shelf
+
+    if parts:
+        keeping: Any = shelf
+        keeping.IN_MEMORY_MAX = 10
 
     if not unfolded:
         small: Any = file_module

@@ -102,6 +102,10 @@ def _state(
                 files.setdefault(event.file, _File()).waiting.append(event)
             case "sync":
                 _sync(files.setdefault(event.file, _File()))
+            case "sync_all":
+                for file in files.values():
+                    _sync(file)
+                lasting = [True] * len(names)
             case "sync_folder":
                 folder = "" if event.path == "." else event.path
                 for number, name in enumerate(names):
@@ -167,7 +171,7 @@ def _name(event: Event, now: dict[str, int]) -> _Name:
             return _Name("link", event.path, "", event.file, folders)
         case "link":
             # Only the new name's folder changes.
-            return _Name("link", event.other, "", now[event.path], (event.other.rpartition("/")[0],))
+            return _Name("link", event.other, "", event.file, (event.other.rpartition("/")[0],))
         case "rename":
             return _Name("rename", event.other, event.path, now.get(event.path, -1), folders)
         case kind:

@@ -68,6 +68,9 @@ class Order:
     fill: Mapping[str, int] = field(default_factory=dict)
     #: Pictures of one colour, which cost no time to draw and little to look at.
     plain: bool = False
+    #: Whether pictures have names on their way in, as large ones do, and whether one sync is asked for all of the disk.
+    named: bool = False
+    whole: bool = False
     #: Whether what was written is kept; without, only what happened.
     keep: bool = True
 

@@ -17,8 +17,10 @@ from PIL import Image
 
 import pipeline.manifest.table  # noqa: F401 - loaded before the fork, not after each
 import pipeline.runtime.run as run_module
+import pipeline.runtime.shelf as shelf_module
 import pipeline.simulator.world as world_module
 import pipeline.store.file as file_module
+import pipeline.store.syncing as syncing_module
 from pipeline.cli import run as _command  # noqa: F401 - the same
 from pipeline.engine.facts import Accepted, Fact, PictureStored
 from pipeline.runtime import wiring
@@ -166,6 +168,12 @@ def patch(order: Order, recorder: Recorder, filler: Filler) -> None:
     _hear_commits(recorder, filler)
     _hear_submits()
     _hear_folds(recorder)
+    if order.named:
+        keeping: Any = shelf_module
+        keeping.IN_MEMORY_MAX = 10
+    if order.whole:
+        syncs: Any = syncing_module
+        syncs.WHOLE_MIN, syncs.DIRTY_MAX = 1, 1 << 62
     if order.plain:
         drawing: Any = world_module
         drawing.draw = _plain_picture

@@ -110,7 +110,13 @@ class _Stage:
         """One command, to its end or its death; whatever the judge finds then is kept."""
         drain = _DRAIN if die is not None and die.name == "drain.asked" else None
         code = forks.command(
-            self._arguments(word), folder=self.place, out=self.place / "out.txt", die=die, drain=drain, counts=counts
+            self._arguments(word),
+            folder=self.place,
+            out=self.place / "out.txt",
+            die=die,
+            drain=drain,
+            counts=counts,
+            parts=self.story.flavour == "stormy",
         )
         if code == _KILLED and die is not None:
             self.told.deaths += 1

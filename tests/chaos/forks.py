@@ -104,6 +104,7 @@ def start(
     die: Place | None = None,
     drain: Place | None = None,
     counts: Path | None = None,
+    parts: bool = False,
 ) -> int:
     """Fork a command line with a folder, an environment and a file for its words; answers its process id."""
     pid = os.fork()
@@ -119,7 +120,7 @@ def start(
         os.dup2(handle, 1)
         os.dup2(handle, 2)
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        code = child.run(arguments, die=die, drain=drain, counts=counts)
+        code = child.run(arguments, die=die, drain=drain, counts=counts, parts=parts)
     except BaseException:  # noqa: BLE001 - the parent reads the words
         traceback.print_exc()
     finally:

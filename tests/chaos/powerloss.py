@@ -29,6 +29,7 @@ from pipeline.runtime.session import Session
 from pipeline.store.journal import Journal
 from pipeline.store.room import Room
 from pipeline.transport.memory import MemoryDoor, open_world
+from pipeline.values.folder import IMAGES, PARTS
 from tests.chaos import crash, disk_child
 from tests.chaos.disk_child import RUN, Order, Spoil
 from tests.chaos.nthio import judge_finish
@@ -215,6 +216,8 @@ def record(place: Path, number: int, seed: int, synchronous: str = "") -> Record
     """Record a run; every third one goes on where a killed one ended."""
     order = disk_child.prepare(place, _TASKS)
     order = replace(order, faults=_FAULTS[number % len(_FAULTS)], seed=seed, synchronous=synchronous)
+    # Each way by which pictures get to their names, whatever their size and number.
+    order = replace(order, named=number % 4 == 3, whole=number % 4 == 1)
     name = f"run {number}"
     if number % 3 == 1 and not synchronous:
         cut = random.Random(seed).randint(60, 500)
@@ -234,12 +237,12 @@ def _without(recording: Recording, drop: Callable[[Event], bool]) -> Recording:
 
 def no_folder_sync(event: Event) -> bool:
     """The product forgets to sync the folders that pictures get their names in."""
-    return event.kind == "sync_folder" and event.path.startswith(f"{RUN}/images")
+    return event.kind in {"sync_folder", "sync_all"} and event.path.startswith(f"{RUN}/{IMAGES}")
 
 
 def no_picture_sync(event: Event) -> bool:
     """The product forgets to sync pictures before it names them."""
-    return event.kind == "sync" and event.path.endswith(".part")
+    return event.kind in {"sync", "sync_all"} and event.path.startswith(f"{RUN}/{PARTS}/")
 
 
 # --- the campaign -----------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.store import syncing
 from tests.chaos.tape import Event, Tape, there
 
 
@@ -28,6 +29,8 @@ class PythonCalls:
         for name in ("rename", "replace", "link"):
             setattr(os, name, self._two_names(name, getattr(os, name)))
         io.open = self._io_open(io.open)
+        shared: Any = syncing
+        shared.sync_file_system = self._sync_file_system(syncing.sync_file_system)
 
     def _os_open(self, real: Callable[..., int]) -> Callable[..., int]:
         def opened(path: Any, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
@@ -36,6 +39,10 @@ class PythonCalls:
                 return real(path, flags, mode, dir_fd=dir_fd)
             with self._tape.lock:
                 self._tape.check("open", inside)
+                if flags & os.O_TMPFILE == os.O_TMPFILE:
+                    handle = real(path, flags, mode, dir_fd=dir_fd)
+                    self._tape.number(handle)
+                    return handle
                 new = bool(flags & os.O_CREAT) and not there(path, dir_fd)
                 handle = real(path, flags, mode, dir_fd=dir_fd)
                 if new:
@@ -104,6 +111,16 @@ class PythonCalls:
 
     _os_fdatasync = _os_fsync
 
+    def _sync_file_system(self, real: Callable[[int], None]) -> Callable[[int], None]:
+        def sync(handle: int) -> None:
+            with self._tape.lock:
+                inside = self._tape.of(handle) or ""
+                self._tape.check("fsync", inside)
+                real(handle)
+                self._tape.events.append(Event("sync_all", inside))
+
+        return sync
+
     def _os_ftruncate(self, real: Callable[[int, int], None]) -> Callable[[int, int], None]:
         def ftruncate(handle: int, size: int) -> None:
             inside = self._tape.of(handle)
@@ -171,7 +188,8 @@ class PythonCalls:
             with self._tape.lock:
                 self._tape.check("rename", new)
                 real(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, **named)
-                self._tape.events.append(Event(kind, old, other=new))
+                number = self._tape.id(os.stat(target, dir_fd=dst_dir_fd)) if kind == "link" else -1
+                self._tape.events.append(Event(kind, old, number, other=new))
             return None
 
         return call

@@ -1,7 +1,8 @@
 """T23: a disk whose syncs are slow: each of SQLite's (by its VFS) and each of Python's own takes 10 or 30 ms longer.
 
 Group commit must carry the run all the same. The syncs are heard where `powerloss` hears them: `SqliteCalls` puts its
-own `xSync` into SQLite's table, and `os.fsync` and `os.fdatasync` are replaced by name. Nothing is preloaded.
+own `xSync` into SQLite's table; `os.fsync`, `os.fdatasync` and the sync of a whole file system are replaced by name.
+Nothing is preloaded.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from pipeline.store import syncing
 from tests.chaos.forks import inside, scratch
 from tests.chaos.load import Measured, p99, process, written
 from tests.chaos.report import Report
@@ -61,6 +63,8 @@ def _process(spec: Path, seconds: float) -> Measured:
     _KEPT.append(calls)
     patched: Any = os
     patched.fsync, patched.fdatasync = _slowed(os.fsync, seconds), _slowed(os.fdatasync, seconds)
+    shared: Any = syncing
+    shared.sync_file_system = _slowed(syncing.sync_file_system, seconds)
     return process(spec)
 
 

@@ -12,6 +12,8 @@ from typing import Any, Final, NamedTuple
 
 #: A file below the root that is not the product's, and not heard.
 OTHERS: Final = "filler"
+#: Where an open file without a name is given one from.
+_HANDLES: Final = "/proc/self/fd/"
 #: Decides whether an operation fails: (its name, its path) -> errno, 0 to let it through.
 Spoiler = Callable[[str, str], int]
 
@@ -19,7 +21,7 @@ Spoiler = Callable[[str, str], int]
 class Event(NamedTuple):
     """One thing that happened. `file` numbers a file for life, whatever its names; paths are relative to the root."""
 
-    #: create, write, resize, sync, mkdir, link, rename, unlink, rmdir, sync_folder; or a note of the test's own.
+    #: create, write, resize, mkdir, link, rename, unlink, rmdir, sync, sync_folder, sync_all; or a note of the test's.
     kind: str
     path: str = ""
     file: int = -1
@@ -71,6 +73,8 @@ class Tape:
         if isinstance(path, int):
             return self.of(path)
         text = os.fsdecode(path)
+        if text.startswith(_HANDLES):
+            return self.of(int(text.removeprefix(_HANDLES)))
         if folder is not None and not text.startswith("/"):
             text = f"{Path(f'/proc/self/fd/{folder}').readlink()}/{text}"
         return self.inside(text)
@@ -86,12 +90,16 @@ class Tape:
         """The number of a file; -1 for one that was never seen."""
         return self.ids.get((known.st_dev, known.st_ino), -1)
 
-    def born(self, handle: int, path: str) -> None:
-        """A file that has just been made."""
+    def number(self, handle: int) -> int:
+        """The new number of a file that has just been made."""
         known = os.fstat(handle)
         self.count += 1
         self.ids[known.st_dev, known.st_ino] = self.count
-        self.events.append(Event("create", path, self.count))
+        return self.count
+
+    def born(self, handle: int, path: str) -> None:
+        """A file that has just been made under a name."""
+        self.events.append(Event("create", path, self.number(handle)))
 
     def fail(self, call: str, path: str) -> int:
         """The errno that this operation shall fail with; 0 lets it through."""

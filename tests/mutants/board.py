@@ -413,15 +413,22 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "no fsync of a picture",
             "a name before its bytes are durable",
-            "            for each, error in zip(opened, sync(handles), strict=True):\n",
-            "            for each, error in zip(opened, [None] * len(handles), strict=True):\n",
+            "        errors = [None] * len(handles) if whole else self._syncing.each(list(handles.values()))\n",
+            "        errors = [None] * len(handles)\n",
+            _ORDER,
+        ),
+        (
+            "one sync vouches for what was written before its file was opened",
+            "an error of a large picture's bytes is lost with the handle that saw it",
+            "        whole = nameless and self._syncing.whole(first, len(handles))\n",
+            "        whole = self._syncing.whole(first, len(handles))\n",
             _ORDER,
         ),
         (
             "no fsync of a folder",
             "a picture's name is not durable when its row is",
-            "    errors = dict(zip(folders, sync(folders), strict=True))\n",
-            "    errors = dict.fromkeys(folders)\n",
+            "            errors = self._shelves.sync({place_of(each.task)[0] for each in named}, self._syncing)\n",
+            "            errors = {}\n",
             _ORDER,
         ),
         (
@@ -433,7 +440,7 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
-        "pipeline/store/shelves.py",
+        "pipeline/store/part.py",
         (
             "write under the final name",
             "a taken name is written over",
@@ -963,8 +970,8 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         (
             "no fsync of a folder, and the power goes",
             "a picture's name is not durable when its row is",
-            "    errors = dict(zip(folders, sync(folders), strict=True))\n",
-            "    errors = dict.fromkeys(folders)\n",
+            "            errors = self._shelves.sync({place_of(each.task)[0] for each in named}, self._syncing)\n",
+            "            errors = {}\n",
             _POWER,
         ),
     ),

@@ -38,14 +38,13 @@ async def test_what_comes_together_is_synced_together(folder: RunFolder, monkeyp
     groups: list[int] = []
     keep_all = Blobs.keep_all
 
-    def counted(blobs: Blobs, group: Sequence[Wanted], *rest: object) -> None:
+    def counted(blobs: Blobs, group: Sequence[Wanted]) -> None:
         groups.append(len(group))
-        keep_all(blobs, group, *rest)  # type: ignore[arg-type]  # passed on as they came
+        keep_all(blobs, group)
 
     monkeypatch.setattr(Blobs, "keep_all", counted)
     shelf = Shelf(Blobs(folder))
     kept = await asyncio.gather(*(_shelved(shelf, number, PICTURE) for number in range(10)))
-    shelf.close()
     assert groups == [10]
     assert [each.path for each in kept] == [f"images/ink/{number}.png" for number in range(10)]
     assert {(folder.path / each.path).read_bytes() for each in kept} == {PICTURE}
@@ -60,15 +59,14 @@ async def test_groups_are_bounded_and_what_waits_behind_them_is_kept(
     groups: list[int] = []
     keep_all = Blobs.keep_all
 
-    def counted(blobs: Blobs, group: Sequence[Wanted], *rest: object) -> None:
+    def counted(blobs: Blobs, group: Sequence[Wanted]) -> None:
         groups.append(len(group))
-        keep_all(blobs, group, *rest)  # type: ignore[arg-type]  # passed on as they came
+        keep_all(blobs, group)
 
     monkeypatch.setattr(Blobs, "keep_all", counted)
     shelf = Shelf(Blobs(folder))
     async with asyncio.timeout(20.0):
         await asyncio.gather(*(_shelved(shelf, number, PICTURE) for number in range(10)))
-    shelf.close()
     assert sorted(groups) == [1, 3, 3, 3]
     assert len(list(Blobs(folder).files())) == 10
 
@@ -79,7 +77,6 @@ async def test_one_that_is_no_picture_fails_alone(folder: RunFolder) -> None:
     kept = await asyncio.gather(
         *(_shelved(shelf, number, b"<html>" if number == 1 else PICTURE) for number in range(3)), return_exceptions=True
     )
-    shelf.close()
     assert [type(each) for each in kept] == [Shelved, Unfit, Shelved]
     assert sorted(Blobs(folder).files()) == ["images/ink/0.png", "images/ink/2.png"]
     assert list(folder.parts.glob("*.part")) == []
@@ -87,16 +84,16 @@ async def test_one_that_is_no_picture_fails_alone(folder: RunFolder) -> None:
 
 async def test_a_sync_that_fails_fails_that_picture_alone(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """No name is given to bytes that the disk did not take."""
-    shelf, sync = Shelf(Blobs(folder)), os.fsync
+    shelf, sync, other = Shelf(Blobs(folder)), os.fsync, png("RGB", 8, 8)
 
     def failing(handle: int) -> None:
-        if Path(f"/proc/self/fd/{handle}").readlink().name == "2-0.part":
+        if os.fstat(handle).st_size == len(other) != len(PICTURE):
             raise OSError(5, "Input/output error")
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", failing)
-    kept = await asyncio.gather(*(_shelved(shelf, number, PICTURE) for number in range(3)), return_exceptions=True)
-    shelf.close()
+    shown = [other if number == 1 else PICTURE for number in range(3)]
+    kept = await asyncio.gather(*(_shelved(shelf, *each) for each in enumerate(shown)), return_exceptions=True)
     assert [type(each) for each in kept] == [Shelved, OSError, Shelved]
     assert sorted(Blobs(folder).files()) == ["images/ink/0.png", "images/ink/2.png"]
 
@@ -106,7 +103,6 @@ async def test_a_large_picture_goes_to_its_part_as_it_comes(folder: RunFolder, m
     monkeypatch.setattr(shelves, "IN_MEMORY_MAX", 10)
     shelf = Shelf(Blobs(folder))
     kept = await _shelved(shelf, 0, PICTURE)
-    shelf.close()
     assert (folder.path / kept.path).read_bytes() == PICTURE
     assert kept.size_bytes == len(PICTURE) < IN_MEMORY_MAX
 
@@ -118,7 +114,6 @@ async def test_one_that_is_called_off_before_its_turn_leaves_nothing(folder: Run
     await asyncio.sleep(0)
     first.cancel()
     assert (await second).path == "images/ink/1.png"
-    shelf.close()
     assert list(Blobs(folder).files()) == ["images/ink/1.png"]
 
 
@@ -131,4 +126,3 @@ async def test_a_download_that_is_given_up_leaves_no_part(folder: RunFolder, mon
     assert list(folder.parts.glob("*.part"))
     large.discard()
     assert list(folder.parts.glob("*.part")) == []
-    shelf.close()

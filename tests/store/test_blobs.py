@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -11,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.errors import Bug, StorageFailed
-from pipeline.store.blobs import Blobs
+from pipeline.store.blobs import Blobs, Seen, Wanted
 from pipeline.store.folder import RunFolder
-from pipeline.store.shelves import give_name
+from pipeline.store.part import give_name
 from tests.store.stories import task
 
 
@@ -101,6 +102,49 @@ def test_two_threads_that_want_one_name_do_not_meet(folder: RunFolder) -> None:
     assert not give_name(part.path, handle, "fox-0.png")
     os.close(handle)
     assert ((folder.path / first).read_bytes(), part.path.read_bytes()) == (b"first", b"second")
+
+
+def test_what_came_whole_has_no_name_before_its_own_where_that_can_be(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With it, or on a file system that has no such files: the same picture, private, and nothing is left open."""
+    opened, refused = os.open, []
+
+    def without(path: str, flags: int, *more: object, **named: object) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            refused.append(path)
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        return opened(path, flags, *more, **named)  # type: ignore[arg-type]  # passed on as they came
+
+    for name in ("fox", "hen"):
+        blobs, before = Blobs(folder), len([*Path("/proc/self/fd").iterdir()])
+        part = blobs.part("x", 0, len(name))
+        umask = os.umask(0o777)
+        try:
+            part.fill(b"picture")
+        finally:
+            os.umask(umask)
+        seen = Seen("image/png", hashlib.sha256(b"picture").hexdigest(), 7)
+        blobs.keep_all([wanted := Wanted(part, task(0, path=name), 0, seen)])
+        assert wanted.path == f"images/{name}-0.png"
+        assert stat.S_IMODE((folder.path / wanted.path).stat().st_mode) == 0o600
+        assert list(folder.parts.glob("*.part")) == []
+        dropped = blobs.part("x", 1, 1)
+        dropped.fill(b"given up")
+        dropped.discard()
+        assert len([*Path("/proc/self/fd").iterdir()]) == before
+        monkeypatch.setattr(os, "open", without)
+    assert refused
+
+
+def test_a_folder_that_is_taken_away_meanwhile_is_made_again(folder: RunFolder) -> None:
+    """Somebody tidies up while the run goes on: the next picture is kept all the same."""
+    blobs = Blobs(folder)
+    first = received(blobs, b"first", path="ink/fox")
+    (folder.path / first).unlink()
+    (folder.images / "ink").rmdir()
+    second = received(blobs, b"second", attempt=2, path="ink/hen")
+    assert (folder.path / second).read_bytes() == b"second"
 
 
 @pytest.mark.parametrize("path", ["../fox", "/etc/fox", "a/../../fox", "a/\0fox"])

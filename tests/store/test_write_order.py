@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 from collections.abc import Callable
@@ -11,10 +12,11 @@ from typing import Any
 import pytest
 
 from pipeline.manifest.table import FILES, write_manifest
-from pipeline.store import durable
-from pipeline.store.blobs import Blobs
+from pipeline.store import durable, syncing
+from pipeline.store.blobs import Blobs, Seen, Wanted
 from pipeline.store.folder import RunFolder
 from pipeline.store.journal import Journal
+from pipeline.store.part import Part
 from tests.store.stories import task
 
 CALLS = ("fsync", "link", "rename", "replace", "unlink")
@@ -50,6 +52,76 @@ def test_a_picture_is_synced_before_it_is_named_and_its_folder_after(
     path = tmp_path / "run" / blobs.keep(part, task(0), 0, "image/png")
     synced, named = calls.index(("fsync", str(part.path))), calls.index(("link", str(part.path)))
     assert synced < named < _last(calls, ("fsync", str(path.parent)))
+
+
+def test_a_picture_without_a_name_is_synced_before_it_gets_one(tmp_path: Path, calls: list[tuple[str, str]]) -> None:
+    """W6 for what came whole: no name before its final one, which comes after its sync."""
+    blobs = Blobs(RunFolder.create(tmp_path / "run"))
+    part = blobs.part(task(0).id, 0, 1)
+    part.fill(b"picture")
+    if not part.nameless:
+        pytest.skip("this file system has no files without names")
+    assert list(part.path.parent.glob("*.part")) == []
+    calls.clear()
+    wanted = _wanted(part, b"picture")
+    blobs.keep_all([wanted])
+    path = tmp_path / "run" / wanted.path
+    assert [name for name, _ in calls if name in {"link", "rename", "unlink"}] == ["link"]
+    named = next(at for at, (name, _) in enumerate(calls) if name == "link")
+    assert any("(deleted)" in place for name, place in calls[:named] if name == "fsync")
+    assert named < _last(calls, ("fsync", str(path.parent)))
+    assert path.read_bytes() == b"picture"
+
+
+def test_one_sync_of_the_whole_file_system_stands_for_those_of_a_group(
+    tmp_path: Path, calls: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W6 for a group: one sync, all names, one sync; where that fails, each file's and folder's own."""
+    blobs = Blobs(RunFolder.create(tmp_path / "run"))
+    monkeypatch.setattr(syncing.Syncing, "_whole_is_apt", lambda _: True)
+    monkeypatch.setattr(syncing, "waiting_bytes", lambda: 0)
+
+    def of_all(_handle: int) -> None:
+        calls.append(("whole", ""))
+
+    def group(first: int) -> list[Wanted]:
+        found = []
+        for number in range(first, first + syncing.WHOLE_MIN):
+            part = blobs.part(task(number).id, 0, number + 1)
+            part.fill(b"%d" % number)
+            found.append(_wanted(part, b"%d" % number, number))
+        return found
+
+    if not group(0)[0].part.nameless:
+        pytest.skip("this file system has no files without names")
+    monkeypatch.setattr(syncing, "sync_file_system", of_all)
+    blobs.keep_all(group(0))  # makes the folder
+    large = group(30)
+    with (part := blobs.part(task(0).id, 0, 100)).open() as sink:
+        sink.write(b"large")
+    calls.clear()
+    blobs.keep_all([*large, _wanted(part, b"large", 100)])
+    # A file that was closed in between may have lost an error: such a group is synced file by file.
+    assert [name for name, _ in calls][: len(large) + 1] == ["fsync"] * (len(large) + 1)
+    calls.clear()
+    blobs.keep_all(group(10))
+    assert [name for name, _ in calls] == ["whole", *["link"] * syncing.WHOLE_MIN, "whole"]
+
+    def fails(_handle: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(syncing, "sync_file_system", fails)
+    calls.clear()
+    blobs.keep_all(last := group(20))
+    kinds = [name for name, _ in calls]
+    assert kinds[: syncing.WHOLE_MIN] == ["fsync"] * syncing.WHOLE_MIN
+    assert kinds[-1] == "fsync"
+    assert all(each.path and each.error is None for each in last)
+
+
+def _wanted(part: Part, data: bytes, number: int = 0) -> Wanted:
+    seen = Seen("image/png", hashlib.sha256(data).hexdigest(), len(data))
+    return Wanted(part, task(number, n=1, path=f"ink/{number}"), 0, seen)
 
 
 def test_a_small_file_is_synced_before_it_is_named_and_its_folder_after(
