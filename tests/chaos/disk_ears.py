@@ -18,7 +18,7 @@ from PIL import Image
 import pipeline.manifest.table  # noqa: F401 - loaded before the fork, not after each
 import pipeline.runtime.run as run_module
 import pipeline.runtime.shelf as shelf_module
-import pipeline.simulator.world as world_module
+import pipeline.simulator.results as results_module
 import pipeline.store.file as file_module
 import pipeline.store.syncing as syncing_module
 from pipeline.cli import run as _command  # noqa: F401 - the same
@@ -175,7 +175,8 @@ def patch(order: Order, recorder: Recorder, filler: Filler) -> None:
         syncs: Any = syncing_module
         syncs.WHOLE_MIN, syncs.DIRTY_MAX = 1, 1 << 62
     if order.plain:
-        drawing: Any = world_module
+        drawing: Any = results_module
+        assert hasattr(drawing, "draw"), "pictures are drawn elsewhere: all the time would go there"
         drawing.draw = _plain_picture
     if order.synchronous:
         begin = Journal._begin
