@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 
 from pipeline.engine.phases import Phase
 from pipeline.engine.stored import Snapshot, StoredAccount, StoredTask
+from pipeline.errors import StorageFailed
 from pipeline.store import columns, figures, moves, reading
 from pipeline.values.rows import (
     AttemptRow,
@@ -41,12 +42,19 @@ class Reader:
         return self.get_meta("store:run_id") or ""
 
     def plan(self) -> NotedPlan | None:
-        """The plan noted last; None before the first."""
+        """The plan noted last; None before the first. *Raises* StorageFailed for a note that no run wrote."""
         digest = self.get_meta("plan_sha256")
         if digest is None:
             return None
         words = {key: self.get_meta(key) or "" for key in ("spec_sha256", "spec_text", "job", "total")}
-        return NotedPlan(digest, words["spec_sha256"], words["spec_text"], words["job"], int(words["total"] or 0))
+        try:
+            total = int(words["total"] or 0)
+        except ValueError as exc:
+            raise StorageFailed(
+                "the store's note of how many tasks its plan has is no number, so no run wrote it. Nothing was "
+                "sent; bring back a whole copy of the run folder, or begin anew with --fresh"
+            ) from exc
+        return NotedPlan(digest, words["spec_sha256"], words["spec_text"], words["job"], total)
 
     def spec_before(self) -> bytes:
         """The spec that stood in the folder before the one noted last; empty when there was none."""

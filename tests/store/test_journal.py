@@ -312,6 +312,16 @@ def test_the_plan_and_the_sends_are_kept(place: Path) -> None:
     again.close(clean=True)
 
 
+def test_a_plan_that_no_run_noted_is_a_fault_of_the_store(place: Path) -> None:
+    """How many tasks there are is a number; whoever goes on with such a store is told what to do."""
+    journal = opened(place)
+    journal.note_plan(NotedPlan("aa", "bb", "name: test\n", "test", 12))
+    journal.set_meta({"total": "many"})
+    with pytest.raises(StorageFailed, match="no run wrote it"):
+        journal.plan()
+    journal.close(clean=True)
+
+
 def test_an_edited_spec_renumbers_what_it_owns_and_drops_the_rest(place: Path) -> None:
     """Owned tasks take new labels, dropped ones stay readable under numbers that nobody else has."""
     journal = opened(place)
