@@ -1,4 +1,4 @@
-"""T22: many tasks, whole: three pictures a call against emulators in memory that answer at once, in real time.
+"""T22: many tasks, whole: three pictures of 1 KB a call against emulators in memory that answer at once, in real time.
 
 Asked of the merge size: 10 minutes, 60 MB of ledger, 400 MB of memory with the emulators' own books in it, a loop that
 is late by 50 ms at most (p99), 5 s from a restart to its first POST, a fifth of the CPU for the ledger. The small size
@@ -8,7 +8,6 @@ shows that the campaign works: its own limits stand in the table.
 from __future__ import annotations
 
 import asyncio
-import io
 import random
 import resource
 import shutil
@@ -18,8 +17,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
-
-from PIL import Image
 
 import pipeline
 import pipeline.runtime.run as runs
@@ -32,6 +29,7 @@ from pipeline.simulator.faults import parse_faults
 from pipeline.store.journal import Journal
 from pipeline.transport.memory import MemoryDoor, open_world
 from pipeline.values.wire import Request
+from tests.benchmarks.pictures import picture
 from tests.chaos.forks import inside, scratch
 from tests.chaos.report import Report
 
@@ -147,9 +145,7 @@ def _watched(found: Measured, begun: float) -> Generator[None, None, None]:
         made.posted = posted
         return made
 
-    file = io.BytesIO()
-    Image.new("RGB", (512, 512), (90, 120, 30)).save(file, "PNG", compress_level=9)
-    one = file.getvalue()
+    one = picture("1KB").data
     shared: Any = wiring
     drawing: Any = results_module
     assert hasattr(drawing, "draw"), "pictures are drawn elsewhere: all the time would go there"
