@@ -187,7 +187,7 @@ class Session:
         reach("recover.resumed")
         self.it.blackbox.clear()
         reach("recover.cleared")
-        for kept in self.it.blobs.adoptable(journal):
+        for kept in self.it.blobs.adopt(journal):
             try:
                 seen = examine(self.place / kept.path)
             except ValueError:

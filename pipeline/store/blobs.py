@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from pipeline.errors import StorageFailed
@@ -57,8 +57,9 @@ class Wanted:
     path: str = ""
     error: BaseException | None = None
     names: Iterator[tuple[str, str]] = field(init=False)
-    #: The name that is tried.
+    #: The name that is tried, and notes of those that another file had.
     name: str = ""
+    refused: list[Kept] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.names = names_for(self.task, self.index, self.part.attempt, self.seen.media_type)
@@ -80,7 +81,10 @@ class Blobs:
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
         self._notes = Notes(folder.parts)
-        self._shelves = Shelves(folder)
+        #: Folders below images/ whose own names are durable.
+        self._lasting: set[tuple[str, ...]] = set()
+        #: Notes of names that another file had, of pictures that are still to come: they prove nothing.
+        self._refused: set[Kept] = set()
         for path in (folder.images, folder.parts):
             with suppress(FileExistsError):
                 path.mkdir(mode=0o700)
@@ -115,17 +119,20 @@ class Blobs:
         """
         try:
             self._seal(group)
-            for each in group:
-                with _of(each):
-                    if each.open:
-                        self._shelves.ready(place_of(each.task)[0])
-            with self._shelves.root() as root:
+            with Shelves(self._folder, self._lasting) as shelves:
+                root = shelves.handle(())
+                for each in group:
+                    with _of(each):
+                        if each.open:
+                            shelves.handle(place_of(each.task)[0])
                 while any(each.open for each in group):
-                    self._name_all(root, [each for each in group if each.open])
-                self._sync_folders(root, [each for each in group if each.error is None])
+                    self._name_all(shelves, [each for each in group if each.open])
+                self._sync_folders(shelves, root, [each for each in group if each.error is None])
         finally:
             for each in group:
                 each.part.close()
+                if each.error is not None:
+                    self._refused.update(each.refused)
 
     def _seal(self, group: Sequence[Wanted]) -> None:
         """Make the bytes of the parts durable."""
@@ -142,7 +149,7 @@ class Blobs:
             group[number].error = error
             reach("keep.sealed")
 
-    def _name_all(self, root: int, group: Sequence[Wanted]) -> None:
+    def _name_all(self, shelves: Shelves, group: Sequence[Wanted]) -> None:
         """Every picture's next name, if it is free: first all notes, then the names."""
         noted: list[tuple[Wanted, Kept]] = []
         for each in group:
@@ -160,45 +167,68 @@ class Blobs:
         for each, note in noted:
             with _of(each):
                 reach("keep.noted")
-                if self._shelves.give(root, each.part, place_of(each.task)[0], each.name):
+                if shelves.give(each.part, place_of(each.task)[0], each.name):
                     reach("keep.named")
                     each.path = note.path
                     continue
                 before = self._before(notes) if before is None else before
-                if note in before and self._shelves.same(place_of(each.task)[0], each.name, each.seen.sha256):
+                if note in before and shelves.same(place_of(each.task)[0], each.name, each.seen.sha256):
                     each.part.discard()  # kept before a crash, and fetched again
                     each.path = note.path
+                else:
+                    each.refused.append(note)
 
     def _before(self, notes: Sequence[Kept]) -> list[Kept]:
-        """What was noted before these."""
-        before = self._notes.read()
+        """What was noted before these, of names that were given then for all we know."""
+        before = [note for note in self._notes.read() if note not in self._refused]
         for note in notes:
             with suppress(ValueError):
                 before.remove(note)
         return before
 
-    def _sync_folders(self, root: int, named: Sequence[Wanted]) -> None:
+    def _sync_folders(self, shelves: Shelves, root: int, named: Sequence[Wanted]) -> None:
         """Make the names durable: a folder that cannot be synced fails all that was named in it."""
         if not named:
             return
         if self._syncing.whole(root, len(named)):
             errors: dict[tuple[str, ...], Exception | None] = {}
         else:
-            errors = self._shelves.sync({place_of(each.task)[0] for each in named}, self._syncing)
+            errors = shelves.sync({place_of(each.task)[0] for each in named}, self._syncing)
         for each in named:
             each.error = errors.get(place_of(each.task)[0])
             reach("keep.synced")
 
     def adoptable(self, known: KnownPictures) -> list[Kept]:
         """Pictures that have their final name and no row yet: a kill came between. Their hashes were compared."""
-        pending = known.pending_pictures()
-        found = {}
-        for note in self._notes.read():
-            wanted = (note.attempt, note.index) in pending and not known.has_picture(note.path)
-            path = self._folder.path / note.path
-            if wanted and not path.is_symlink() and path.is_file() and _sha256(path) == note.sha256:
-                found[note.attempt, note.index] = note
-        return list(found.values())
+        pending = set(known.pending_pictures())
+        found: dict[str, Kept] = {}
+        # The newest first: older notes of a picture are of names that other files had. And a file is one picture's,
+        # even if two equal ones were noted for its name.
+        for note in reversed(self._notes.read()):
+            wanted = (note.attempt, note.index) in pending and note.path not in found
+            if wanted and not known.has_picture(note.path) and self._is_kept(note):
+                pending.discard((note.attempt, note.index))
+                found[note.path] = note
+        return list(reversed(found.values()))
+
+    def adopt(self, known: KnownPictures) -> list[Kept]:
+        """What is adoptable, its names durable (W6): the kill may have come before that. *Raises* the disk's error."""
+        found = self.adoptable(known)
+        with Shelves(self._folder, self._lasting) as shelves:
+            folders = {PurePosixPath(note.path).parts[1:-1] for note in found}
+            for error in shelves.sync(folders, self._syncing).values():
+                if error is not None:
+                    raise error
+        return found
+
+    def _is_kept(self, note: Kept) -> bool:
+        """Whether a plain file of ours has this name and these contents."""
+        names = PurePosixPath(note.path).parts
+        if names[:1] != (IMAGES,) or ".." in names:
+            return False
+        path = self._folder.path / note.path
+        ours = not any(each.is_symlink() for each in (path, *list(path.parents)[: len(names) - 1]))
+        return ours and path.is_file() and _sha256(path) == note.sha256
 
     def recover(self, known: KnownPictures) -> list[str]:
         """Tidy up after an earlier life: unfinished parts go, files without a row are moved to quarantine/.

@@ -7,9 +7,10 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import PurePosixPath
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from pipeline.errors import Bug, StorageFailed
 from pipeline.store.folder import RunFolder
@@ -31,104 +32,101 @@ EXTENSIONS: Final = {
     "image/svg+xml": "svg",
 }
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: So many folders are remembered as ours.
-_READY_MAX: Final = 4096
+#: So many folders are remembered as durable.
+_LASTING_MAX: Final = 4096
 
 
 class Shelves:
-    """The folders below images/, each looked at when it is first used: made where missing, refused where not ours.
+    """The folders that a group of pictures goes into: each is opened once, made where missing, refused where not ours.
 
-    It may be used from several threads at once.
+    It belongs to one thread; `lasting` is everybody's: folders whose own names are known to be durable.
     """
 
-    __slots__ = ("_folder", "_ready")
+    __slots__ = ("_folder", "_handles", "_lasting")
 
-    def __init__(self, folder: RunFolder) -> None:
+    def __init__(self, folder: RunFolder, lasting: set[tuple[str, ...]]) -> None:
         self._folder = folder
-        #: Folders that were found to be ours; some are forgotten now and then, so that it does not grow.
-        self._ready: set[tuple[str, ...]] = set()
+        self._lasting = lasting
+        self._handles: dict[tuple[str, ...], int] = {}
 
-    @contextmanager
-    def root(self) -> Iterator[int]:
-        """A handle of images/. *Raises* OSError, StorageFailed."""
-        handle = self._opened(())
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._forget(list(self._handles))
+
+    def handle(self, names: tuple[str, ...]) -> int:
+        """A handle of a folder below images/. *Raises* OSError; StorageFailed where it is none of ours."""
+        known = self._handles.get(names)
+        if known is not None:
+            return known
         try:
-            yield handle
-        finally:
-            os.close(handle)
-
-    def ready(self, names: tuple[str, ...]) -> None:
-        """See that a folder is there. *Raises* OSError; StorageFailed where it is none of ours."""
-        if names not in self._ready:
-            os.close(self._opened(names))
-            if len(self._ready) >= _READY_MAX:
-                self._ready.clear()
-            self._ready.add(names)
-
-    def give(self, root: int, part: Part, names: tuple[str, ...], name: str) -> bool:
-        """Give a part its name in a folder that is ready; False when it is taken. *Raises* OSError, StorageFailed."""
-        path = "/".join((*names, name))
-        try:
-            return part.give(root, path)
-        except FileNotFoundError:
-            # Somebody took the folder away meanwhile.
-            self._ready.discard(names)
-            self.ready(names)
-            return part.give(root, path)
-
-    def same(self, names: tuple[str, ...], name: str, digest: str) -> bool:
-        """Whether a name stands for a plain file with these contents; then they are durable. *Raises* OSError."""
-        folder = self._opened(names)
-        try:
-            if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
-                return False
-            with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb") as file:
-                os.fsync(file.fileno())
-                return hashlib.file_digest(file, "sha256").hexdigest() == digest
-        finally:
-            os.close(folder)
-
-    def sync(self, folders: Iterable[tuple[str, ...]], syncing: Syncing) -> dict[tuple[str, ...], Exception | None]:
-        """Make the names in these folders durable; answers what went wrong with each."""
-        errors: dict[tuple[str, ...], Exception | None] = {}
-        handles: dict[tuple[str, ...], int] = {}
-        try:
-            for names in folders:
-                try:
-                    handles[names] = self._opened(names)
-                except (OSError, StorageFailed) as exc:
-                    errors[names] = exc
-            errors.update(zip(handles, syncing.each(list(handles.values())), strict=True))
-        finally:
-            for handle in handles.values():
-                os.close(handle)
-        return errors
-
-    def _opened(self, names: tuple[str, ...]) -> int:
-        try:
-            handle = os.open(self._folder.images, _FOLDER)
-            for name in names:
-                above, handle = handle, -1
-                try:
-                    handle = _below(above, name)
-                finally:
-                    os.close(above)
+            opened = self._below(names) if names else os.open(self._folder.images, _FOLDER)
         except OSError as exc:
             if exc.errno not in {errno.ELOOP, errno.ENOTDIR}:
                 raise
             place = self._folder.images.joinpath(*names)
             raise StorageFailed(f"a folder for pictures is no folder of ours; move it away: {place}") from exc
+        self._handles[names] = opened
+        return opened
+
+    def give(self, part: Part, names: tuple[str, ...], name: str) -> bool:
+        """Give a part its name in a folder; False when it is taken. *Raises* OSError, StorageFailed."""
+        try:
+            return part.give(self.handle(names), name)
+        except FileNotFoundError:
+            # Somebody took the folder away meanwhile.
+            self._forget([each for each in self._handles if each and each == names[: len(each)]])
+            return part.give(self.handle(names), name)
+
+    def same(self, names: tuple[str, ...], name: str, digest: str) -> bool:
+        """Whether a name stands for a plain file with these contents; then they are durable. *Raises* OSError."""
+        folder = self.handle(names)
+        if not stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
+            return False
+        with os.fdopen(os.open(name, os.O_RDONLY | os.O_NOFOLLOW, dir_fd=folder), "rb") as file:
+            os.fsync(file.fileno())
+            return hashlib.file_digest(file, "sha256").hexdigest() == digest
+
+    def sync(self, folders: Iterable[tuple[str, ...]], syncing: Syncing) -> dict[tuple[str, ...], Exception | None]:
+        """Make the names in these folders durable; answers what went wrong with each."""
+        errors: dict[tuple[str, ...], Exception | None] = {}
+        handles: dict[tuple[str, ...], int] = {}
+        for names in folders:
+            try:
+                handles[names] = self.handle(names)
+            except (OSError, StorageFailed) as exc:
+                errors[names] = exc
+        errors.update(zip(handles, syncing.each(list(handles.values())), strict=True))
+        return errors
+
+    def _forget(self, folders: Iterable[tuple[str, ...]]) -> None:
+        for names in folders:
+            os.close(self._handles.pop(names))
+
+    def _below(self, names: tuple[str, ...]) -> int:
+        above, name = self.handle(names[:-1]), names[-1]
+        handle = -1
+        try:
+            try:
+                handle = os.open(name, _FOLDER, dir_fd=above)
+            except FileNotFoundError:
+                self._lasting.discard(names)
+                with suppress(FileExistsError):
+                    os.mkdir(name, mode=0o700, dir_fd=above)
+                    os.chmod(name, 0o700, dir_fd=above)  # the umask may have taken more
+                handle = os.open(name, _FOLDER, dir_fd=above)
+            if names not in self._lasting:
+                # Also of one that was there: whoever made it may not have come to this, in an earlier life or just now.
+                os.fsync(above)
+                if len(self._lasting) >= _LASTING_MAX:
+                    self._lasting.clear()
+                self._lasting.add(names)
+        except BaseException:
+            if handle >= 0:
+                os.close(handle)
+            raise
         return handle
-
-
-def _below(above: int, name: str) -> int:
-    with suppress(FileNotFoundError):
-        return os.open(name, _FOLDER, dir_fd=above)
-    with suppress(FileExistsError):
-        os.mkdir(name, mode=0o700, dir_fd=above)
-        os.chmod(name, 0o700, dir_fd=above)  # the umask may have taken more
-        os.fsync(above)
-    return os.open(name, _FOLDER, dir_fd=above)
 
 
 def place_of(task: Task) -> tuple[tuple[str, ...], str]:

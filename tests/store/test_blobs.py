@@ -8,12 +8,15 @@ import os
 import stat
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pipeline.errors import Bug, StorageFailed
+from pipeline.store import blobs as blobs_module
 from pipeline.store.blobs import Blobs, Seen, Wanted
 from pipeline.store.folder import RunFolder
+from pipeline.store.kept import Kept, Notes
 from pipeline.store.part import give_name
 from tests.store.stories import task
 
@@ -47,6 +50,13 @@ def received(blobs: Blobs, data: bytes, *, attempt: int = 1, index: int = 0, pat
     with part.open() as sink:
         sink.write(data)
     return blobs.keep(part, wanted, index, "image/png")
+
+
+def filled(blobs: Blobs, data: bytes, attempt: int) -> Wanted:
+    """A picture that came whole and wants its name."""
+    part = blobs.part("x", 0, attempt)
+    part.fill(data)
+    return Wanted(part, task(0, path="fox"), 0, Seen("image/png", hashlib.sha256(data).hexdigest(), len(data)))
 
 
 @pytest.mark.parametrize(
@@ -210,6 +220,68 @@ def test_a_picture_named_just_before_a_kill_is_adopted(folder: RunFolder) -> Non
     (folder.path / path).write_bytes(b"other")
     assert again.adoptable(pending) == []
     assert len(again.recover(pending)) == 1
+
+
+def test_a_file_is_adopted_for_one_picture_only(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two attempts may bring equal pictures, both noted for one name: after a kill it is the one's, not both's."""
+
+    class Killed(BaseException):
+        pass
+
+    def kill(name: str) -> None:
+        if name == "keep.named":
+            raise Killed
+
+    blobs = Blobs(folder)
+    group = [filled(blobs, b"same", attempt) for attempt in (3, 4)]
+    with monkeypatch.context() as patch:
+        patch.setattr(blobs_module, "reach", kill)
+        with pytest.raises(Killed):
+            blobs.keep_all(group)
+    assert len(list(blobs.files())) == 1
+    pending = Known(pending={(3, 0), (4, 0)})
+    assert [each.path for each in Blobs(folder).adopt(pending)] == ["images/fox-0.png"]
+
+
+def test_a_name_that_another_file_had_is_not_taken_for_ours(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bytes are equal and we noted the name, but did not get it: when it is fetched again it is another's still."""
+    blobs, link = Blobs(folder), os.link
+    blobs.keep_all([first := filled(blobs, b"same", 4)])
+
+    def full(source: str, name: str, **more: Any) -> None:
+        if ".3." in name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        link(source, name, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", full)
+        patch.setattr(os, "rename", full)
+        blobs.keep_all([second := filled(blobs, b"same", 3)])
+    assert (first.path, second.path, type(second.error)) == ("images/fox-0.png", "", OSError)
+    blobs.keep_all([again := filled(blobs, b"same", 3)])
+    assert again.path == "images/fox-0.3.png"
+
+
+def test_a_folder_that_becomes_a_link_meanwhile_is_not_followed(folder: RunFolder, tmp_path: Path) -> None:
+    """Somebody moves a folder to where there is more room, and leaves a link: nothing is written behind it."""
+    blobs, moved = Blobs(folder), tmp_path / "moved"
+    received(blobs, b"first", path="ink/fox")
+    (folder.images / "ink").rename(moved)
+    (folder.images / "ink").symlink_to(moved)
+    with pytest.raises(StorageFailed, match=r"move it away: .*ink"):
+        received(blobs, b"second", attempt=2, path="ink/hen")
+    assert [each.name for each in moved.iterdir()] == ["fox-0.png"]
+
+
+@pytest.mark.parametrize("path", ["images/../secret.png", "secret.png", "/etc/hostname", "images/link/secret.png"])
+def test_only_what_is_below_images_is_adopted(folder: RunFolder, tmp_path: Path, path: str) -> None:
+    """Notes of a folder that somebody handed over may name anything."""
+    blobs = Blobs(folder)
+    (folder.path / "secret.png").write_bytes(b"secret")
+    (folder.images / "link").symlink_to(folder.path)
+    digest = hashlib.sha256((tmp_path / folder.path / path).read_bytes()).hexdigest()
+    Notes(folder.parts).write([Kept(1, 0, path, digest, "image/png", 6)])
+    assert blobs.adoptable(Known(pending={(1, 0)})) == []
 
 
 def test_the_notes_of_kept_pictures_stay_small(folder: RunFolder) -> None:

@@ -119,6 +119,45 @@ def test_one_sync_of_the_whole_file_system_stands_for_those_of_a_group(
     assert all(each.path and each.error is None for each in last)
 
 
+def test_a_folder_that_an_earlier_life_made_is_made_durable_before_its_first_picture(
+    tmp_path: Path, calls: list[tuple[str, str]]
+) -> None:
+    """A kill may have come between making a folder and the sync of the one above: once in a life it is done again."""
+    folder = RunFolder.create(tmp_path / "run")
+    blobs = Blobs(folder)
+    (folder.images / "ink").mkdir()
+    for number in range(2):
+        part = blobs.part(task(0).id, 0, number + 1)
+        part.fill(b"picture")
+        calls.clear()
+        blobs.keep_all([_wanted(part, b"picture", number)])
+        assert calls.count(("fsync", str(folder.images))) == (1 if number == 0 else 0)
+
+
+def test_the_name_of_an_adopted_picture_is_durable_before_its_row(tmp_path: Path, calls: list[tuple[str, str]]) -> None:
+    """W6 after a kill that came between the name and its sync."""
+    folder = RunFolder.create(tmp_path / "run")
+    blobs = Blobs(folder)
+    part = blobs.part(task(0).id, 0, 1)
+    part.fill(b"picture")
+    blobs.keep_all([wanted := _wanted(part, b"picture")])
+    calls.clear()
+    assert [each.path for each in Blobs(folder).adopt(_Pending())] == [wanted.path]
+    assert {("fsync", str(folder.images / "ink")), ("fsync", str(folder.images))} <= set(calls)
+
+
+class _Pending:
+    """A store that waits for one picture."""
+
+    def has_picture(self, _path: str) -> bool:
+        """None."""
+        return False
+
+    def pending_pictures(self) -> set[tuple[int, int]]:
+        """The first of the first attempt."""
+        return {(1, 0)}
+
+
 def _wanted(part: Part, data: bytes, number: int = 0) -> Wanted:
     seen = Seen("image/png", hashlib.sha256(data).hexdigest(), len(data))
     return Wanted(part, task(number, n=1, path=f"ink/{number}"), 0, seen)
