@@ -37,6 +37,8 @@ class Incoming:
 
     part: Part
     size_bytes: int = 0
+    #: A thread has it: its file may be closed there and nowhere else, because the number would soon be another file's.
+    at_work: bool = False
     _pieces: list[bytes] = field(default_factory=list)
     _opened: AbstractContextManager[Sink] | None = None
     _sink: Sink | None = None
@@ -68,7 +70,9 @@ class Incoming:
             opened.__exit__(None, None, None)
 
     def discard(self) -> None:
-        """Drop what came; of a picture in memory there is no file yet."""
+        """Drop what came, of a picture in memory there is no file yet; what a thread has is dropped when it is done."""
+        if self.at_work:
+            return
         self.close()
         self._pieces.clear()
         self.part.discard()
@@ -126,6 +130,8 @@ class Shelf:
         while self._waiting and self._at_work < _GROUPS:
             group, self._waiting = _first(self._waiting)
             self._at_work += 1
+            for each in group:
+                each.incoming.at_work = True
             work = asyncio.get_running_loop().run_in_executor(None, self._shelve, group)
             work.add_done_callback(partial(self._done, group))
 
@@ -133,7 +139,11 @@ class Shelf:
         self._at_work -= 1
         failed = asyncio.CancelledError() if done.cancelled() else done.exception()
         for each in group:
-            if not each.future.done():
+            each.incoming.at_work = False
+            if each.future.done():
+                # Called off meanwhile. If it has its name by now, that is found by its note.
+                each.incoming.discard()
+            else:
                 _tell(each, failed)
         self._begin()
 
@@ -145,7 +155,6 @@ class Shelf:
                 _look(each)
             except Exception as error:  # noqa: BLE001 - told to whoever waits for it
                 each.error = error
-                # Whoever waited may be gone.
                 each.incoming.part.close()
         whole = [each.wanted for each in group if each.wanted is not None and each.error is None]
         self._blobs.keep_all(whole)

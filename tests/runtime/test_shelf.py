@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from pipeline.store.blobs import Blobs, Wanted
 from pipeline.store.folder import RunFolder
 from tests.runtime.test_plain_png import png
 from tests.store.stories import task
+from tests.store.test_blobs import Known
 
 PICTURE = png()
 
@@ -31,6 +34,10 @@ async def _shelved(shelf: Shelf, number: int, data: bytes) -> Shelved:
     incoming.write(data[:20])
     incoming.write(data[20:])
     return await shelf.keep(incoming, wanted, 0)
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 async def test_what_comes_together_is_synced_together(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,6 +122,41 @@ async def test_one_that_is_called_off_before_its_turn_leaves_nothing(folder: Run
     first.cancel()
     assert (await second).path == "images/ink/1.png"
     assert list(Blobs(folder).files()) == ["images/ink/1.png"]
+
+
+async def test_one_that_is_called_off_at_work_is_not_closed_under_its_thread(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of a closed file is the next file's: a thread would sync, name or write into another one."""
+    shelf, sync = Shelf(Blobs(folder)), os.fsync
+    begun, free, synced = threading.Event(), threading.Event(), []
+
+    def slow(handle: int) -> None:
+        if stat.S_ISREG(os.fstat(handle).st_mode) and not begun.is_set():
+            before = os.fstat(handle).st_ino
+            begun.set()
+            assert free.wait(20.0)
+            synced.append(before == os.fstat(handle).st_ino)
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    wanted, handles = task(0, n=1, path="ink/0"), _open_files()
+    incoming = shelf.incoming(wanted, 0, 1)
+    incoming.write(PICTURE)
+    keeping = asyncio.ensure_future(shelf.keep(incoming, wanted, 0))
+    assert await asyncio.to_thread(begun.wait, 20.0)
+    keeping.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await keeping
+    incoming.discard()  # as whoever waited does
+    with (folder.path / "another").open("wb"):
+        free.set()
+        await asyncio.get_running_loop().shutdown_default_executor()
+        await asyncio.sleep(0)
+    assert synced == [True]
+    assert list(folder.parts.glob("*.part")) == []
+    assert _open_files() == handles
+    assert [each.path for each in Blobs(folder).adoptable(Known(pending={(1, 0)}))] == ["images/ink/0.png"]
 
 
 async def test_a_download_that_is_given_up_leaves_no_part(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
