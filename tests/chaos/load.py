@@ -1,8 +1,8 @@
 """T22: many tasks, whole: three pictures of 1 KB a call against emulators in memory that answer at once, in real time.
 
 Asked of the merge size: 10 minutes, 60 MB of ledger, 400 MB of memory with the emulators' own books in it, a loop that
-is late by 50 ms at most (p99), 5 s from a restart to its first POST, a fifth of the CPU for the ledger. The small size
-shows that the campaign works: its own limits stand in the table.
+is late by 50 ms at most (p99), 5 s from a restart to its first POST without what the emulators take for their books, a
+fifth of the CPU for the ledger. The small size shows that the campaign works: its own limits stand in the table.
 """
 
 from __future__ import annotations
@@ -65,6 +65,8 @@ class Measured:
     exit_code: int = 0
     whole_s: float = 0.0
     first_post_s: float = 0.0
+    #: Of it, what the emulators took to read their own books again.
+    books_s: float = 0.0
     cpu_s: float = 0.0
     ledger_cpu_s: float = 0.0
     lags: list[float] = field(default_factory=list)
@@ -136,12 +138,10 @@ def _watched(found: Measured, begun: float) -> Generator[None, None, None]:
         found.first_post_s = found.first_post_s or time.monotonic() - begun
 
     def door(plan: Any, _options: object, place: Path, clock: Any) -> MemoryDoor:
-        made = _Door(
-            open_world(place / "world.jsonl", faults=parse_faults({"latency_s": 0, "generation_s": 0})),
-            clock,
-            journal=place / "world.jsonl",
-            cards=plan.cards,
-        )
+        opening = time.monotonic()
+        world = open_world(place / "world.jsonl", faults=parse_faults({"latency_s": 0, "generation_s": 0}))
+        found.books_s = time.monotonic() - opening
+        made = _Door(world, clock, journal=place / "world.jsonl", cards=plan.cards)
         made.posted = posted
         return made
 
@@ -190,7 +190,7 @@ def campaign(size: str, seed: int) -> Report:
             "ledger bytes": (ledger, LEDGER_MAX),
             "rss MB": (first.rss_mb, RSS_MAX_MB),
             "lag p99 s": (p99(first.lags), LAG_MAX_S),
-            "resume s": (rest.first_post_s, RESUME_MAX_S),
+            "resume s": (rest.first_post_s - rest.books_s, RESUME_MAX_S),
             "ledger's share of CPU": (share, LEDGER_CPU_MAX),
         }
         found += [f"{name}: {value:g}, at most {most:g}" for name, (value, most) in limits.items() if value > most]
@@ -202,7 +202,8 @@ def campaign(size: str, seed: int) -> Report:
         "bytes of ledger a task": ledger // tasks,
         "MB": first.rss_mb,
         "ms lag p99": round(1000 * p99(first.lags), 1),
-        "s to the first POST of a resume": round(rest.first_post_s, 2),
+        "s to the first POST of a resume": round(rest.first_post_s - rest.books_s, 2),
+        "s of the emulators before it": round(rest.books_s, 2),
         "of CPU is the ledger's": round(share, 3),
     }
     return Report("load", figures, tuple(f"seed {seed}: {each}" for each in found))
