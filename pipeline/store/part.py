@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
@@ -126,14 +126,9 @@ def give_name(part: Path, folder: int, name: str) -> bool:
 
 def _open_nameless(folder: Path) -> int:
     """A private file in a folder's file system that has no name: closed, it is gone. -1 where there are none such."""
-    if not _names_handles():
+    handle = _opened_nameless(folder) if _can_be_named(folder) else -1
+    if handle < 0:
         return -1
-    try:
-        handle = os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-    except OSError as exc:
-        if exc.errno in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
-            return -1
-        raise
     try:
         os.fchmod(handle, 0o600)
     except BaseException:
@@ -145,12 +140,43 @@ def _open_nameless(folder: Path) -> int:
 def _name_nameless(handle: int, folder: int, path: str) -> bool:
     """Give a nameless file a name below an open folder; False when that is taken. *Raises* OSError."""
     try:
+        # With a folder's handle only: without one Python asks for another call, which does not follow the link.
         os.link(f"{_HANDLES}/{handle}", path, dst_dir_fd=folder, follow_symlinks=True)
     except FileExistsError:
         return False
     return True
 
 
-@cache
-def _names_handles() -> bool:
-    return hasattr(os, "O_TMPFILE") and os.path.isdir(_HANDLES)  # noqa: PTH112 - a name of the system
+def _opened_nameless(folder: Path) -> int:
+    try:
+        return os.open(folder, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+    except OSError as exc:
+        if exc.errno in {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}:
+            return -1
+        raise
+
+
+@lru_cache(64)
+def _can_be_named(folder: Path) -> bool:
+    """Whether a nameless file can be given a name here: some file systems (FUSE, the network's) make them in vain."""
+    if not hasattr(os, "O_TMPFILE") or not os.path.isdir(_HANDLES):  # noqa: PTH112 - a name of the system
+        return False
+    handle, probe = _opened_nameless(folder), folder / ".probe"
+    if handle < 0:
+        return False
+    place = -1
+    try:
+        place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        probe.unlink(missing_ok=True)
+        # Where the name is taken by now, another thread tries as well.
+        _name_nameless(handle, place, probe.name)
+        probe.unlink(missing_ok=True)
+    except OSError as exc:
+        if exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE}:
+            raise
+        return False
+    finally:
+        for each in (handle, place):
+            if each >= 0:
+                os.close(each)
+    return True

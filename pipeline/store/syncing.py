@@ -13,6 +13,7 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -24,8 +25,9 @@ WHOLE_MIN: Final = 4
 #: What may wait to be written in the whole system (bytes), and how long a look at it is good for (seconds).
 DIRTY_MAX: Final = 64 * 1024 * 1024
 _LOOK_S: Final = 0.5
-#: File systems of which one sync makes contents and names durable; the others may do less, as FUSE does.
-_KNOWN: Final = frozenset({"ext4", "xfs", "btrfs"})
+#: File systems of which one sync makes contents and names durable; the others may do less, as FUSE does, or more than
+#: is wanted, as btrfs does (whose device numbers in /proc/self/mountinfo are besides not those of its files).
+_KNOWN: Final = frozenset({"ext4", "xfs"})
 #: Since this Linux the call tells of everything that went wrong; before it, an error could be lost.
 _TELLS_SINCE: Final = (5, 17)
 
@@ -37,7 +39,8 @@ class Syncing:
         self._folder = folder
         self._apt: bool | None = None
         self._looked_at, self._quiet = float("-inf"), False
-        self._pool: ThreadPoolExecutor | None = None
+        # Its threads begin with its first use.
+        self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sync")
 
     def whole(self, handle: int, count: int) -> bool:
         """Make everything durable that was written to this file system since `handle` was opened, for `count` files.
@@ -54,17 +57,15 @@ class Syncing:
 
     def each(self, handles: Sequence[int]) -> list[OSError | None]:
         """One fsync each; answers what went wrong with it, None where nothing did."""
-        if len(handles) < 2:
-            return [_synced(handle) for handle in handles]
-        if self._pool is None:
-            self._pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sync")
-        return list(self._pool.map(_synced, handles))
+        if len(handles) > 1:
+            # A group whose waiters are gone may outlive the run.
+            with suppress(RuntimeError):
+                return list(self._pool.map(_synced, handles))
+        return [_synced(handle) for handle in handles]
 
     def close(self) -> None:
         """Let go of the threads."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=False)
-            self._pool = None
+        self._pool.shutdown(wait=False)
 
     def _whole_is_apt(self) -> bool:
         if self._apt is None:

@@ -147,6 +147,24 @@ def test_what_came_whole_has_no_name_before_its_own_where_that_can_be(
     assert refused
 
 
+def test_where_nameless_files_cannot_be_named_there_are_none(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some file systems make them, and refuse the name when all is paid and written: that is tried before."""
+    link = os.link
+
+    def refusing(source: Any, name: Any, **more: Any) -> None:
+        if str(source).startswith("/proc/"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+        link(source, name, **more)
+
+    monkeypatch.setattr(os, "link", refusing)
+    blobs = Blobs(folder)
+    blobs.keep_all([wanted := filled(blobs, b"picture", 1)])
+    assert (wanted.error, wanted.path) == (None, "images/fox-0.png")
+    assert [each.name for each in folder.parts.iterdir()] == ["kept.jsonl"]
+
+
 def test_a_folder_that_is_taken_away_meanwhile_is_made_again(folder: RunFolder) -> None:
     """Somebody tidies up while the run goes on: the next picture is kept all the same."""
     blobs = Blobs(folder)
