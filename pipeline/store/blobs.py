@@ -121,10 +121,6 @@ class Blobs:
             self._seal(group)
             with Shelves(self._folder, self._lasting) as shelves:
                 root = shelves.handle(())
-                for each in group:
-                    with _of(each):
-                        if each.open:
-                            shelves.handle(place_of(each.task)[0])
                 while any(each.open for each in group):
                     self._name_all(shelves, [each for each in group if each.open])
                 self._sync_folders(shelves, root, [each for each in group if each.error is None])
@@ -170,6 +166,8 @@ class Blobs:
                 if shelves.give(each.part, place_of(each.task)[0], each.name):
                     reach("keep.named")
                     each.path = note.path
+                    # Its folder is open instead: a large group keeps few files open.
+                    each.part.close()
                     continue
                 before = self._before(notes) if before is None else before
                 if note in before and shelves.same(place_of(each.task)[0], each.name, each.seen.sha256):

@@ -52,11 +52,16 @@ def received(blobs: Blobs, data: bytes, *, attempt: int = 1, index: int = 0, pat
     return blobs.keep(part, wanted, index, "image/png")
 
 
-def filled(blobs: Blobs, data: bytes, attempt: int) -> Wanted:
+def open_files() -> int:
+    """How many files this process has open."""
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+def filled(blobs: Blobs, data: bytes, attempt: int, path: str = "fox") -> Wanted:
     """A picture that came whole and wants its name."""
     part = blobs.part("x", 0, attempt)
     part.fill(data)
-    return Wanted(part, task(0, path="fox"), 0, Seen("image/png", hashlib.sha256(data).hexdigest(), len(data)))
+    return Wanted(part, task(0, path=path), 0, Seen("image/png", hashlib.sha256(data).hexdigest(), len(data)))
 
 
 @pytest.mark.parametrize(
@@ -114,8 +119,9 @@ def test_two_threads_that_want_one_name_do_not_meet(folder: RunFolder) -> None:
     assert ((folder.path / first).read_bytes(), part.path.read_bytes()) == (b"first", b"second")
 
 
+@pytest.mark.parametrize("number", [errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL])
 def test_what_came_whole_has_no_name_before_its_own_where_that_can_be(
-    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     """With it, or on a file system that has no such files: the same picture, private, and nothing is left open."""
     opened, refused = os.open, []
@@ -123,11 +129,11 @@ def test_what_came_whole_has_no_name_before_its_own_where_that_can_be(
     def without(path: str, flags: int, *more: object, **named: object) -> int:
         if flags & os.O_TMPFILE == os.O_TMPFILE:
             refused.append(path)
-            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+            raise OSError(number, os.strerror(number))
         return opened(path, flags, *more, **named)  # type: ignore[arg-type]  # passed on as they came
 
     for name in ("fox", "hen"):
-        blobs, before = Blobs(folder), len([*Path("/proc/self/fd").iterdir()])
+        blobs, before = Blobs(folder), open_files()
         part = blobs.part("x", 0, len(name))
         umask = os.umask(0o777)
         try:
@@ -142,9 +148,67 @@ def test_what_came_whole_has_no_name_before_its_own_where_that_can_be(
         dropped = blobs.part("x", 1, 1)
         dropped.fill(b"given up")
         dropped.discard()
-        assert len([*Path("/proc/self/fd").iterdir()]) == before
+        assert open_files() == before
         monkeypatch.setattr(os, "open", without)
     assert refused
+
+
+def test_a_group_keeps_few_files_open_and_none_in_the_end(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for each picture until it has its name, and one for each folder from then on."""
+    blobs, link, seen = Blobs(folder), os.link, []
+    blobs.keep_all([filled(blobs, b"warm", 1)])
+    before = open_files()
+
+    def counted(*given: Any, **named: Any) -> None:
+        seen.append(open_files() - before)
+        link(*given, **named)
+
+    group = [filled(blobs, b"%d" % number, number + 2, f"{number}/fox") for number in range(12)]
+    group[3].part.fill(b"again")
+    monkeypatch.setattr(os, "link", counted)
+    blobs.keep_all(group)
+    assert [each.path for each in group] == [f"images/{number}/fox-0.png" for number in range(12)]
+    assert len(seen) == 12
+    assert max(seen) <= 12 + 2
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EMFILE])
+def test_a_full_disk_says_nothing_about_names(folder: RunFolder, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """What fails for want of room is told, and tried anew when there is some."""
+    blobs = Blobs(folder)
+
+    def full(*_given: Any, **_named: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", full)
+        with pytest.raises(OSError, match=os.strerror(number)):
+            filled(blobs, b"picture", 1)
+    assert filled(blobs, b"picture", 1).part.nameless == nameless_here(folder)
+
+
+def nameless_here(folder: RunFolder) -> bool:
+    """Whether this file system has nameless files."""
+    try:
+        os.close(os.open(folder.parts, os.O_TMPFILE | os.O_WRONLY))
+    except OSError:
+        return False
+    return True
+
+
+def test_without_links_a_name_that_is_taken_is_not_written_over(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a name can only be given by renaming, it is looked at before."""
+
+    def none(*_given: Any, **_named: Any) -> None:
+        raise OSError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    blobs = Blobs(folder)
+    blobs.keep_all([first := filled(blobs, b"first", 1), second := filled(blobs, b"second", 2)])
+    assert [(folder.path / each.path).read_bytes() for each in (first, second)] == [b"first", b"second"]
 
 
 def test_where_nameless_files_cannot_be_named_there_are_none(
