@@ -14,6 +14,7 @@ import pytest
 
 from pipeline.errors import Bug, StorageFailed
 from pipeline.store import blobs as blobs_module
+from pipeline.store import shelves as shelves_module
 from pipeline.store.blobs import Blobs, Seen, Wanted
 from pipeline.store.folder import RunFolder
 from pipeline.store.kept import Kept, Notes
@@ -239,6 +240,52 @@ def test_a_folder_that_is_taken_away_meanwhile_is_made_again(folder: RunFolder) 
     assert (folder.path / second).read_bytes() == b"second"
 
 
+def test_folders_that_are_taken_away_within_a_group_are_made_again(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of the way to the name, not only the last of them."""
+    blobs, link = Blobs(folder), os.link
+    group = [filled(blobs, b"%d" % number, number, f"a/b/{number}") for number in (1, 2)]
+
+    def tidied(source: Any, name: Any, **more: Any) -> None:
+        if name == "2-0.png" and (folder.images / "a").exists() and not (folder.path / "moved").exists():
+            (folder.images / "a").rename(folder.path / "moved")
+            (folder.path / "moved" / "b" / "1-0.png").unlink()
+            (folder.path / "moved" / "b").rmdir()
+        link(source, name, **more)
+
+    monkeypatch.setattr(os, "link", tidied)
+    blobs.keep_all(group)
+    assert (folder.path / group[1].path).read_bytes() == b"2"
+
+
+def test_a_picture_whose_name_or_note_the_disk_refuses_is_not_told_as_kept(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W6: no row without a durable name, also for an adopted one; and no name without a note that explains it."""
+    blobs, sync = Blobs(folder), os.fsync
+    blobs.keep_all([filled(blobs, b"warm", 9)])
+
+    def failing(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            raise OSError(errno.EIO, "Input/output error")
+        sync(handle)
+
+    before = open_files()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", failing)
+        blobs.keep_all([unsynced := filled(blobs, b"unsynced", 1)])
+        with pytest.raises(OSError, match="Input/output error"):
+            blobs.adopt(Known(pending={(1, 0)}))
+    assert isinstance(unsynced.error, OSError)
+    (folder.parts / "kept.jsonl").unlink()
+    (folder.parts / "kept.jsonl").mkdir()
+    blobs.keep_all([unnoted := filled(blobs, b"unnoted", 2)])
+    assert isinstance(unnoted.error, StorageFailed)
+    assert sorted(blobs.files()) == ["images/fox-0.1.png", "images/fox-0.png"]
+    assert open_files() == before
+
+
 @pytest.mark.parametrize("path", ["../fox", "/etc/fox", "a/../../fox", "a/\0fox"])
 def test_a_path_cannot_leave_the_folder(folder: RunFolder, path: str) -> None:
     """A path that leads out is our mistake, and nothing is written."""
@@ -364,6 +411,44 @@ def test_only_what_is_below_images_is_adopted(folder: RunFolder, tmp_path: Path,
     digest = hashlib.sha256((tmp_path / folder.path / path).read_bytes()).hexdigest()
     Notes(folder.parts).write([Kept(1, 0, path, digest, "image/png", 6)])
     assert blobs.adoptable(Known(pending={(1, 0)})) == []
+
+
+def test_the_folders_that_are_remembered_are_bounded(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A spec may ask for one for each of a million tasks."""
+    monkeypatch.setattr(shelves_module, "_LASTING_MAX", 2)
+    blobs = Blobs(folder)
+    for number in range(6):
+        received(blobs, b"picture", path=f"{number}/fox")
+        assert len(blobs._lasting) <= 2
+
+
+def test_the_last_name_that_was_noted_is_the_one_that_was_given(folder: RunFolder) -> None:
+    """A stranger's file with equal bytes had the first: ours is adopted, and not his."""
+    blobs = Blobs(folder)
+    (folder.images / "fox-0.png").write_bytes(b"equal")
+    blobs.keep_all([wanted := filled(blobs, b"equal", 3)])
+    assert wanted.path == "images/fox-0.3.png"
+    assert [each.path for each in blobs.adoptable(Known(pending={(3, 0)}))] == [wanted.path]
+
+
+@pytest.mark.parametrize("kind", ["folder", "link", "pipe"])
+def test_what_is_no_plain_file_is_not_ours_whatever_was_noted(folder: RunFolder, kind: str) -> None:
+    """It is looked at, not into: the picture gets the next name."""
+    blobs = Blobs(folder)
+    path = folder.path / received(blobs, b"whole", path="fox")
+    path.rename(folder.path / "elsewhere.png")
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "link":
+            path.symlink_to(folder.path / "elsewhere.png")
+        case _:
+            os.mkfifo(path)
+    assert blobs.adoptable(Known(pending={(1, 0)})) == []
+    if kind == "pipe":
+        # Were it opened, it would wait for a writer for ever.
+        os.close(os.open(path, os.O_RDWR | os.O_NONBLOCK))
+    assert received(blobs, b"whole", path="fox") == "images/fox-0.1.png"
 
 
 def test_the_notes_of_kept_pictures_stay_small(folder: RunFolder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,8 @@ def test_only_file_systems_that_are_known_to_do_it_all(tmp_path: Path, kind: str
     (mounts := tmp_path / "mountinfo").write_text(table.replace("KIND", kind) + more.replace("PLACE", str(tmp_path)))
     assert one_known_file_system(tmp_path, mounts) is expected
     assert not one_known_file_system(tmp_path, tmp_path / "missing")
+    (spaced := tmp_path / "a name").mkdir()
+    assert not one_known_file_system(spaced, mounts)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +96,32 @@ def test_it_is_asked_for_only_where_it_is_worth_it(
     monkeypatch.setattr(syncing, "sync_file_system", calls.append)
     assert Syncing(tmp_path).whole(7, count) is bool(asked)
     assert calls == [7] * asked
+
+
+def test_what_waits_is_looked_at_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for every group, and not once for all."""
+    looks: list[float] = []
+    times = [100.0]
+
+    def looked() -> int:
+        looks.append(times[0])
+        return 0
+
+    monkeypatch.setattr(syncing, "waiting_bytes", looked)
+    monkeypatch.setattr(time, "monotonic", lambda: times[0])
+    syncs = Syncing(tmp_path)
+    for times[0] in (100.0, 100.4, 100.6, 102.0):
+        assert syncs._nothing_waits()
+    assert looks == [100.0, 100.6, 102.0]
+
+
+def test_the_files_of_a_group_are_synced_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system does those that come together in one go."""
+    together = threading.Barrier(4)
+    monkeypatch.setattr(os, "fsync", lambda _: together.wait(10.0))
+    syncs = Syncing(tmp_path)
+    assert syncs.each([1, 2, 3, 4]) == [None] * 4
+    syncs.close()
 
 
 def _alive() -> list[threading.Thread]:

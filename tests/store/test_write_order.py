@@ -78,11 +78,13 @@ def test_one_sync_of_the_whole_file_system_stands_for_those_of_a_group(
 ) -> None:
     """W6 for a group: one sync, all names, one sync; where that fails, each file's and folder's own."""
     blobs = Blobs(RunFolder.create(tmp_path / "run"))
+    asked: list[int] = []
     monkeypatch.setattr(syncing.Syncing, "_whole_is_apt", lambda _: True)
     monkeypatch.setattr(syncing, "waiting_bytes", lambda: 0)
 
-    def of_all(_handle: int) -> None:
+    def of_all(handle: int) -> None:
         calls.append(("whole", ""))
+        asked.append(os.fstat(handle).st_ino)
 
     def group(first: int) -> list[Wanted]:
         found = []
@@ -104,7 +106,10 @@ def test_one_sync_of_the_whole_file_system_stands_for_those_of_a_group(
     # A file that was closed in between may have lost an error: such a group is synced file by file.
     assert [name for name, _ in calls][: len(large) + 1] == ["fsync"] * (len(large) + 1)
     calls.clear()
-    blobs.keep_all(group(10))
+    asked.clear()
+    blobs.keep_all(whole := group(10))
+    # Errors are told to a handle since it was opened: the first of the group's knows of all, and one before all names.
+    assert asked == [(tmp_path / "run" / whole[0].path).stat().st_ino, (tmp_path / "run" / "images").stat().st_ino]
     assert [name for name, _ in calls] == ["whole", *["link"] * syncing.WHOLE_MIN, "whole"]
 
     def fails(_handle: int) -> None:
@@ -126,12 +131,49 @@ def test_a_folder_that_an_earlier_life_made_is_made_durable_before_its_first_pic
     folder = RunFolder.create(tmp_path / "run")
     blobs = Blobs(folder)
     (folder.images / "ink").mkdir()
+    for number in range(3):
+        part = blobs.part(task(0).id, 0, number + 1)
+        part.fill(b"picture")
+        calls.clear()
+        blobs.keep_all([_wanted(part, b"picture", number)])
+        assert calls.count(("fsync", str(folder.images))) == (0 if number == 1 else 1)
+        if number == 1:  # somebody takes it away
+            (folder.images / "ink").rename(folder.path / "moved")
+
+
+def test_a_folder_that_another_thread_makes_is_made_durable_by_whoever_uses_it(
+    tmp_path: Path, calls: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be there and not durable yet, also where it was once before."""
+    folder = RunFolder.create(tmp_path / "run")
+    blobs, make = Blobs(folder), os.mkdir
     for number in range(2):
         part = blobs.part(task(0).id, 0, number + 1)
         part.fill(b"picture")
         calls.clear()
         blobs.keep_all([_wanted(part, b"picture", number)])
-        assert calls.count(("fsync", str(folder.images))) == (1 if number == 0 else 0)
+        assert ("fsync", str(folder.images)) in calls
+        (folder.images / "ink").rename(folder.path / f"moved-{number}")
+
+        def outrun(name: str, *given: Any, **named: Any) -> None:
+            make(name, *given, **named)
+            make(name, *given, **named)
+
+        monkeypatch.setattr(os, "mkdir", outrun)
+
+
+def test_a_picture_that_is_found_under_its_name_is_synced_again(tmp_path: Path, calls: list[tuple[str, str]]) -> None:
+    """It was noted, named and fetched again after all: what made it so may not have come to its sync."""
+    folder = RunFolder.create(tmp_path / "run")
+    blobs = Blobs(folder)
+    for _ in range(2):
+        part = blobs.part(task(0).id, 0, 1)
+        part.fill(b"picture")
+        calls.clear()
+        blobs.keep_all([wanted := _wanted(part, b"picture")])
+    path = folder.path / wanted.path
+    assert path.name == "0.png"
+    assert {("fsync", str(path)), ("fsync", str(path.parent))} <= set(calls)
 
 
 def test_the_name_of_an_adopted_picture_is_durable_before_its_row(tmp_path: Path, calls: list[tuple[str, str]]) -> None:
