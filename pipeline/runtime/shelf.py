@@ -155,7 +155,6 @@ class Shelf:
                 _look(each)
             except Exception as error:  # noqa: BLE001 - told to whoever waits for it
                 each.error = error
-                each.incoming.part.close()
         whole = [each.wanted for each in group if each.wanted is not None and each.error is None]
         self._blobs.keep_all(whole)
 

@@ -159,6 +159,43 @@ async def test_one_that_is_called_off_at_work_is_not_closed_under_its_thread(
     assert [each.path for each in Blobs(folder).adoptable(Known(pending={(1, 0)}))] == ["images/ink/0.png"]
 
 
+@pytest.mark.parametrize("called_off", [False, True])
+@pytest.mark.parametrize("large", [False, True])
+async def test_what_fails_at_work_leaves_nothing(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch, *, large: bool, called_off: bool
+) -> None:
+    """Neither its part nor an open file, whether somebody still waits for it or not."""
+    monkeypatch.setattr(shelves, "IN_MEMORY_MAX", 10 if large else IN_MEMORY_MAX)
+    shelf, wanted, begun, free = Shelf(Blobs(folder)), task(0, n=1, path="ink/0"), threading.Event(), threading.Event()
+
+    def failing(_handle: int) -> None:
+        begun.set()
+        assert free.wait(20.0)
+        raise OSError(5, "Input/output error")
+
+    await asyncio.to_thread(_open_files)
+    handles = _open_files()
+    incoming = shelf.incoming(wanted, 0, 1)
+    incoming.write(PICTURE)
+    monkeypatch.setattr(os, "fsync", failing)
+    keeping = asyncio.ensure_future(shelf.keep(incoming, wanted, 0))
+    assert await asyncio.to_thread(begun.wait, 20.0)
+    if called_off:
+        keeping.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await keeping
+        incoming.discard()
+    free.set()
+    if not called_off:
+        with pytest.raises(OSError, match="Input/output error"):
+            await keeping
+        incoming.discard()
+    await asyncio.get_running_loop().shutdown_default_executor()
+    await asyncio.sleep(0)
+    assert list(folder.parts.glob("*.part")) == []
+    assert _open_files() == handles
+
+
 async def test_a_download_that_is_given_up_leaves_no_part(folder: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """A large picture goes to its part as it comes: what came goes with it."""
     shelf, wanted = Shelf(Blobs(folder)), task(0, n=1, path="ink/0")
