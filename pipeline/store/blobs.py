@@ -91,6 +91,9 @@ class Blobs:
             if path.is_symlink() or not path.is_dir():
                 raise StorageFailed(f"not a folder; move it away: {path}")
             path.chmod(0o700)
+        # Said before anything is bought: no picture could get from there to here.
+        if folder.images.stat().st_dev != folder.parts.stat().st_dev:
+            raise StorageFailed(f"not on the file system of its run folder; move the whole folder: {folder.images}")
         sync_folder(folder.path)
         self._syncing = Syncing(folder.path)
 

@@ -159,7 +159,7 @@ def _opened_nameless(folder: Path) -> int:
 @lru_cache(64)
 def _can_be_named(folder: Path) -> bool:
     """Whether a nameless file can be given a name here: some file systems (FUSE, the network's) make them in vain."""
-    if not hasattr(os, "O_TMPFILE") or not os.path.isdir(_HANDLES):  # noqa: PTH112 - a name of the system
+    if not hasattr(os, "O_TMPFILE"):
         return False
     handle, probe = _opened_nameless(folder), folder / ".probe"
     if handle < 0:

@@ -313,6 +313,22 @@ def test_links_are_not_followed(folder: RunFolder, tmp_path: Path) -> None:
         Blobs(folder)
 
 
+def test_pictures_on_another_file_system_are_refused_before_anything_is_bought(
+    folder: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No name can be given across: that is said at once, and not when the first picture is paid."""
+    Blobs(folder)
+    known = os.stat
+
+    def mounted(path: Any, **more: Any) -> os.stat_result:
+        found = known(path, **more)
+        return os.stat_result((*found[:2], found.st_dev + 1, *found[3:])) if path == folder.images else found
+
+    monkeypatch.setattr(os, "stat", mounted)
+    with pytest.raises(StorageFailed, match=r"move the whole folder: .*images"):
+        Blobs(folder)
+
+
 def test_recovery_drops_parts_and_moves_strangers_away(folder: RunFolder) -> None:
     """What the store names stays; the rest is in quarantine/, none of it deleted; a second time changes nothing."""
     blobs = Blobs(folder)
