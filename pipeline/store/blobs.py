@@ -193,6 +193,7 @@ class Blobs:
             return
         if self._syncing.whole(root, len(named)):
             errors: dict[tuple[str, ...], Exception | None] = {}
+            shelves.synced()
         else:
             errors = shelves.sync({place_of(each.task)[0] for each in named}, self._syncing)
         for each in named:

@@ -6,7 +6,7 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from pathlib import PurePosixPath
 from types import TracebackType
@@ -39,14 +39,17 @@ _LASTING_MAX: Final = 4096
 class Shelves:
     """The folders that a group of pictures goes into: each is opened once, made where missing, refused where not ours.
 
-    It belongs to one thread; `lasting` is everybody's: folders whose own names are known to be durable.
+    It belongs to one thread; `lasting` is everybody's: folders whose own names are known to be durable. A new folder's
+    name is made so with those of its pictures, in one go: 256 of them would take a slow disk ten seconds one by one.
     """
 
-    __slots__ = ("_folder", "_handles", "_lasting")
+    __slots__ = ("_folder", "_fresh", "_handles", "_lasting")
 
     def __init__(self, folder: RunFolder, lasting: set[tuple[str, ...]]) -> None:
         self._folder = folder
         self._lasting = lasting
+        #: Folders in use whose own names may not be durable yet.
+        self._fresh: set[tuple[str, ...]] = set()
         self._handles: dict[tuple[str, ...], int] = {}
 
     def __enter__(self) -> Self:
@@ -89,16 +92,36 @@ class Shelves:
             return hashlib.file_digest(file, "sha256").hexdigest() == digest
 
     def sync(self, folders: Iterable[tuple[str, ...]], syncing: Syncing) -> dict[tuple[str, ...], Exception | None]:
-        """Make the names in these folders durable; answers what went wrong with each."""
-        errors: dict[tuple[str, ...], Exception | None] = {}
-        handles: dict[tuple[str, ...], int] = {}
+        """Make the names in these folders durable, and their own above them; answers what went wrong with each."""
+        places = list(folders)
+        told: dict[tuple[str, ...], Exception | None] = {}
+        handles = self._opened(places, told)
+        handles |= self._opened([names[:-1] for names in self._fresh], told)
+        told |= dict(zip(handles, syncing.each(list(handles.values())), strict=True))
+        self._note({names for names in self._fresh if told[names[:-1]] is None})
+        ways = {names: [told.get(names[:depth]) for depth in range(len(names), -1, -1)] for names in places}
+        return {names: next((error for error in way if error is not None), None) for names, way in ways.items()}
+
+    def _opened(
+        self, folders: Iterable[tuple[str, ...]], told: dict[tuple[str, ...], Exception | None]
+    ) -> dict[tuple[str, ...], int]:
+        handles = {}
         for names in folders:
             try:
                 handles[names] = self.handle(names)
             except (OSError, StorageFailed) as exc:
-                errors[names] = exc
-        errors.update(zip(handles, syncing.each(list(handles.values())), strict=True))
-        return errors
+                told[names] = exc
+        return handles
+
+    def synced(self) -> None:
+        """Everything was made durable by one sync of the whole file system."""
+        self._note(self._fresh)
+
+    def _note(self, lasting: Collection[tuple[str, ...]]) -> None:
+        if len(self._lasting) + len(lasting) > _LASTING_MAX:
+            self._lasting.clear()
+        self._lasting.update(lasting)
+        self._fresh = self._fresh.difference(lasting)
 
     def _forget(self, folders: Iterable[tuple[str, ...]]) -> None:
         for names in folders:
@@ -117,11 +140,8 @@ class Shelves:
                     os.chmod(name, 0o700, dir_fd=above)  # the umask may have taken more
                 handle = os.open(name, _FOLDER, dir_fd=above)
             if names not in self._lasting:
-                # Also of one that was there: whoever made it may not have come to this, in an earlier life or just now.
-                os.fsync(above)
-                if len(self._lasting) >= _LASTING_MAX:
-                    self._lasting.clear()
-                self._lasting.add(names)
+                # Also one that was there: whoever made it may not have come to the sync, earlier or just now.
+                self._fresh.add(names)
         except BaseException:
             if handle >= 0:
                 os.close(handle)

@@ -440,6 +440,16 @@ MUTANTS: Final[tuple[Mutant, ...]] = (
         ),
     ),
     *_of(
+        "pipeline/store/shelves.py",
+        (
+            "no fsync above a new folder",
+            "a picture is durable in a folder that is not",
+            "        handles |= self._opened([names[:-1] for names in self._fresh], told)\n",
+            "        told |= {names[:-1]: None for names in self._fresh}\n",
+            _ORDER,
+        ),
+    ),
+    *_of(
         "pipeline/store/part.py",
         (
             "write under the final name",

@@ -73,6 +73,47 @@ def test_a_picture_without_a_name_is_synced_before_it_gets_one(tmp_path: Path, c
     assert path.read_bytes() == b"picture"
 
 
+def test_new_folders_are_synced_with_their_pictures_and_each_folder_once(
+    tmp_path: Path, calls: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """W6 for names on the way: their folder is synced before a row says STORED, and again while that has failed."""
+    blobs = Blobs(RunFolder.create(tmp_path / "run"))
+    monkeypatch.setattr(syncing.Syncing, "_whole_is_apt", lambda _: False)
+    images, sync = str(tmp_path / "run" / "images"), os.fsync
+
+    def group(name: str) -> list[Wanted]:
+        found = []
+        for number in range(5):
+            part = blobs.part(task(number).id, 0, number + 1)
+            part.fill(b"picture")
+            seen = Seen("image/png", hashlib.sha256(b"picture").hexdigest(), 7)
+            found.append(Wanted(part, task(number, n=1, path=f"{number}/ink/{name}"), 0, seen))
+        return found
+
+    def refuses(handle: int) -> None:
+        if str(Path(f"/proc/self/fd/{handle}").readlink()) == images:
+            raise OSError(5, "Input/output error")
+        sync(handle)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", refuses)
+        blobs.keep_all(first := group("fox"))
+    assert [type(each.error) for each in first] == [OSError] * 5
+    calls.clear()
+    blobs.keep_all(second := group("hen"))
+    assert [each.error for each in second] == [None] * 5
+    synced = [
+        place for name, place in calls if name == "fsync" and place.startswith(images) and "(deleted)" not in place
+    ]
+    way = [*(f"{images}/{number}" for number in range(5)), *(f"{images}/{number}/ink" for number in range(5))]
+    # What stands in 0/, 1/ ... was durable at the first go, and only their own names were not.
+    assert sorted(synced) == [images, *sorted(way[5:])]
+    calls.clear()
+    blobs.keep_all(group("elk"))
+    assert sorted(place for name, place in calls if name == "fsync" and place.startswith(f"{images}/")) == way[5:]
+    assert images not in [place for name, place in calls if name == "fsync"]
+
+
 def test_one_sync_of_the_whole_file_system_stands_for_those_of_a_group(
     tmp_path: Path, calls: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
